@@ -1,0 +1,60 @@
+# The template's verbs, the same as in a generated project; `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+READY := $(VENV)/.ready
+BIN := $(abspath $(VENV))/bin
+LIVE := {{cookiecutter.project_slug}}
+DEMO := build/demo
+export PATH := $(BIN):$(PATH)
+WORKERS ?= 2
+# The live project in the environment of the template: nothing is installed twice.
+IN_LIVE = $(MAKE) --no-print-directory -C '$(LIVE)' VENV='$(abspath $(VENV))' -o '$(abspath $(READY))' WORKERS=$(WORKERS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test test-template check bake readiness verify
+
+help: ## list these verbs
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+setup: $(READY) ## install what is needed
+
+$(READY): pyproject.toml $(LIVE)/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": set PYTHON=python3.13 or the like")'
+	@echo 'installing into $(VENV), a minute the first time'
+	@if command -v uv >/dev/null; then \
+		uv venv --quiet --allow-existing --python '$(PYTHON)' '$(VENV)' && \
+		uv pip install --quiet --python '$(BIN)/python' -e './$(LIVE)[dev]' 'cookiecutter>=2.7,<3' 'pyyaml>=6'; \
+	else \
+		$(PYTHON) -m venv '$(VENV)' && \
+		'$(BIN)/pip' install --quiet --disable-pip-version-check -e './$(LIVE)[dev]' 'cookiecutter>=2.7,<3' 'pyyaml>=6'; \
+	fi
+	@touch '$(READY)'
+
+demo: $(READY) ## generate a project into build/demo and run its demo
+	@rm -rf '$(DEMO)' && mkdir -p '$(DEMO)'
+	@cookiecutter . --no-input --default-config --output-dir '$(DEMO)'
+	@$(MAKE) --no-print-directory -C '$(DEMO)/acme-orders' VENV='$(abspath $(VENV))' -o '$(abspath $(READY))' demo
+
+run: $(READY) ## the live project with private servers, until Ctrl-C
+	@$(IN_LIVE) run
+
+test: $(READY) ## all tests of the template and of the live project
+	@$(IN_LIVE) test
+	@$(MAKE) --no-print-directory test-template
+
+test-template: $(READY) ## the tests of the template alone
+	@root="$$PWD" && cd '$(LIVE)' && python -m dev.servers --broker rabbitmq -- \
+		sh -c "cd '$$root' && exec python -m pytest -n $(WORKERS)"
+
+check: $(READY) ## formatting, lint, types, import contracts; of the template and the live project
+	@ruff format --check . && ruff check . && mypy
+	@$(IN_LIVE) check
+
+bake: $(READY) ## ask the questions and generate a project into build/
+	@mkdir -p build && cookiecutter . --output-dir build
+
+readiness: $(READY) ## the live project's production-readiness checklist
+	@$(IN_LIVE) readiness
+
+verify: $(READY) ## the live project's generated files are current
+	@$(IN_LIVE) verify

@@ -1,0 +1,1 @@
+"""Tests of the template: of its hooks, its questions and of what it generates."""

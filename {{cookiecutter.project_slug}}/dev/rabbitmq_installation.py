@@ -1,0 +1,115 @@
+"""Finds the RabbitMQ of this machine, or installs one where that is a matter of one command."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# The wrappers that Debian and Red Hat put into /usr/sbin only work for root and for the user
+# rabbitmq, and on the system's own data. The scripts behind them work for everybody.
+PACKAGED = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"
+ELSEWHERE = (
+    "/opt/rabbitmq/sbin",
+    "/opt/homebrew/opt/rabbitmq/sbin",
+    "/usr/local/opt/rabbitmq/sbin",
+)
+POLICY = Path("/usr/sbin/policy-rc.d")
+STANDARD_ERROR = 2
+
+
+class NoRabbitMQ(RuntimeError):
+    """There is no RabbitMQ to run; the text says what was looked for and what can be done."""
+
+    def __init__(self, attempt: str = "") -> None:
+        super().__init__(
+            f"No RabbitMQ: {attempt or 'none is installed and apt-get cannot install one here'}.\n"
+            f"Looked for rabbitmq-server in {PACKAGED}, {', '.join(ELSEWHERE)}\n"
+            "and PATH, and for Erlang's erl and epmd in PATH. Any of these helps:\n"
+            "  - set BROKER_URL (tests: TEST_BROKER_URL) to a running one, amqp://user:password@host/\n"
+            "  - install rabbitmq-server with the package manager of this system\n"
+            "  - run this as root where apt-get exists: it installs one and starts no service\n"
+            "  - docker run --rm -p 5672:5672 rabbitmq:4, with the URL amqp://guest:guest@localhost/"
+        )
+
+
+def find_rabbitmq() -> Path | None:
+    """Return the script `rabbitmq-server` of the newest installed RabbitMQ, or None."""
+    packaged = sorted(Path("/").glob(PACKAGED.lstrip("/")), key=_version, reverse=True)
+    folders = [*packaged, *map(Path, ELSEWHERE)]
+    if on_path := shutil.which("rabbitmq-server"):
+        folders.append(Path(on_path).resolve().parent)
+    for folder in folders:
+        server, ctl = folder / "rabbitmq-server", folder / "rabbitmqctl"
+        if server.exists() and ctl.exists() and find_epmd():
+            return server
+    return None
+
+
+def find_epmd() -> str | None:
+    """Return Erlang's port mapper, which comes with Erlang but isn't always in PATH, or None."""
+    erl = shutil.which("erl")
+    return erl and (shutil.which("epmd") or shutil.which("epmd", path=Path(erl).resolve().parent))
+
+
+def install_rabbitmq() -> Path:
+    """Return an installed RabbitMQ; where there is none, root on Debian installs it first.
+
+    The package's service isn't started now, but its unit is enabled: it starts when a real machine
+    is booted again.
+    """
+    if found := find_rabbitmq():
+        return found
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise NoRabbitMQ
+    print(
+        "No RabbitMQ found: apt-get installs the package rabbitmq-server, to run a private node.",
+        file=sys.stderr,
+        flush=True,
+    )
+    with _services_stay_down():
+        status = _apt_get("install", "--yes", "--no-install-recommends", "rabbitmq-server")
+        if status:  # an empty or an old list of packages, as in a fresh container
+            _apt_get("update")
+            status = _apt_get("install", "--yes", "--no-install-recommends", "rabbitmq-server")
+    found = find_rabbitmq()
+    if found is None:
+        raise NoRabbitMQ(f"apt-get install rabbitmq-server ended with status {status}, see above")
+    return found
+
+
+def _version(folder: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", folder.parent.name)]
+
+
+def _apt_get(*arguments: str) -> int:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    # When two of us come at once, the second one waits.
+    command = ["apt-get", "--quiet", "-o", "DPkg::Lock::Timeout=120", *arguments]
+    done = subprocess.run(
+        command,
+        check=False,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=STANDARD_ERROR,  # standard output belongs to whoever called us
+    )
+    return done.returncode
+
+
+@contextmanager
+def _services_stay_down() -> Iterator[None]:
+    """Keep Debian from starting what it installs, unless this machine has its own policy."""
+    try:
+        policy = os.open(POLICY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755)
+    except FileExistsError:
+        yield
+        return
+    try:
+        with os.fdopen(policy, "w") as file:
+            file.write("#!/bin/sh\nexit 101\n")
+        yield
+    finally:
+        POLICY.unlink()

@@ -1,0 +1,86 @@
+"""What makes a RabbitMQ node private: its names, ports, files and environment."""
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIGURATION = """\
+listeners.tcp.1 = 127.0.0.1:{node.amqp_port}
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {node.management_port}
+disk_free_limit.absolute = 10MB
+"""
+# One scheduler that doesn't spin: a broker on a small machine must not take the processor from
+# those who test with it. With -sname the node is distributed from the start; RabbitMQ would
+# otherwise start an Erlang of its own for that.
+ERLANG = (
+    "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -sname {node.name} -start_epmd false"
+    " -kernel inet_dist_use_interface {{127,0,0,1}} inet_dist_listen_min {node.distribution_port}"
+    " inet_dist_listen_max {node.distribution_port}"
+)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that shares nothing with any other on this machine, the system's own included."""
+
+    folder: Path
+    amqp_port: int
+    management_port: int
+    distribution_port: int
+    epmd_port: int
+
+    @property
+    def name(self) -> str:
+        """Its name in Erlang's network; the data folder is named after it."""
+        return f"dev-{self.amqp_port}@localhost"
+
+    @property
+    def url(self) -> str:
+        """Where AMQP is spoken, with the virtual host `/`."""
+        return f"amqp://guest:guest@127.0.0.1:{self.amqp_port}/"
+
+    @property
+    def management_url(self) -> str:
+        """Where the management API answers."""
+        return f"http://guest:guest@127.0.0.1:{self.management_port}"
+
+    def write_files(self) -> None:
+        """Write the configuration, the plugins to enable, and the password of Erlang's network."""
+        (self.folder / "rabbitmq.conf").write_text(CONFIGURATION.format(node=self))
+        (self.folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        cookie = self.folder / ".erlang.cookie"
+        if not cookie.exists():
+            cookie.write_text(secrets.token_hex(16))
+            cookie.chmod(0o400)  # Erlang refuses a cookie that others may read
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables for `rabbitmq-server`, `rabbitmqctl` and `epmd`."""
+        # What RabbitMQ and Erlang find in our environment, or in the system's configuration, is
+        # about another node.
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("RABBITMQ_", "ERL_"))
+        }
+        return {
+            **kept,
+            "HOME": str(self.folder),
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": self.name,
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "absent.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "absent.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
+            "RABBITMQ_SCHEMA_DIR": str(self.folder / "schema"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG.format(node=self),
+            # The start script then becomes the server instead of watching over it: one process to
+            # signal and to kill.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }

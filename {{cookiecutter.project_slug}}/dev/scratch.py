@@ -1,0 +1,78 @@
+"""A temporary folder whose processes and files never outlive us."""
+
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+# QUIT comes first: PostgreSQL then takes its sessions with it, and its shared memory out of the
+# kernel. The second rm is for a session that was still writing during the first one.
+GUARD = """
+while read -r line && [ "$line" != done ]; do processes=$line; done
+if [ -n "$processes" ]; then
+    kill -s QUIT -- $processes
+    sleep 1
+    for process in $processes; do kill -s KILL -- "-$process"; done
+fi
+rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
+"""
+
+
+class Scratch:
+    """A temporary folder that is removed when the block ends, and also when this process is killed.
+
+    A small shell waits at the other end of a pipe. It hears which processes belong to the folder;
+    when the pipe closes, however that came about, it stops those that are left and removes the
+    folder. Without it, every killed test run would leave a PostgreSQL and a RabbitMQ behind.
+    """
+
+    path: Path
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._processes: set[int] = set()
+
+    def __enter__(self) -> Self:
+        self.path = Path(tempfile.mkdtemp(prefix=self._prefix))
+        # A session of its own: Ctrl-C in a terminal must reach those who use the servers, not the
+        # guard.
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD, "guard", str(self.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin"},
+            text=True,
+        )
+        return self
+
+    def adopt(self, process: int) -> None:
+        """Have this process group stopped before the folder is removed."""
+        self._processes.add(process)
+        self._tell(" ".join(map(str, sorted(self._processes))))
+
+    def release(self, process: int) -> None:
+        """Forget a process that has ended; its number may soon be somebody else's."""
+        self._processes.discard(process)
+        self._tell(" ".join(map(str, sorted(self._processes))))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Closing the pipe wouldn't do: a forked child of ours may still hold it open.
+        self._tell("done")
+        self._guard.communicate()
+
+    def _tell(self, line: str) -> None:
+        pipe = self._guard.stdin
+        if pipe is not None and not pipe.closed:
+            with suppress(BrokenPipeError):
+                pipe.write(f"{line}\n")
+                pipe.flush()

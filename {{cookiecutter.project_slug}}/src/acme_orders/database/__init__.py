@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, transactions, repositories and migrations. Knows no business."""

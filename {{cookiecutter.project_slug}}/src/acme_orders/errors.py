@@ -1,0 +1,119 @@
+"""Every error that somebody reacts to, and what the reaction is.
+
+    ServiceError
+    ├── ConfigurationError           start is refused; exit status 78
+    ├── MessageError                 permanent → dead letter, with `reason`
+    │   ├── Malformed                cannot be decoded
+    │   ├── UnknownType              no handler for this type
+    │   ├── PayloadMismatch          an id that was seen with other content
+    │   └── Refused                  the business says no, for good
+    ├── TryLater                     → retried later, not logged as an error
+    ├── DatabaseError
+    │   ├── Conflict                 40001, 40P01, 55P03 → the unit of work is run again
+    │   ├── DatabaseUnavailable      an outage → pause and hold, no attempt is spent
+    │   │   └── CommitUnknown        the connection broke while COMMIT was under way
+    │   ├── StatementTimeout         57014 without a cancellation of ours
+    │   ├── ConstraintViolated       23xxx; `constraint` names it
+    │   ├── TransactionAborted       COMMIT was answered with ROLLBACK
+    │   └── TransactionMisused       a programming error
+    │       └── WriteOutsideTransaction
+    └── BrokerUnavailable            an outage → pause and hold, no attempt is spent
+        └── PublishFailed            the broker did not take the message
+
+Anything else that leaves a handler is a bug: logged with traceback, retried, then a dead letter.
+"""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """Something this service knows how to react to."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
+
+
+class ConfigurationError(ServiceError):
+    """The service cannot start as it is configured."""
+
+
+class MessageError(ServiceError):
+    """This message can never succeed."""
+
+    reason: ClassVar[str] = "permanent"
+
+
+class Malformed(MessageError):
+    """The message cannot be decoded."""
+
+    reason = "malformed"
+
+
+class UnknownType(MessageError):
+    """No handler is registered for this type of message."""
+
+    reason = "unknown_type"
+
+
+class PayloadMismatch(MessageError):
+    """A message with this id was processed before, with other content."""
+
+    reason = "payload_mismatch"
+
+
+class Refused(MessageError):
+    """The business refuses this message for good."""
+
+    reason = "refused"
+
+
+class TryLater(ServiceError):
+    """The handler asks for another attempt, later."""
+
+
+class DatabaseError(ServiceError):
+    """PostgreSQL or its driver reported an error; `__cause__` is the driver's own."""
+
+    sqlstate: str | None = None
+
+
+class Conflict(DatabaseError):
+    """Another transaction was in the way; run the whole unit of work again."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """PostgreSQL cannot be used right now."""
+
+
+class CommitUnknown(DatabaseUnavailable):
+    """The connection broke during COMMIT: nobody knows whether the effects are there."""
+
+
+class StatementTimeout(DatabaseError):
+    """A statement ran longer than its timeout and was ended by PostgreSQL."""
+
+
+class ConstraintViolated(DatabaseError):
+    """A row breaks a constraint of the schema."""
+
+    constraint: str | None = None
+
+
+class TransactionAborted(DatabaseError):
+    """COMMIT was answered with ROLLBACK: an error inside the transaction had been swallowed."""
+
+
+class TransactionMisused(DatabaseError):
+    """The transaction is used in a way that would lose or mix data."""
+
+
+class WriteOutsideTransaction(TransactionMisused):
+    """A write was attempted outside a transaction."""
+
+
+class BrokerUnavailable(ServiceError):
+    """The message broker cannot be used right now."""
+
+
+class PublishFailed(BrokerUnavailable):
+    """The broker did not take responsibility for a message."""

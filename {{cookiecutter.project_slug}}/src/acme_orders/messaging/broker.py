@@ -1,0 +1,76 @@
+"""What the rest of the service needs of a message broker. Small, so that there can be two."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from acme_orders.messaging.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it travels: a body and what is said about it. Nothing of it is trusted."""
+
+    body: bytes
+    message_id: str | None = None
+    type: str | None = None
+    app_id: str | None = None
+    timestamp: datetime | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Delivery(Protocol):
+    """One attempt of the broker to hand over a message. Settle it exactly once."""
+
+    @property
+    def message(self) -> Message:
+        """What was delivered."""
+
+    @property
+    def queue(self) -> str:
+        """Where it came from."""
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether the broker may have handed it over before."""
+
+    async def ack(self) -> None:
+        """Tell the broker that it may forget the message; raises BrokerUnavailable."""
+
+    async def release(self) -> None:
+        """Give the message back to the queue; raises BrokerUnavailable."""
+
+
+class Subscription(Protocol):
+    """A running consumer."""
+
+    async def cancel(self) -> None:
+        """Ask for no more deliveries; those under way stay ours."""
+
+
+class Broker(Protocol):
+    """A connected message broker."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether it can be used right now."""
+
+    async def declare(self, topology: Topology) -> None:
+        """Create what is missing; raises ConfigurationError if something else is there."""
+
+    async def consume(
+        self, queue: str, *, prefetch: int, deliver: Callable[[Delivery], None]
+    ) -> Subscription:
+        """Call `deliver` for each delivery, with at most `prefetch` of them not yet settled."""
+
+    async def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
+        """Return when the broker has taken responsibility.
+
+        Raises:
+            PublishFailed: it has not, or nobody is bound to this routing key.
+            BrokerUnavailable: it cannot be reached.
+        """
+
+    async def count(self, queue: str) -> int:
+        """How many messages wait in a queue."""

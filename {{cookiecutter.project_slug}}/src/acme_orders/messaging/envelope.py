@@ -1,0 +1,137 @@
+"""From a message on the wire to one that can be trusted, and back. Everything untrusted ends here.
+
+CloudEvents 1.0 in binary mode: attributes are headers, the body is the data. A plain client that
+sets only the AMQP properties `message_id`, `type`, `app_id` and `timestamp` is understood as well.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from acme_orders.errors import Malformed, UnknownType
+from acme_orders.messaging.broker import Message
+
+ATTEMPT = "retry-attempt"
+_PREFIXES = ("cloudEvents:", "cloudEvents_")
+_LONGEST_ID = 255  # of an AMQP property
+
+
+class Payload(BaseModel):
+    """The base of every message body; unknown fields are ignored, so that producers can add some.
+
+    Give each an example in `model_config["json_schema_extra"]`: the documentation shows it and the
+    readiness checks send it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def example(cls) -> Mapping[str, Any]:
+        """A body that is valid."""
+        extra = cls.model_config.get("json_schema_extra")
+        if not isinstance(extra, dict) or not extra.get("examples"):
+            raise LookupError(f'{cls.__name__} has no example in model_config["json_schema_extra"]')
+        examples: Any = extra["examples"]
+        example: Mapping[str, Any] = examples[0]
+        return example
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What is done with one type of message."""
+
+    payload: type[Payload]
+    handle: Callable[[Any], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A decoded message. `source` and `id` together tell it from every other."""
+
+    id: str
+    type: str
+    source: str
+    payload: Payload
+    payload_hash: bytes
+    attempt: int
+
+
+def decode(message: Message, handlers: Mapping[str, Handler], *, max_body_bytes: int) -> Envelope:
+    """Decode and validate a message.
+
+    Raises:
+        Malformed: too large, without id or type, no JSON, or not of the expected form.
+        UnknownType: there is no handler for its type.
+    """
+    if len(message.body) > max_body_bytes:
+        raise Malformed(
+            f"the body has {len(message.body)} bytes, the limit is {max_body_bytes} "
+            "(MAX_BODY_BYTES): send a reference to large content"
+        )
+    identity = _attribute(message, "id", message.message_id)
+    type_ = _attribute(message, "type", message.type)
+    handler = handlers.get(type_)
+    if handler is None:
+        raise UnknownType(f"no handler for type {type_!r}; known are {', '.join(sorted(handlers))}")
+    try:
+        payload = handler.payload.model_validate_json(message.body)
+    except ValidationError as error:
+        raise Malformed(f"the body is no {type_}: {_explain(error)}") from error
+    return Envelope(
+        id=identity,
+        type=type_,
+        source=_attribute(message, "source", message.app_id or "unknown"),
+        payload=payload,
+        payload_hash=hashlib.sha256(message.body).digest(),
+        attempt=attempt_of(message),
+    )
+
+
+def encode(identity: str, type_: str, source: str, time: datetime, body: bytes) -> Message:
+    """A message with its attributes as CloudEvents headers and as AMQP properties."""
+    return Message(
+        body=body,
+        message_id=identity,
+        type=type_,
+        app_id=source,
+        timestamp=time,
+        headers={
+            "cloudEvents:specversion": "1.0",
+            "cloudEvents:id": identity,
+            "cloudEvents:type": type_,
+            "cloudEvents:source": source,
+            "cloudEvents:time": time.isoformat(),
+        },
+    )
+
+
+def attempt_of(message: Message) -> int:
+    """Which attempt at this message this is, from 1; our own header, not the broker's count."""
+    attempt = message.headers.get(ATTEMPT, 1)
+    return attempt if isinstance(attempt, int) and attempt > 0 else 1
+
+
+def _attribute(message: Message, name: str, default: str | None) -> str:
+    found = next(
+        (message.headers[p + name] for p in _PREFIXES if p + name in message.headers), None
+    )
+    value = default if found is None else found
+    if value is None or value == "":
+        raise Malformed(
+            f"the message has no {name}: set the AMQP property or the header cloudEvents:{name}"
+        )
+    if not isinstance(value, str) or len(value) > _LONGEST_ID or "\x00" in value:
+        raise Malformed(f"the {name} of the message is no text of at most {_LONGEST_ID} characters")
+    return value
+
+
+def _explain(error: ValidationError) -> str:
+    """Where it is wrong and why, without the values: they may be personal data."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in found[:3]
+    )

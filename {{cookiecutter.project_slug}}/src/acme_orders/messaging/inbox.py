@@ -1,0 +1,98 @@
+"""Which messages were processed: their effects happen once, however often they are delivered."""
+
+from collections.abc import Sequence
+
+import peewee
+
+from acme_orders.database.manager import Manager
+from acme_orders.database.repository import Repository, Table, query
+from acme_orders.errors import PayloadMismatch
+from acme_orders.messaging.envelope import Envelope, Payload
+
+
+class InboxEntry(Table):
+    """A message that was processed; the row commits with its effects."""
+
+    consumer = peewee.TextField()
+    source = peewee.TextField()
+    id = peewee.TextField()
+    type = peewee.TextField()
+    payload_hash = peewee.BlobField()
+
+    class Meta:
+        """The name of the table and its key."""
+
+        table_name = "inbox"
+        primary_key = peewee.CompositeKey("consumer", "source", "id")
+
+
+class Inbox(Repository):
+    """Claims messages for one consumer."""
+
+    def __init__(self, manager: Manager, consumer: str) -> None:
+        super().__init__(manager)
+        self._consumer = consumer
+
+    async def claim(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
+        """Enter these messages and return those that were not processed before, in their order.
+
+        A concurrent delivery of the same message waits here until the other transaction ends.
+
+        Raises:
+            PayloadMismatch: an id was seen with other content.
+        """
+        first: dict[tuple[str, str], Envelope] = {}
+        for each in envelopes:
+            first.setdefault((each.source, each.id), each)
+        # In the order of the key, or two workers could wait for each other.
+        entered = await self.enter(rows=[first[key] for key in sorted(first)])
+        seen = {key: each.payload_hash for key, each in first.items()}
+        if known := sorted(first.keys() - entered):
+            seen |= await self.hashes_of(keys=known)
+        for each in envelopes:
+            if seen[each.source, each.id] != each.payload_hash:
+                raise PayloadMismatch(
+                    f"message {each.id!r} of {each.source!r} came before with other content: "
+                    "its producer uses one id for two messages"
+                )
+        return [each for key, each in first.items() if key in entered]
+
+    @query(
+        "inbox.enter",
+        traffic="high",
+        writes=True,
+        example={"rows": [Envelope("example", "example", "example", Payload(), b"", 1)]},
+    )
+    async def enter(self, rows: Sequence[Envelope]) -> set[tuple[str, str]]:
+        """Insert what is not there yet; returns the keys of the inserted rows."""
+        insert = (
+            InboxEntry.insert_many(
+                [
+                    {
+                        "consumer": self._consumer,
+                        "source": each.source,
+                        "id": each.id,
+                        "type": each.type,
+                        "payload_hash": each.payload_hash,
+                    }
+                    for each in rows
+                ]
+            )
+            .on_conflict(
+                action="NOTHING",
+                conflict_target=[InboxEntry.consumer, InboxEntry.source, InboxEntry.id],
+            )
+            .returning(InboxEntry.source, InboxEntry.id)
+        )
+        return {(row["source"], row["id"]) for row in await self.fetch_all(insert)}
+
+    @query("inbox.hashes_of", traffic="high", example={"keys": [("example", "1")]})
+    async def hashes_of(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """The content that these messages had when they were processed."""
+        rows = await self.fetch_all(
+            InboxEntry.select(InboxEntry.source, InboxEntry.id, InboxEntry.payload_hash).where(
+                InboxEntry.consumer == self._consumer,
+                peewee.Tuple(InboxEntry.source, InboxEntry.id).in_(list(keys)),
+            )
+        )
+        return {(row["source"], row["id"]): bytes(row["payload_hash"]) for row in rows}

@@ -1,0 +1,134 @@
+"""A broker inside the process, for demos and unit tests. Nothing of it survives the process."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from acme_orders.errors import PublishFailed
+from acme_orders.messaging.broker import Delivery, Message
+from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Queue, Topology
+
+
+@dataclass(eq=False)
+class MemoryDelivery:
+    """A delivery whose settlement the queue is told of."""
+
+    message: Message
+    queue: str
+    redelivered: bool
+    _settle: Callable[["MemoryDelivery", bool], None]
+
+    async def ack(self) -> None:
+        """Forget the message."""
+        self._settle(self, False)
+
+    async def release(self) -> None:
+        """Put the message back."""
+        self._settle(self, True)
+
+
+@dataclass(eq=False)
+class MemorySubscription:
+    """A consumer and what it has not settled."""
+
+    deliver: Callable[[Delivery], None]
+    prefetch: int
+    unsettled: set[MemoryDelivery] = field(default_factory=set)
+    active: bool = True
+
+    async def cancel(self) -> None:
+        """Stop delivering."""
+        self.active = False
+
+
+@dataclass(eq=False)
+class _Waiting:
+    declared: Queue
+    messages: deque[tuple[Message, bool]] = field(default_factory=deque)
+    subscriptions: list[MemorySubscription] = field(default_factory=list)
+
+
+class MemoryBroker:
+    """Queues in memory, with bindings by exact type, prefetch, and time to live."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, _Waiting] = {}
+
+    @property
+    def connected(self) -> bool:
+        """Always."""
+        return True
+
+    async def declare(self, topology: Topology) -> None:
+        """Create what is missing."""
+        for queue in topology:
+            self._queues.setdefault(queue.name, _Waiting(queue))
+
+    async def consume(
+        self, queue: str, *, prefetch: int, deliver: Callable[[Delivery], None]
+    ) -> MemorySubscription:
+        """Deliver from now on."""
+        subscription = MemorySubscription(deliver, prefetch)
+        self._queues[queue].subscriptions.append(subscription)
+        self._dispatch(queue)
+        return subscription
+
+    async def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
+        """Hand the message to every queue that it is meant for.
+
+        Raises:
+            PublishFailed: no queue is.
+        """
+        names = [
+            name
+            for name, waiting in self._queues.items()
+            if (name == routing_key if exchange == DEFAULT_EXCHANGE
+                else routing_key in waiting.declared.bindings)
+        ]  # fmt: skip
+        if not names:
+            raise PublishFailed(f"nobody is bound to {routing_key!r} on exchange {exchange!r}")
+        for name in names:
+            self._enqueue(name, message)
+        await asyncio.sleep(0)
+
+    async def count(self, queue: str) -> int:
+        """How many wait."""
+        return len(self._queues[queue].messages)
+
+    def _enqueue(self, name: str, message: Message) -> None:
+        waiting = self._queues[name]
+        entry = (message, False)
+        waiting.messages.append(entry)
+        if waiting.declared.ttl is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(waiting.declared.ttl, self._expire, name, entry)
+        self._dispatch(name)
+
+    def _expire(self, name: str, entry: tuple[Message, bool]) -> None:
+        waiting = self._queues[name]
+        if entry in waiting.messages and waiting.declared.dead_letter_to:
+            waiting.messages.remove(entry)
+            self._enqueue(waiting.declared.dead_letter_to, entry[0])
+
+    def _dispatch(self, name: str) -> None:
+        waiting = self._queues[name]
+        for subscription in waiting.subscriptions:
+            while (
+                subscription.active
+                and waiting.messages
+                and len(subscription.unsettled) < subscription.prefetch
+            ):
+                message, redelivered = waiting.messages.popleft()
+                delivery = MemoryDelivery(message, name, redelivered, self._settle)
+                subscription.unsettled.add(delivery)
+                subscription.deliver(delivery)
+
+    def _settle(self, delivery: MemoryDelivery, requeue: bool) -> None:  # noqa: FBT001
+        waiting = self._queues[delivery.queue]
+        for subscription in waiting.subscriptions:
+            if delivery in subscription.unsettled:
+                subscription.unsettled.discard(delivery)
+                if requeue:
+                    waiting.messages.appendleft((delivery.message, True))
+        self._dispatch(delivery.queue)

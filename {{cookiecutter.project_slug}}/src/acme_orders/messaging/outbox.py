@@ -1,0 +1,147 @@
+"""Events to be published: written in the transaction that makes them true."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import peewee
+
+from acme_orders.database.manager import Manager
+from acme_orders.database.repository import Repository, Table, query
+from acme_orders.messaging.envelope import Payload
+
+_EXAMPLE_LEASE = UUID(int=0)
+
+
+class OutboxRow(Table):
+    """An event that the broker has not confirmed yet; the row is deleted when it has."""
+
+    id = peewee.BigAutoField()
+    message_id = peewee.UUIDField()
+    type = peewee.TextField()
+    body = peewee.TextField()
+    created_at = peewee.DateTimeField()
+    available_at = peewee.DateTimeField()
+    attempts = peewee.IntegerField()
+    lease = peewee.UUIDField(null=True)
+    last_error = peewee.TextField(null=True)
+
+    class Meta:
+        """The name of the table."""
+
+        table_name = "outbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An event on its way."""
+
+    row: int
+    message_id: str
+    type: str
+    body: str
+    created_at: datetime
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How far the relay is behind; `rows` counts no further than its limit."""
+
+    rows: int
+    oldest_seconds: float
+
+
+class Outbox(Repository):
+    """Collects events in the caller's transaction, and leases them to relays."""
+
+    def __init__(self, manager: Manager) -> None:
+        super().__init__(manager)
+        self.committed = asyncio.Event()
+
+    @query(
+        "outbox.add",
+        traffic="high",
+        writes=True,
+        example={"type_": "example", "payload": Payload()},
+    )
+    async def add(self, type_: str, payload: Payload) -> UUID:
+        """Publish this event if, and only if, the open transaction commits; returns its id."""
+        message_id = uuid4()
+        self.add_later(
+            OutboxRow,
+            {"message_id": message_id, "type": type_, "body": payload.model_dump_json()},
+        )
+        self.manager.current_transaction().after_commit.add(self.committed.set)
+        return message_id
+
+    @query(
+        "outbox.lease",
+        traffic="high",
+        writes=True,
+        example={"lease": _EXAMPLE_LEASE, "seconds": 30, "limit": 10},
+    )
+    async def lease(self, lease: UUID, *, seconds: float, limit: int) -> list[Outgoing]:
+        """Take the oldest rows for a while; rows that another relay is taking are passed over.
+
+        Args:
+            lease: a new id; it proves later that the rows are still ours.
+            seconds: after which another relay may take them.
+            limit: most rows.
+        """
+        rows = await self.manager.fetch_sql(
+            """
+            UPDATE outbox SET lease = %s, available_at = now() + %s * interval '1 second'
+            WHERE id IN (
+                SELECT id FROM outbox WHERE available_at <= now()
+                ORDER BY available_at, id LIMIT %s FOR UPDATE SKIP LOCKED
+            )
+            RETURNING id, message_id, type, body, created_at, attempts
+            """,
+            (lease, seconds, limit),
+        )
+        return [
+            Outgoing(row, str(message_id), type_, body, created_at.astimezone(UTC), attempts)
+            for row, message_id, type_, body, created_at, attempts in sorted(rows)
+        ]
+
+    @query(
+        "outbox.published",
+        traffic="high",
+        writes=True,
+        example={"lease": _EXAMPLE_LEASE, "rows": [1]},
+    )
+    async def published(self, lease: UUID, rows: Sequence[int]) -> int:
+        """Forget confirmed rows; those whose lease has passed to another relay stay."""
+        return await self.manager.execute(
+            OutboxRow.delete().where(OutboxRow.id.in_(list(rows)), OutboxRow.lease == lease)
+        )
+
+    @query(
+        "outbox.failed",
+        writes=True,
+        example={"lease": _EXAMPLE_LEASE, "row": 1, "error": "example", "seconds": 1.0},
+    )
+    async def failed(self, lease: UUID, row: int, *, error: str, seconds: float) -> None:
+        """Keep a row that the broker did not take, and offer it again after some seconds."""
+        await self.manager.execute(
+            OutboxRow.update(
+                attempts=OutboxRow.attempts + 1,
+                last_error=error[:500],
+                available_at=peewee.SQL("now() + %s * interval '1 second'", (seconds,)),
+            ).where(OutboxRow.id == row, OutboxRow.lease == lease)
+        )
+
+    @query("outbox.backlog")
+    async def backlog(self) -> Backlog:
+        """How much waits, for metrics; counts no further than 10,000."""
+        rows = await self.manager.fetch_sql(
+            """
+            SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)
+            FROM (SELECT created_at FROM outbox ORDER BY id LIMIT 10000) AS waiting
+            """
+        )
+        count, oldest = rows[0]
+        return Backlog(int(count), float(oldest))

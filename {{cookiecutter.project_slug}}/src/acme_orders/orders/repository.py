@@ -1,0 +1,137 @@
+"""Orders in PostgreSQL. What leaves this module is plain data, never a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import peewee
+
+from acme_orders.database.repository import Repository, query
+from acme_orders.orders.messages import OrderPlaced
+from acme_orders.orders.models import AuditEntry, Customer, Line, Order
+
+LARGEST_PAGE = 100
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_NOBODY = UUID(int=0)
+
+
+@dataclass(frozen=True)
+class OrderSummary:
+    """What a list of orders shows."""
+
+    id: UUID
+    status: str
+    currency: str
+    total_cents: int
+    placed_at: datetime
+
+
+@dataclass(frozen=True)
+class Revenue:
+    """What came in on one day."""
+
+    day: date
+    status: str
+    orders: int
+    total_cents: int
+
+
+class Orders(Repository):
+    """Stores and finds orders."""
+
+    @query(
+        "orders.add",
+        traffic="high",
+        writes=True,
+        example={"order": OrderPlaced.model_validate(OrderPlaced.example())},
+    )
+    async def add(self, order: OrderPlaced) -> bool:
+        """Store an order with its customer and lines; False if it was there already."""
+        added = await self.insert_once(
+            Order,
+            {
+                "id": order.order_id,
+                "customer": await self._customer(order.customer_email),
+                "status": "accepted",
+                "currency": order.currency,
+                "total_cents": order.total_cents,
+                "placed_at": order.placed_at,
+            },
+            Order.id,
+        )
+        if added:
+            for position, line in enumerate(order.lines, start=1):
+                row = {"order": order.order_id, "position": position, **line.model_dump()}
+                self.add_later(Line, row)
+            audit = {
+                "id": uuid4(),
+                "event_type": "order.accepted",
+                "payload": order.model_dump_json(),
+            }
+            self.add_later(AuditEntry, audit)
+        return added
+
+    @query("orders.by_id", traffic="high", example={"order_id": _NOBODY})
+    async def by_id(self, order_id: UUID) -> OrderSummary | None:
+        """One order."""
+        row = await self.fetch_one(_summaries().where(Order.id == order_id).limit(1))
+        return OrderSummary(**row) if row else None
+
+    @query(
+        "orders.page",
+        traffic="high",
+        example={"after": (_BEGINNING, _NOBODY), "limit": LARGEST_PAGE},
+    )
+    async def page(
+        self, *, after: tuple[datetime, UUID] | None = None, limit: int = LARGEST_PAGE
+    ) -> Sequence[OrderSummary]:
+        """Orders by time, the oldest first.
+
+        Args:
+            after: time and id of the last order of the page before.
+            limit: most orders, at most 100.
+        """
+        select = _summaries().where(
+            peewee.Tuple(Order.placed_at, Order.id)
+            > peewee.Tuple(*(after or (_BEGINNING, _NOBODY)))
+        )
+        rows = await self.fetch_all(
+            select.order_by(Order.placed_at, Order.id).limit(min(limit, LARGEST_PAGE))
+        )
+        return [OrderSummary(**row) for row in rows]
+
+    @query("orders.revenue", example={"since": date(2026, 1, 1)})
+    async def revenue(self, *, since: date, limit: int = 1000) -> Sequence[Revenue]:
+        """Revenue by day and status, the newest day first."""
+        day = peewee.fn.date(Order.placed_at)
+        rows = await self.fetch_all(
+            Order.select(
+                day.alias("day"),
+                Order.status,
+                peewee.fn.count(Order.id).alias("orders"),
+                peewee.fn.sum(Order.total_cents).alias("total_cents"),
+            )
+            .where(Order.placed_at >= since)
+            .group_by(day, Order.status)
+            .order_by(day.desc(), Order.status)
+            .limit(limit)
+        )
+        return [Revenue(**{**row, "total_cents": int(row["total_cents"])}) for row in rows]
+
+    async def _customer(self, email: str) -> UUID:
+        # Reading first takes no lock on those who are known: two batches with the same customers
+        # in another order would wait for each other.
+        known = Customer.select(Customer.id).where(Customer.email == email).limit(1)
+        row = await self.fetch_one(known)
+        if row is None:
+            await self.insert_once(Customer, {"id": uuid4(), "email": email}, Customer.email)
+            row = await self.fetch_one(known)
+        assert row is not None
+        customer: UUID = row["id"]
+        return customer
+
+
+def _summaries() -> Any:
+    return Order.select(Order.id, Order.status, Order.currency, Order.total_cents, Order.placed_at)

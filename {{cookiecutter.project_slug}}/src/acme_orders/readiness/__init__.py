@@ -1,0 +1,1 @@
+"""A production-readiness checklist that inspects whatever this project has become."""

@@ -1,0 +1,69 @@
+"""K1: the filters of busy queries."""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from acme_orders.database.manager import Manager, Statement
+from acme_orders.errors import DatabaseError
+from acme_orders.readiness.check import Check
+from acme_orders.readiness.plans import Index, complaints
+from acme_orders.readiness.rehearsal import Rehearsal
+
+_EXPLAINABLE = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "(")
+_NO_ARBITER = "42P10"  # ON CONFLICT without its unique index: K3 finds that in every handler
+_INDEX = """
+SELECT amname::text, pg_get_indexdef(pg_class.oid, 1, false)
+FROM pg_class JOIN pg_am ON pg_am.oid = relam
+WHERE relname = %s AND pg_table_is_visible(pg_class.oid)
+"""
+
+
+class FiltersAreIndexed(Check):
+    """All high-traffic filters are indexed."""
+
+    id = "K1"
+
+    async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
+        """Add an index that begins with the filtered column in a new migration.
+
+        If the query is rare, register it with traffic="low".
+        """
+        for repository, query, method in rehearsal.queries():
+            if query.traffic != "high":
+                continue
+            call = await rehearsal.call(repository, query, method)
+            if call.error and getattr(call.error, "sqlstate", None) != _NO_ARBITER:
+                yield f"{query.name} fails with its example: {call.error!r}"
+            elif not call.statements:
+                yield f"{query.name} sends no statement with its example"
+            self.inspected += 1
+            for statement in call.statements:
+                if statement.error is None and _explainable(statement):
+                    for complaint in await _complaints(rehearsal.service.manager, statement):
+                        yield f"{query.name}: {complaint}"
+
+
+async def _complaints(manager: Manager, statement: Statement) -> list[str]:
+    async def index(name: str) -> Index:
+        ((method, leading),) = await manager.fetch_sql(_INDEX, (name,))
+        return Index(method, leading)
+
+    try:
+        plan = await _plan(manager, statement)
+    except DatabaseError as error:
+        return [f"PostgreSQL makes no plan: {error}"]
+    return await complaints(plan, index)
+
+
+async def _plan(manager: Manager, statement: Statement) -> Mapping[str, Any]:
+    """Without sequential scans even an empty table shows whether an index could serve."""
+    async with manager.transaction("readiness.explain"):
+        await manager.fetch_sql("SET LOCAL enable_seqscan = off")
+        explain = f"EXPLAIN (FORMAT JSON) {statement.sql}"
+        ((plans,),) = await manager.fetch_sql(explain, statement.parameters)
+    plan: Mapping[str, Any] = plans[0]["Plan"]
+    return plan
+
+
+def _explainable(statement: Statement) -> bool:
+    return statement.sql.lstrip().upper().startswith(_EXPLAINABLE)

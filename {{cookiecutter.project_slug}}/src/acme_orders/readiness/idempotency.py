@@ -1,0 +1,122 @@
+"""K3: what happens when the same thing is asked for again."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+from acme_orders.database.manager import Statement
+from acme_orders.messaging.inbox import Inbox
+from acme_orders.readiness.catalog import contents_of, has_inbox_key
+from acme_orders.readiness.check import Check
+from acme_orders.readiness.rehearsal import Rehearsal
+
+Contents = Mapping[str, Counter[str]]
+
+
+class RetriesAreIdempotent(Check):
+    """Retried operations are idempotent."""
+
+    id = "K3"
+    whole = False
+
+    async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
+        """Give what a handler stores a unique key from the message, and use insert_once with it.
+
+        Do nothing more when the row was there. The inbox keeps its key (consumer, source, id).
+        Each payload needs an example that its handler accepts after those registered before it.
+        """
+        self.inspected += 1
+        if not await asyncio.to_thread(has_inbox_key, rehearsal.url):
+            yield "the inbox has no valid unique index exactly on (consumer, source, id)"
+        async with rehearsal.another(whole=False) as race, rehearsal.another(whole=False) as twins:
+            for type_ in rehearsal.service.handlers:
+                self.inspected += 1
+                async with aclosing(_handler(rehearsal, race, twins, type_)) as findings:
+                    async for finding in findings:
+                        yield f"{type_}: {finding}"
+
+
+async def _handler(
+    serial: Rehearsal, race: Rehearsal, twins: Rehearsal, type_: str
+) -> AsyncGenerator[str, None]:
+    one, other = f"{type_}-1", f"{type_}-2"
+    try:
+        serial.letter(type_, one)
+    except LookupError as error:
+        yield str(error)
+        return
+    empty = await _contents(serial)
+    complaint = await _deliver(serial, type_, one)
+    if complaint:
+        yield f"the example {complaint}"
+        return
+    once = await _contents(serial)
+    for what, identities in (
+        ("the same message again", [one]),
+        ("the same message twice at once", [one, one]),
+        ("the same content under another id", [other]),
+    ):
+        seen = len(serial.statements)
+        if complaint := await _deliver(serial, type_, *identities):
+            yield f"{what} {complaint}"
+        elif one in identities and _beyond_inbox(serial.statements[seen:]):
+            yield f"{what} reaches the handler, though the inbox knows it"
+        now = await _contents(serial)
+        if tables := _differing(once, now):
+            yield f"{what} changes {', '.join(tables)}"
+    for what, rehearsal, identities in (
+        ("two deliveries of a new message at once", race, [one, one]),
+        ("two new messages with the same content at once", twins, [one, other]),
+    ):
+        before = await _contents(rehearsal)
+        if complaint := await _deliver(rehearsal, type_, *identities):
+            yield f"at least one of {what} {complaint}"
+        after = await _contents(rehearsal)
+        if tables := _differing(_growth(empty, once), _growth(before, after)):
+            yield f"{what} leave other numbers of rows than one in {', '.join(tables)}"
+
+
+async def _deliver(rehearsal: Rehearsal, type_: str, *identities: str) -> str:
+    """Process these at once; says what is wrong with how they ended, if something is."""
+    aside = await rehearsal.set_aside()
+    letters = [rehearsal.letter(type_, identity) for identity in identities]
+    outcomes = await asyncio.gather(
+        *(rehearsal.service.consumer.process([letter]) for letter in letters),
+        return_exceptions=True,
+    )
+    if errors := [outcome for outcome in outcomes if outcome is not None]:
+        return f"ends with {errors[0]!r}"
+    if await rehearsal.set_aside() > aside:
+        errors_seen = [each.error for each in rehearsal.statements if each.error]
+        why = f": {errors_seen[-1]}" if errors_seen else ""
+        return f"is retried later or becomes a dead letter{why}"
+    if not all(letter.acked for letter in letters):
+        return "is not acknowledged"
+    entered = await rehearsal.rows(
+        "SELECT id FROM inbox WHERE id = ANY (%s)", sorted(set(identities))
+    )
+    if len(entered) != len(set(identities)):
+        return f"has {len(entered)} entries in the inbox"
+    return ""
+
+
+def _beyond_inbox(statements: Sequence[Statement]) -> bool:
+    known = {query.name for query, _ in Inbox.queries()}
+    return any(each.query not in known for each in statements)
+
+
+async def _contents(rehearsal: Rehearsal) -> Contents:
+    """Everything but the inbox, which has its own rule: one entry for each id."""
+    contents = await asyncio.to_thread(contents_of, rehearsal.url)
+    return {table: rows for table, rows in contents.items() if table != "inbox"}
+
+
+def _growth(before: Contents, after: Contents) -> Mapping[str, int]:
+    return {table: after[table].total() - before[table].total() for table in after}
+
+
+def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    return sorted(
+        table for table in one.keys() | other.keys() if one.get(table) != other.get(table)
+    )

@@ -1,0 +1,178 @@
+"""The service, put together on a scratch database, where everything it does is seen."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import acme_orders
+from acme_orders.app import Service, assemble
+from acme_orders.database.manager import Manager, Statement
+from acme_orders.database.migrate import FOLDER, Migrator
+from acme_orders.database.repository import Query, Repository
+from acme_orders.messaging.broker import Message
+from acme_orders.messaging.envelope import encode
+from acme_orders.messaging.memory import MemoryBroker
+from acme_orders.observability.metrics import Metrics
+from acme_orders.readiness import catalog
+from acme_orders.readiness.scratch import rows_of, scratch_database
+from acme_orders.settings import Settings
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is inspected.
+
+    Args:
+        settings: of the process; its database is never touched, only its server is used.
+        migrations: folder of the schema.
+        source: folder of the package.
+        alter: SQL to run after migrating; the checks' own tests break the schema with it.
+        prepare: called with every assembled service; likewise.
+    """
+
+    settings: Settings
+    migrations: Path = FOLDER
+    source: Path = Path(acme_orders.__file__).parent
+    alter: str = ""
+    prepare: Callable[[Service], None] | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """What calling a query led to."""
+
+    statements: tuple[Statement, ...]
+    error: Exception | None
+
+
+@dataclass(eq=False)
+class Letter:
+    """A delivery that remembers what became of it."""
+
+    message: Message
+    queue: str
+    on_ack: Callable[[], Awaitable[None]] | None = None
+    redelivered: bool = False
+    acked: int = 0
+
+    async def ack(self) -> None:
+        """Count it, after telling whoever wants to look around first."""
+        if self.on_ack:
+            await self.on_ack()
+        self.acked += 1
+
+    async def release(self) -> None:
+        """Nothing: whoever looks finds it not acknowledged."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A service whose schema is there and whose statements are recorded.
+
+    Args:
+        subject: what is inspected.
+        url: of the scratch database.
+        service: assembled, not running.
+        statements: every statement so far.
+    """
+
+    subject: Subject
+    url: str
+    service: Service
+    statements: list[Statement] = field(default_factory=list)
+
+    def queries(self) -> Iterator[tuple[Repository, Query, str]]:
+        """Every registered query with its repository and the name of its method."""
+        for repository in self.service.repositories:
+            for query, method in repository.queries():
+                yield repository, query, method
+
+    async def call(self, repository: Repository, query: Query, method: str) -> Call:
+        """Call a query with its example inside a transaction, and undo what it did."""
+        seen, failure = len(self.statements), None
+        manager = self.service.manager
+        try:
+            with suppress(_Undo):
+                async with manager.transaction("readiness"):
+                    await getattr(repository, method)(**query.example)
+                    async with manager.savepoint():  # it sends the rows that wait for COMMIT
+                        raise _Undo  # noqa: TRY301  # leaving with it is what rolls back
+        except Exception as error:
+            failure = error
+        return Call(tuple(self.statements[seen:]), failure)
+
+    def letter(
+        self, type_: str, identity: str, on_ack: Callable[[], Awaitable[None]] | None = None
+    ) -> Letter:
+        """The example of a handler's payload as a delivery.
+
+        Raises:
+            LookupError: the payload has no example.
+        """
+        example = self.service.handlers[type_].payload.example()
+        body = json.dumps(example, default=str).encode()
+        message = encode(identity, type_, "readiness", datetime.now(UTC), body)
+        return Letter(message, self.service.topology.main.name, on_ack)
+
+    async def set_aside(self) -> int:
+        """How many messages wait in the retry ladder or among the dead letters."""
+        topology = self.service.topology
+        names = [queue.name for queue in (*topology.ladder, topology.dead_letters)]
+        return sum([await self.service.broker.count(name) for name in names])
+
+    async def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Look at what is committed, from another connection."""
+        return await asyncio.to_thread(rows_of, self.url, sql, parameters)
+
+    @asynccontextmanager
+    async def another(self, *, whole: bool = True) -> AsyncIterator["Rehearsal"]:
+        """The same once more, on a database of its own."""
+        with scratch_database(self.subject.settings.database_url) as url:
+            async with rehearse(self.subject, url, whole=whole) as rehearsal:
+                yield rehearsal
+
+
+@asynccontextmanager
+async def rehearse(subject: Subject, url: str, *, whole: bool) -> AsyncIterator[Rehearsal]:
+    """Migrate the empty database at `url` and put the service together on it.
+
+    Args:
+        subject: what is inspected.
+        url: of a scratch database.
+        whole: make up for a missing key of the inbox, on which every handler depends.
+    """
+    await asyncio.to_thread(_prepare, subject, url, whole=whole)
+    settings = subject.settings.model_copy(update={"database_url": url})
+    statements: list[Statement] = []
+    metrics, broker = Metrics(), MemoryBroker()
+    observers = (statements.append,)
+    async with Manager(url, size=4, metrics=metrics, observers=observers) as manager:
+        service = assemble(settings, metrics=metrics, manager=manager, broker=broker)
+        await broker.declare(service.topology)
+        if subject.prepare:
+            subject.prepare(service)
+        yield Rehearsal(subject, url, service, statements)
+
+
+def _prepare(subject: Subject, url: str, *, whole: bool) -> None:
+    with TemporaryDirectory() as folder:
+        # A missing down file is for K5 to find; here it would stop every check.
+        for file in subject.migrations.glob("*.up.sql"):
+            shutil.copy(file, folder)
+            Path(folder, file.name.replace(".up.", ".down.")).touch()
+        list(Migrator(url, folder=Path(folder)).up())
+    if subject.alter:
+        rows_of(url, subject.alter)
+    if whole:
+        catalog.restore_inbox_key(url)
+
+
+class _Undo(Exception):
+    """Ends a transaction without a COMMIT."""

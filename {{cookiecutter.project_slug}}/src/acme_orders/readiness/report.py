@@ -1,0 +1,58 @@
+"""The list as people, programs and the documentation read it."""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from acme_orders.readiness.check import Check, Result
+from acme_orders.readiness.checklist import CHECKS
+
+_BLOCK = re.compile(r"(?<=<!-- checks -->\n).*(?=<!-- end of checks -->)", re.DOTALL)
+
+
+def as_table(results: Sequence[Result]) -> Table:
+    """For a terminal; findings are followed by advice."""
+    table = Table("id", "title", "result", "inspected", "findings", show_lines=True)
+    for result in results:
+        lines = [f"• {finding}" for finding in result.findings]
+        if lines:
+            lines.append(f"→ {result.advice}")
+        verdict = "[green]ok[/]" if result.passed else "[red]FAIL[/]"
+        findings = "\n".join(lines).replace("[", r"\[")
+        table.add_row(result.id, result.title, verdict, str(result.inspected), findings)
+    return table
+
+
+def as_json(results: Sequence[Result]) -> str:
+    """For programs."""
+    checks = [
+        {
+            "id": result.id,
+            "title": result.title,
+            "passed": result.passed,
+            "inspected": result.inspected,
+            "findings": list(result.findings),
+        }
+        for result in results
+    ]
+    return json.dumps({"checks": checks}, indent=2, ensure_ascii=False)
+
+
+def as_markdown(checks: Sequence[type[Check]] = CHECKS) -> str:
+    """For the documentation: each check and its advice."""
+    rows = [f"| {check.id} | {check.title()} | {check.advice()} |\n" for check in checks]
+    return "".join(["| Check | What holds | If it fails |\n", "|---|---|---|\n", *rows])
+
+
+def with_checks(text: str) -> str:
+    """A document with the table between its two marks brought up to date."""
+    return _BLOCK.sub(lambda _: as_markdown(), text)
+
+
+if __name__ == "__main__":
+    document = Path(sys.argv[1])
+    document.write_text(with_checks(document.read_text(encoding="utf-8")), encoding="utf-8")

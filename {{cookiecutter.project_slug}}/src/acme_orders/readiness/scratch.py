@@ -1,0 +1,63 @@
+"""Databases that exist for the length of a block."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+from acme_orders.database import driver
+from acme_orders.errors import ConfigurationError, DatabaseUnavailable
+
+PREFIX = "readiness_"
+
+
+@contextmanager
+def scratch_database(url: str) -> Iterator[str]:
+    """An empty database on the server of `url`, which itself is not touched; yields its URL.
+
+    Raises:
+        ConfigurationError: the role of `url` may not create databases.
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    name = f"{PREFIX}{uuid4().hex}"
+    with session(url) as cursor:
+        try:
+            cursor.execute(f"CREATE DATABASE {name}")
+        except driver.DriverError as error:
+            raise ConfigurationError(
+                f"no scratch database on the server of DATABASE_URL: {str(error).strip()}; "
+                "give the role CREATEDB, or name a server for tests"
+            ) from error
+    try:
+        yield urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+    finally:
+        with session(url) as cursor:
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def rows_of(url: str, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """What one statement answers on a connection of its own, so it sees only what is committed."""
+    with session(url) as cursor:
+        cursor.execute(sql, parameters or None)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+@contextmanager
+def session(url: str) -> Iterator[Any]:
+    """A cursor on a connection of its own; each statement commits by itself.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    try:
+        connection = driver.connect(url)
+    except driver.DriverError as error:
+        raise DatabaseUnavailable(
+            f"cannot reach PostgreSQL (DATABASE_URL): {str(error).strip()}; "
+            "start it or correct the address"
+        ) from error
+    try:
+        yield connection.cursor()
+    finally:
+        connection.close()

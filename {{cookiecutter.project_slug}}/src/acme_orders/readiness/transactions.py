@@ -1,0 +1,139 @@
+"""K2: where transactions begin and end."""
+
+import asyncio
+import inspect
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from functools import partial
+from uuid import uuid4
+
+from acme_orders.database.repository import Query, Repository
+from acme_orders.errors import WriteOutsideTransaction
+from acme_orders.readiness.catalog import contents_of
+from acme_orders.readiness.check import Check
+from acme_orders.readiness.rehearsal import Rehearsal
+from acme_orders.readiness.sources import Source, calls, exposed, sources
+
+_RAW = frozenset(
+    {"aio_execute", "aio_create", "aio_save", "aio_atomic", "execute_sql", "fetch_sql"}
+)
+_WRITE = re.compile(
+    r"\b(?:INSERT\s+INTO|UPDATE\s+\S+.*?\sSET|DELETE\s+FROM|MERGE\s+INTO)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_SESSION = "SHOW default_transaction_read_only"
+_MACHINERY = {"database", "messaging", "readiness"}
+
+
+class TransactionsAreExplicit(Check):
+    """Transaction boundaries are explicit."""
+
+    id = "K2"
+
+    async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
+        """Register what writes with writes=True, and call it inside manager.transaction or run.
+
+        SQL belongs in a repository; acknowledge a message only after its transaction committed.
+        """
+        for repository, query, method in rehearsal.queries():
+            self.inspected += 1
+            look = _alone if query.writes else _reading
+            async for finding in look(rehearsal, repository, query, method):
+                yield finding
+        if await rehearsal.service.manager.fetch_sql(_SESSION) != [("on",)]:
+            yield "outside a transaction, PostgreSQL itself does not refuse writes"
+        for finding in _written(rehearsal):
+            yield finding
+        for type_ in rehearsal.service.handlers:
+            self.inspected += 1
+            async for finding in _handled(rehearsal, type_):
+                yield finding
+
+
+async def _alone(
+    rehearsal: Rehearsal, repository: Repository, query: Query, method: str
+) -> AsyncGenerator[str, None]:
+    """A write without a transaction is refused before anything is sent."""
+    before = await asyncio.to_thread(contents_of, rehearsal.url)
+    seen = len(rehearsal.statements)
+    try:
+        await getattr(repository, method)(**query.example)
+    except WriteOutsideTransaction:
+        if len(rehearsal.statements) > seen:
+            yield f"{query.name} sends SQL before it finds that there is no transaction"
+    except Exception as error:
+        yield f"{query.name} outside a transaction raises {error!r}"
+    else:
+        yield f"{query.name} works outside a transaction"
+    if await asyncio.to_thread(contents_of, rehearsal.url) != before:
+        yield f"{query.name} leaves rows behind outside a transaction"
+
+
+async def _reading(
+    rehearsal: Rehearsal, repository: Repository, query: Query, method: str
+) -> AsyncGenerator[str, None]:
+    """What is not registered as a write does not write."""
+    seen = len(rehearsal.statements)
+    await rehearsal.call(repository, query, method)
+    if any(_WRITE.search(each.sql) for each in rehearsal.statements[seen:]):
+        yield f"{query.name} writes, but is not registered with writes=True"
+
+
+def _written(rehearsal: Rehearsal) -> Iterator[str]:
+    writes = {method for _, query, method in rehearsal.queries() if query.writes}
+    exempt = _called_inside(rehearsal)
+    for source in sources(rehearsal.subject.source):
+        if source.parts[0] in _MACHINERY:
+            continue
+        if source.parts not in exempt and source.parts[-1] != "handlers":
+            for call in exposed(source, writes):
+                yield f"{source.path}:{call.lineno} writes outside a transaction"
+        if not _may_send_sql(source):
+            for call in calls(source, _RAW):
+                yield f"{source.path}:{call.lineno} sends SQL outside a repository"
+
+
+def _called_inside(rehearsal: Rehearsal) -> set[tuple[str, ...]]:
+    """Modules of handlers and repositories, whose callers have the transaction."""
+    names = {type(each).__module__ for each in rehearsal.service.repositories}
+    names |= {_module(each.handle) for each in rehearsal.service.handlers.values()}
+    return {tuple(name.split(".")[1:]) for name in names}
+
+
+def _module(handle: Callable[..., Awaitable[None]]) -> str:
+    plain = handle.func if isinstance(handle, partial) else handle
+    return str(inspect.unwrap(plain).__module__)
+
+
+def _may_send_sql(source: Source) -> bool:
+    return source.parts[-1] in {"repository", "models"} or source.parts == ("app",)
+
+
+async def _handled(rehearsal: Rehearsal, type_: str) -> AsyncGenerator[str, None]:
+    """A message is acknowledged after its COMMIT. One that fails has none; K3 reports it."""
+    identity, service = str(uuid4()), rehearsal.service
+    found: list[str] = []
+
+    async def on_ack() -> None:
+        try:
+            service.manager.current_transaction()
+        except WriteOutsideTransaction:
+            pass
+        else:
+            found.append(f"{type_} is acknowledged inside its transaction")
+        if await rehearsal.set_aside() > aside:
+            return
+        if not await rehearsal.rows("SELECT 1 FROM inbox WHERE id = %s", identity):
+            found.append(f"{type_} is acknowledged before its COMMIT")
+
+    try:
+        letter = rehearsal.letter(type_, identity, on_ack)
+    except LookupError:
+        return
+    aside, seen = await rehearsal.set_aside(), len(rehearsal.statements)
+    await service.consumer.process([letter])
+    for finding in found:
+        yield finding
+    for statement in rehearsal.statements[seen:]:
+        if statement.unit_of_work is None and _WRITE.search(statement.sql):
+            yield f"{type_}: {statement.query} writes outside a unit of work"

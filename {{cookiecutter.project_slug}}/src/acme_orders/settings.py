@@ -1,0 +1,164 @@
+"""Every setting, its default and the reason for it. Read once, at start, and never changed."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from acme_orders.errors import ConfigurationError
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(value: object) -> object:
+    """Read `250ms`, `30s`, `2m`, `1h`, `14d` or a plain number as seconds."""
+    if isinstance(value, str) and (
+        match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", value)
+    ):
+        return float(match[1]) * _UNITS[match[2] or "s"]
+    return value
+
+
+def _parse_ladder(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(parse_duration(step) for step in value.split(","))
+    return value
+
+
+def _scheme(*allowed: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not value.startswith(tuple(f"{scheme}://" for scheme in allowed)):
+            choices = " or ".join(f"{scheme}://…" for scheme in allowed)
+            raise ValueError(f"must begin with {choices}")
+        return value
+
+    return AfterValidator(check)
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Ladder = Annotated[tuple[Seconds, ...], NoDecode, BeforeValidator(_parse_ladder)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseSettings):
+    """Settings from the environment and `.env`; durations are written like `250ms`, `30s`, `2m`."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=False
+    )
+
+    # Where
+    environment: Literal["production", "development", "test"] = Field(
+        "production", description="production refuses placeholder passwords"
+    )
+    database_url: Annotated[str, _scheme("postgresql", "postgres")] = Field(
+        repr=False, description="postgresql://user:password@host:port/database"
+    )
+    broker_url: Annotated[str, _scheme("amqp", "amqps", "memory")] = Field(
+        repr=False, description="amqp://user:password@host:port/vhost, or memory:// for a demo"
+    )
+    listen_host: str = Field("0.0.0.0", description="a container is reached from outside")  # noqa: S104
+    operations_port: Port = Field(9000, description="/metrics, /live, /ready; not for the public")
+    http_port: Port = Field(8000, description="the API")  # feature: http_api
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = Field("json", description="json for machines")
+
+    # Messages
+    concurrency: int = Field(8, ge=1, le=100, description="batches at once; each uses a connection")
+    batch_size: int = Field(
+        100, ge=1, le=1000, description="most messages in one transaction; more gains little"
+    )
+    prefetch: int | None = Field(
+        None, ge=1, le=65535, description="unset: twice what one batch takes, so none has to wait"
+    )
+    handler_timeout: Seconds = Field(60, description="far below the broker's 30 min for an ack")
+    conflict_retries: int = Field(
+        3, ge=0, le=10, description="in process; a deadlock's winner is done by then"
+    )
+    retry_ladder: Ladder = Field(
+        (5, 30, 120, 600, 3600), description="waits between attempts; 73 min outlive most incidents"
+    )
+    delivery_limit: int = Field(
+        100, ge=1, description="explicit, because RabbitMQ 3 has none and 4 drops after 20"
+    )
+    hold_timeout: Seconds = Field(
+        300, description="how long an outage is waited out with messages in hand"
+    )
+    drain_timeout: Seconds = Field(25, description="of the 30 s that orchestrators give")
+    max_body_bytes: int = Field(1024 * 1024, ge=1, description="larger belongs in object storage")
+    heartbeat: int = Field(15, ge=1, description="seconds; a dead network is seen within 48 s")
+    publish_timeout: Seconds = Field(10, description="a blocked broker never answers")
+    relay_batch: int = Field(200, ge=1, le=10_000, description="outbox rows per round")
+    relay_lease: Seconds = Field(30, description="another relay takes over after this")
+    relay_poll: Seconds = Field(1, description="the longest an outbox row of another process waits")
+
+    # Database
+    pool_size: int | None = Field(
+        None, ge=2, description="unset: concurrency + 4, for the relay, the API and the probes"
+    )
+    acquire_timeout: Seconds = Field(5, description="waiting longer means the pool is too small")
+    connect_timeout: Seconds = Field(10, description="a new connection takes milliseconds")
+    statement_timeout: Seconds = Field(30, description="below the handler's timeout")
+    lock_timeout: Seconds = Field(5, description="then the message is tried again")
+    idle_in_transaction_timeout: Seconds = Field(
+        60, description="PostgreSQL ends a forgotten transaction; its locks block others"
+    )
+    migration_lock_timeout: Seconds = Field(
+        2, description="a waiting ALTER TABLE blocks all who come after it"
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.connections < self.concurrency + 2:
+            raise ValueError(
+                f"POOL_SIZE={self.pool_size} is too small for CONCURRENCY={self.concurrency}: "
+                f"each batch holds a connection, the relay and the probes need one each; "
+                f"set POOL_SIZE to {self.concurrency + 2} or more"
+            )
+        if self.statement_timeout >= self.handler_timeout:
+            raise ValueError(
+                f"STATEMENT_TIMEOUT={self.statement_timeout:g}s must be below "
+                f"HANDLER_TIMEOUT={self.handler_timeout:g}s, or it never acts"
+            )
+        if self.environment == "production" and "change-me" in self.database_url + self.broker_url:
+            raise ValueError(
+                "DATABASE_URL or BROKER_URL still has the password 'change-me'; "
+                "set a real one, or ENVIRONMENT=development on your own machine"
+            )
+        return self
+
+    @property
+    def connections(self) -> int:
+        """Most connections of the pool."""
+        return self.pool_size or self.concurrency + 4
+
+    @property
+    def prefetch_count(self) -> int:
+        """Most unacknowledged deliveries of one consumer."""
+        return self.prefetch or 2 * max(self.batch_size, self.concurrency)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigurationError: one line for each bad or missing variable, with what is allowed.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_explain(item) for item in error.errors())) from None
+
+
+def _explain(item: Any) -> str:
+    name = "_".join(str(part) for part in item["loc"][:1]).upper()
+    if not name:
+        return str(item["msg"]).removeprefix("Value error, ")
+    field = Settings.model_fields[name.lower()]
+    about = f" ({field.description})" if field.description else ""
+    if item["type"] == "missing":
+        return f"{name} is not set{about}; set it in the environment or in .env"
+    secret = not field.repr
+    value = "" if secret else f"={item['input']!r}"
+    return f"{name}{value}: {str(item['msg']).removeprefix('Value error, ')}{about}"

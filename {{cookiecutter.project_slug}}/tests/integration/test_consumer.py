@@ -1,0 +1,156 @@
+"""What happens to messages, good and bad; on RabbitMQ and in memory."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from acme_orders.app import Service
+from acme_orders.errors import Refused, TryLater
+from acme_orders.messaging.broker import Message
+from acme_orders.messaging.envelope import Handler
+from acme_orders.messaging.topology import Queue, Topology
+from acme_orders.orders.messages import ORDER_ACCEPTED, ORDER_PLACED, OrderPlaced
+from tests.conftest import Connect, consuming, count, eventually, placed, send, settled
+
+
+@pytest.fixture(params=["memory", "rabbitmq"])
+async def service(request: pytest.FixtureRequest, connect: Connect) -> AsyncIterator[Service]:
+    """The service on either broker, with somebody who listens to what it announces."""
+    url = "memory://" if request.param == "memory" else request.getfixturevalue("broker_url")
+    async with AsyncExitStack() as stack:
+        connected = await stack.enter_async_context(connect(broker_url=url))
+        listener = Queue("listener", bindings=(ORDER_ACCEPTED,))
+        await connected.broker.declare(
+            Topology("events", listener, (), connected.topology.dead_letters)
+        )
+        yield connected
+
+
+async def dead_letters(service: Service) -> int:
+    """How many wait in the dead-letter queue."""
+    return await service.broker.count(service.topology.dead_letters.name)
+
+
+async def test_an_order_is_stored_and_announced(service: Service) -> None:
+    """One message: an order, its lines, an audit entry, and one event that arrives."""
+    async with consuming(service):
+        await send(service, placed())
+        await eventually(lambda: settled(service, "done") == 1)
+    for table in ("orders", "order_lines", "customers", "audit_log", "outbox"):
+        assert await count(service, table) == 1, table
+    assert await service.relay.run_once() == 1
+    assert await service.broker.count("listener") == 1
+    assert await count(service, "outbox") == 0
+
+
+async def test_a_duplicate_has_no_second_effect(service: Service) -> None:
+    """The same message ten times at once."""
+    message = placed()
+    async with consuming(service):
+        await send(service, *[message] * 10)
+        await eventually(lambda: settled(service, "duplicate") == 9)
+    assert settled(service, "done") == 1
+    assert await count(service, "orders") == await count(service, "outbox") == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"body": b"no JSON"}, "malformed"),
+        ({"body": b"{}"}, "malformed"),
+        ({"body": b"[" * 100_000}, "malformed"),
+        ({"body": b"\xff\xfe"}, "malformed"),
+        ({"body": b" " * (1024 * 1024 + 1)}, "malformed"),
+        ({"message_id": None}, "malformed"),
+        ({"type": None}, "malformed"),
+        ({"type": "order.unheard"}, "unknown_type"),
+        ({"headers": {"cloudEvents:id": 7}}, "malformed"),
+    ],
+)
+async def test_a_bad_message_is_a_dead_letter_and_hurts_no_other(
+    service: Service, bad: dict[str, Any], reason: str
+) -> None:
+    """Each has its reason, and the good ones around it are processed."""
+    async with consuming(service):
+        await send(service, placed(), replace(placed(), **bad), placed())
+        await eventually(lambda: settled(service, "done") == 2)
+        await eventually(lambda: settled(service, "dead_lettered") == 1)
+    counted = {"reason": reason}
+    assert service.metrics.registry.get_sample_value("dead_letters_total", counted) == 1
+    assert await dead_letters(service) == 1
+
+
+async def test_an_id_used_twice_for_different_content_is_a_dead_letter(service: Service) -> None:
+    """Nobody can know which of the two is meant."""
+    first = placed()
+    async with consuming(service):
+        await send(service, first)
+        await eventually(lambda: settled(service, "done") == 1)
+        await send(service, replace(placed(), message_id=first.message_id))
+        await eventually(lambda: settled(service, "dead_lettered") == 1)
+    assert await count(service, "orders") == 1
+
+
+class Behaving:
+    """A handler that raises these errors, one a call, and then succeeds."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors, self.calls = list(errors), 0
+
+    async def __call__(self, _: OrderPlaced) -> None:
+        """Raise the next one."""
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), TryLater("not yet")])
+async def test_a_failure_is_retried_until_it_succeeds(service: Service, error: Exception) -> None:
+    """Through the retry queues, with the attempts counted."""
+    handler = Behaving(error, error)
+    service.handlers[ORDER_PLACED] = Handler(OrderPlaced, handler)
+    async with consuming(service):
+        await send(service, placed())
+        await eventually(lambda: settled(service, "done") == 1)
+    assert (handler.calls, settled(service, "retried")) == (3, 2)
+
+
+async def test_a_message_that_always_fails_is_a_dead_letter_in_the_end(service: Service) -> None:
+    """After the last step of the ladder."""
+    handler = Behaving(*[RuntimeError("a bug")] * 9)
+    service.handlers[ORDER_PLACED] = Handler(OrderPlaced, handler)
+    async with consuming(service):
+        await send(service, placed())
+        await eventually(lambda: settled(service, "dead_lettered") == 1)
+    assert handler.calls == 3
+    assert await count(service, "inbox") == 0
+    assert await dead_letters(service) == 1
+
+
+async def test_a_refusal_is_a_dead_letter_at_once(service: Service) -> None:
+    """The business said no, for good."""
+    service.handlers[ORDER_PLACED] = Handler(OrderPlaced, Behaving(Refused("closed on Sundays")))
+    async with consuming(service):
+        await send(service, placed())
+        await eventually(lambda: settled(service, "dead_lettered") == 1)
+    assert settled(service, "retried") == 0
+
+
+async def test_an_event_that_nobody_listens_to_stays_in_the_outbox(connect: Connect) -> None:
+    """Nothing is dropped silently."""
+    async with connect() as service:
+        async with consuming(service):
+            await send(service, placed())
+            await eventually(lambda: settled(service, "done") == 1)
+        assert await service.relay.run_once() == 1
+        rows = await service.manager.fetch_sql("SELECT attempts, last_error FROM outbox")
+    assert rows[0][0] == 1
+    assert "nobody is bound" in rows[0][1]
+
+
+def test_messages_are_values() -> None:
+    """Two messages with the same content are equal."""
+    assert Message(b"a", "1") == Message(b"a", "1")
