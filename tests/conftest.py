@@ -85,6 +85,16 @@ def bake(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
     return bake
 
 
+@pytest.fixture
+def bake_fresh(template: Path, tmp_path: Path) -> Bake:
+    """Bake a project that may be changed; nobody else has it."""
+
+    def bake_fresh(**answers: Any) -> Path:
+        return generate(template, tmp_path, **answers)
+
+    return bake_fresh
+
+
 def generate(template: Path, output: Path, **answers: Any) -> Path:
     """What `cookiecutter --no-input` does, whatever this user's configuration."""
     made = cookiecutter(

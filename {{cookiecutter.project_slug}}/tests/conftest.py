@@ -21,6 +21,7 @@ from acme_orders.messaging.broker import Message
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
 from acme_orders.settings import Settings, load_settings
+
 from dev.databases import Databases
 from dev.virtual_hosts import VirtualHosts
 

@@ -13,6 +13,7 @@ import pytest
 from acme_orders.app import Service
 from acme_orders.messaging.topology import Queue, Topology
 from acme_orders.orders.messages import ORDER_ACCEPTED
+
 from tests.conftest import PROJECT, Connect, count, eventually, placed, send
 
 BEFORE_COMMIT = "acme_orders.database.manager:Manager._flush"

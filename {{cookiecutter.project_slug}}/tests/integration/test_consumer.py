@@ -1,5 +1,7 @@
 """What happens to messages, good and bad; on RabbitMQ and in memory."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -13,6 +15,8 @@ from acme_orders.messaging.broker import Message
 from acme_orders.messaging.envelope import Handler
 from acme_orders.messaging.topology import Queue, Topology
 from acme_orders.orders.messages import ORDER_ACCEPTED, ORDER_PLACED, OrderPlaced
+
+from dev.virtual_hosts import VirtualHosts
 from tests.conftest import Connect, consuming, count, eventually, placed, send, settled
 
 
@@ -64,7 +68,6 @@ async def test_a_duplicate_has_no_second_effect(service: Service) -> None:
         ({"body": b"[" * 100_000}, "malformed"),
         ({"body": b"\xff\xfe"}, "malformed"),
         ({"body": b" " * (1024 * 1024 + 1)}, "malformed"),
-        ({"message_id": None}, "malformed"),
         ({"type": None}, "malformed"),
         ({"type": "order.unheard"}, "unknown_type"),
         ({"headers": {"cloudEvents:id": 7}}, "malformed"),
@@ -81,6 +84,20 @@ async def test_a_bad_message_is_a_dead_letter_and_hurts_no_other(
     counted = {"reason": reason}
     assert service.metrics.registry.get_sample_value("dead_letters_total", counted) == 1
     assert await dead_letters(service) == 1
+
+
+async def test_a_message_without_id_is_a_dead_letter(connect: Connect, broker_url: str) -> None:
+    """Sent over HTTP, because client libraries make an id up."""
+    hosts = VirtualHosts(broker_url, os.environ["RABBITMQ_MANAGEMENT_URL"])
+    body = {"properties": {"type": ORDER_PLACED}, "routing_key": ORDER_PLACED}
+    body |= {"payload": placed().body.decode(), "payload_encoding": "string"}
+    virtual_host = broker_url.rpartition("/")[2]
+    async with connect(broker_url=broker_url) as service, consuming(service):
+        await asyncio.to_thread(
+            hosts.ask, "POST", f"/api/exchanges/{virtual_host}/events/publish", body
+        )
+        await eventually(lambda: settled(service, "dead_lettered") == 1)
+        assert await dead_letters(service) == 1
 
 
 async def test_an_id_used_twice_for_different_content_is_a_dead_letter(service: Service) -> None:

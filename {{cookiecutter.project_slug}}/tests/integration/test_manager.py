@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import acme_orders.database
-from acme_orders.database import connections, driver, failures, manager
+from acme_orders.database import connections, failures, manager
 from acme_orders.database.connections import Timeouts
 from acme_orders.database.manager import Manager
 from acme_orders.errors import (
@@ -40,7 +40,8 @@ async def database(
 async def insert(database: Manager, name: str = "a") -> None:
     """Write something."""
     await database.fetch_sql(
-        "INSERT INTO inbox (consumer, source, id, type, payload_hash) VALUES ('c', 's', %s, 't', '')",
+        "INSERT INTO inbox (consumer, source, id, type, payload_hash) "
+        "VALUES ('c', 's', %s, 't', '')",
         (name,),
     )
 

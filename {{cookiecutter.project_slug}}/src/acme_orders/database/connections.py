@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from acme_orders.database import driver
 from acme_orders.database.failures import translate
@@ -82,6 +83,7 @@ class Connections:
 
     def __init__(self, url: str, *, size: int, timeouts: Timeouts, metrics: Metrics) -> None:
         self.size, self.timeouts, self._metrics = size, timeouts, metrics
+        self._where = urlsplit(url).netloc.rpartition("@")[2]
         self._pool = driver.Pool(
             url,
             size=size,
@@ -102,7 +104,11 @@ class Connections:
             async with asyncio.timeout(self.timeouts.connect):
                 await self._pool.connect()
         except (driver.DriverError, OSError) as error:
-            raise translate(error, in_transaction=False, broken=True) from error
+            why = translate(error, in_transaction=False, broken=True)
+            raise DatabaseUnavailable(
+                f"cannot reach PostgreSQL at {self._where} (DATABASE_URL): {why}; "
+                "start it or correct the address"
+            ) from error
 
     async def close(self) -> None:
         """Close every connection."""

@@ -24,9 +24,10 @@ def translate(error: BaseException, *, in_transaction: bool, broken: bool = Fals
         broken: whether the connection is closed now, which makes it an outage whatever was said.
     """
     state = driver.sqlstate(error)
-    # The primary message only: the detail shows the values of the row.
-    diagnosis = getattr(error, "diag", None)
-    text = getattr(diagnosis, "message_primary", None) or str(error).strip() or type(error).__name__
+    # Of what the server says the primary message only: the detail shows the values of the row.
+    diagnosis = getattr(error, "diag", None) if state else None
+    text = getattr(diagnosis, "message_primary", None) or " ".join(str(error).split())
+    text = text or type(error).__name__
     translated: DatabaseError
     if state in _CONFLICTS:
         translated = Conflict(text)

@@ -1,0 +1,124 @@
+"""A generated project keeps its promises; and the proofs in it can fail."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Bake = Callable[..., Path]
+
+MUTANTS = {
+    "K1": (
+        "migrations/0002_orders.up.sql",
+        "CREATE INDEX orders_placed_at ON orders (placed_at, id);",
+        "",
+    ),
+    "K2": (
+        "src/acme_orders/orders/api.py",
+        'async with manager.transaction("place_order"):',
+        "if True:",
+    ),
+    "K3": (
+        "migrations/0001_inbox_and_outbox.up.sql",
+        "    PRIMARY KEY (consumer, source, id)",
+        "    CHECK (true)",
+    ),
+    "K4": (
+        "src/acme_orders/observability/metrics.py",
+        '            ["query", "outcome"],\n            buckets=_FAST,\n            registry=registry,\n',
+        '            ["query", "outcome"],\n            buckets=_FAST,\n            registry=None,\n',
+    ),
+}
+
+
+def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a generated project, with its own code and this environment's libraries."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{project / 'src'}{os.pathsep}{project}",
+        "ENVIRONMENT": "test",
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def red(project: Path, package: str) -> list[str]:
+    """The checks that fail in this project."""
+    ended = python(project, "-m", package, "readiness", "--json")
+    assert ended.stdout, ended.stderr
+    checks = json.loads(ended.stdout)["checks"]
+    assert ended.returncode == (0 if all(check["passed"] for check in checks) else 1)
+    return [check["id"] for check in checks if not check["passed"]]
+
+
+def edit(project: Path, file: str, old: str, new: str) -> None:
+    """Change a file; the place must be there."""
+    path = project / file
+    text = path.read_text("utf-8")
+    assert text.count(old) == 1, f"{file} has {old!r} {text.count(old)} times"
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+@pytest.fixture(autouse=True)
+def memory(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """The checklist brings a broker of its own."""
+    if "crash" not in request.node.name:
+        monkeypatch.setenv("BROKER_URL", "memory://")
+
+
+@pytest.mark.parametrize("driver", ["aiopg", "psycopg"])
+def test_the_checklist_of_a_generated_project_passes(bake: Bake, driver: str) -> None:
+    """Under another name, with either driver."""
+    project = bake(
+        project_name="My Shop",
+        project_slug="my-shop",
+        package_name="my_shop",
+        database_driver=driver,
+        http_api=driver == "aiopg",
+    )
+    assert red(project, "my_shop") == []
+
+
+@pytest.mark.parametrize("check", MUTANTS)
+def test_a_deliberate_defect_turns_exactly_its_check_red(
+    bake_fresh: Bake, check: str
+) -> None:
+    """A checklist that cannot fail says nothing."""
+    project = bake_fresh()
+    edit(project, *MUTANTS[check])
+    assert red(project, "acme_orders") == [check]
+
+
+def test_an_empty_down_migration_turns_exactly_its_check_red(bake_fresh: Bake) -> None:
+    """A migration that cannot be taken back has to say so."""
+    project = bake_fresh()
+    (project / "migrations/0002_orders.down.sql").write_text("", "utf-8")
+    assert red(project, "acme_orders") == ["K5"]
+
+
+CRASH = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/acceptance/test_crash_points.py"]
+
+
+def test_crash_points_turn_red_when_ack_comes_before_commit(bake_fresh: Bake) -> None:
+    """The proof of ack after commit is one."""
+    project = bake_fresh()
+    edit(
+        project,
+        "src/acme_orders/messaging/consumer.py",
+        "        try:\n            fresh = await self._manager.run(\n",
+        "        for early in decoded:\n            await early.ack()\n"
+        "        try:\n            fresh = await self._manager.run(\n",
+    )
+    ended = python(project, *CRASH, "-k", "between_commit_and_ack")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "1 failed" in ended.stdout
