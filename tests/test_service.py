@@ -29,8 +29,8 @@ MUTANTS = {
     ),
     "K4": (
         "src/acme_orders/observability/metrics.py",
-        '            ["query", "outcome"],\n            buckets=_FAST,\n            registry=registry,\n',
-        '            ["query", "outcome"],\n            buckets=_FAST,\n            registry=None,\n',
+        "            registry=registry,\n        )\n        self.db_errors = ",
+        "            registry=None,\n        )\n        self.db_errors = ",
     ),
 }
 
@@ -90,9 +90,7 @@ def test_the_checklist_of_a_generated_project_passes(bake: Bake, driver: str) ->
 
 
 @pytest.mark.parametrize("check", MUTANTS)
-def test_a_deliberate_defect_turns_exactly_its_check_red(
-    bake_fresh: Bake, check: str
-) -> None:
+def test_a_deliberate_defect_turns_exactly_its_check_red(bake_fresh: Bake, check: str) -> None:
     """A checklist that cannot fail says nothing."""
     project = bake_fresh()
     edit(project, *MUTANTS[check])

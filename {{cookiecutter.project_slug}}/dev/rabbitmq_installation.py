@@ -29,10 +29,11 @@ class NoRabbitMQ(RuntimeError):
             f"No RabbitMQ: {attempt or 'none is installed and apt-get cannot install one here'}.\n"
             f"Looked for rabbitmq-server in {PACKAGED}, {', '.join(ELSEWHERE)}\n"
             "and PATH, and for Erlang's erl and epmd in PATH. Any of these helps:\n"
-            "  - set BROKER_URL (tests: TEST_BROKER_URL) to a running one, amqp://user:password@host/\n"
+            "  - set BROKER_URL (tests: TEST_BROKER_URL) to one that runs:\n"
+            "    amqp://user:secret@host/\n"
             "  - install rabbitmq-server with the package manager of this system\n"
             "  - run this as root where apt-get exists: it installs one and starts no service\n"
-            "  - docker run --rm -p 5672:5672 rabbitmq:4, with the URL amqp://guest:guest@localhost/"
+            "  - docker run --rm -p 5672:5672 rabbitmq:4, and amqp://guest:guest@localhost/"
         )
 
 

@@ -1,4 +1,4 @@
-"""`python -m acme_orders`, the same as the `acme-orders` command."""
+"""The command line, through `python -m`."""
 
 from acme_orders.cli import main
 

@@ -58,7 +58,10 @@ class Settings(BaseSettings):
     broker_url: Annotated[str, _scheme("amqp", "amqps", "memory")] = Field(
         repr=False, description="amqp://user:password@host:port/vhost, or memory:// for a demo"
     )
-    listen_host: str = Field("0.0.0.0", description="a container is reached from outside")  # noqa: S104
+    listen_host: str = Field(
+        "0.0.0.0",  # noqa: S104
+        description="a container is reached from outside",
+    )
     operations_port: Port = Field(9000, description="/metrics, /live, /ready; not for the public")
     http_port: Port = Field(8000, description="the API")  # feature: http_api
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import PROJECT
 
+FREE_PORTS = {"OPERATIONS_PORT": "0", "HTTP_PORT": "0"}
+
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command line with this environment."""
@@ -55,8 +57,8 @@ def test_a_placeholder_password_is_refused_in_production() -> None:
 
 def test_a_missing_database_is_named(database_url: str) -> None:
     """With the setting, and without the password."""
-    ended = run("run", DATABASE_URL="postgresql://me:secret@127.0.0.1:1/none", BROKER_URL="memory://",
-                OPERATIONS_PORT="0", HTTP_PORT="0")  # fmt: skip
+    url = "postgresql://me:secret@127.0.0.1:1/none"
+    ended = run("run", DATABASE_URL=url, BROKER_URL="memory://", **FREE_PORTS)
     assert ended.returncode == 1
     assert "127.0.0.1" in ended.stderr
     assert "secret" not in ended.stderr
@@ -65,8 +67,8 @@ def test_a_missing_database_is_named(database_url: str) -> None:
 
 def test_a_missing_broker_is_named(database_url: str) -> None:
     """With the setting and the address."""
-    ended = run("run", DATABASE_URL=database_url, BROKER_URL="amqp://me:secret@127.0.0.1:1/",
-                OPERATIONS_PORT="0", HTTP_PORT="0")  # fmt: skip
+    url = "amqp://me:secret@127.0.0.1:1/"
+    ended = run("run", DATABASE_URL=database_url, BROKER_URL=url, **FREE_PORTS)
     assert ended.returncode == 1
     assert "127.0.0.1:1 (BROKER_URL)" in ended.stderr
     assert "secret" not in ended.stderr
@@ -77,8 +79,8 @@ def test_an_occupied_port_is_named(database_url: str) -> None:
     """With its setting, before anything is consumed."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ended = run("run", DATABASE_URL=database_url, BROKER_URL="memory://",
-                    OPERATIONS_PORT=str(port), HTTP_PORT="0")  # fmt: skip
+        ports = {"OPERATIONS_PORT": str(port), "HTTP_PORT": "0"}
+        ended = run("run", DATABASE_URL=database_url, BROKER_URL="memory://", **ports)
     assert ended.returncode == 78
     assert f"OPERATIONS_PORT={port} cannot be used" in ended.stderr
 

@@ -73,7 +73,8 @@ async def killed_at(point: str, service: Service, broker_url: str) -> None:
 
 async def restarted(service: Service, broker_url: str) -> None:
     """Start it again and wait until all is done; then stop it as an orchestrator does."""
-    async with process(service, broker_url, "-m", "acme_orders", "run") as started:
+    command = ("-m", "acme_orders", "run")
+    async with process(service, broker_url, *command) as started:
         await eventually(lambda: _quiet(service))
         started.terminate()
         assert await asyncio.wait_for(started.wait(), 60) == 0

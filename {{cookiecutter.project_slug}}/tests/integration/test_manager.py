@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import acme_orders.database
 from acme_orders.database import connections, failures, manager
 from acme_orders.database.connections import Timeouts
 from acme_orders.database.manager import Manager
@@ -21,7 +20,7 @@ from acme_orders.errors import (
 )
 from acme_orders.observability.metrics import Metrics
 
-DRIVERS = sorted(p.stem for p in Path(acme_orders.database.__path__[0]).glob("driver*.py"))
+DRIVERS = sorted(file.stem for file in Path(connections.__file__).parent.glob("driver*.py"))
 
 
 @pytest.fixture(params=DRIVERS)

@@ -12,7 +12,11 @@ from urllib.parse import urlsplit
 from acme_orders.database import driver
 from acme_orders.database.failures import translate
 from acme_orders.database.unit_of_work import Transaction
-from acme_orders.errors import DatabaseUnavailable, StatementTimeout, TransactionMisused
+from acme_orders.errors import (
+    DatabaseUnavailable,
+    StatementTimeout,
+    TransactionMisused,
+)
 from acme_orders.observability.metrics import Metrics
 
 Fetch = Callable[[Any], Awaitable[Any]]

@@ -10,7 +10,11 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from acme_orders.database.manager import Manager
-from acme_orders.errors import BrokerUnavailable, DatabaseUnavailable, MessageError
+from acme_orders.errors import (
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    MessageError,
+)
 from acme_orders.messaging.broker import Broker, Delivery
 from acme_orders.messaging.envelope import Envelope, Handler, decode
 from acme_orders.messaging.inbox import Inbox

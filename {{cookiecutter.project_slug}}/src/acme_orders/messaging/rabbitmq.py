@@ -19,7 +19,11 @@ from aio_pika.abc import (
 from aio_pika.exceptions import AMQPError, ChannelPreconditionFailed, DeliveryError, PublishError
 from yarl import URL
 
-from acme_orders.errors import BrokerUnavailable, ConfigurationError, PublishFailed
+from acme_orders.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    PublishFailed,
+)
 from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Topology
 

@@ -9,7 +9,11 @@ from uuid import UUID, uuid4
 import structlog
 
 from acme_orders.database.manager import Manager
-from acme_orders.errors import BrokerUnavailable, DatabaseUnavailable, PublishFailed
+from acme_orders.errors import (
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    PublishFailed,
+)
 from acme_orders.messaging.broker import Broker
 from acme_orders.messaging.envelope import encode
 from acme_orders.messaging.outbox import Outbox, Outgoing

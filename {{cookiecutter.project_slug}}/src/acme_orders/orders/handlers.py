@@ -5,7 +5,11 @@ refused. Raise `Refused` to say no for good and `TryLater` for another attempt.
 """
 
 from acme_orders.messaging.outbox import Outbox
-from acme_orders.orders.messages import ORDER_ACCEPTED, OrderAccepted, OrderPlaced
+from acme_orders.orders.messages import (
+    ORDER_ACCEPTED,
+    OrderAccepted,
+    OrderPlaced,
+)
 from acme_orders.orders.repository import Orders
 
 
