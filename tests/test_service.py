@@ -120,3 +120,14 @@ def test_crash_points_turn_red_when_ack_comes_before_commit(bake_fresh: Bake) ->
     ended = python(project, *CRASH, "-k", "between_commit_and_ack")
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "1 failed" in ended.stdout
+
+
+def test_the_verbs_of_a_generated_project(bake_fresh: Bake) -> None:
+    """`check`, `readiness` and `demo` succeed; the environment is shared to save its making."""
+    project = bake_fresh(project_name="My Shop", project_slug="my-shop", package_name="my_shop")
+    venv = Path(sys.prefix)
+    for verb in ("check", "readiness", "demo"):
+        command = ["make", f"VENV={venv}", "-o", f"{venv}/.ready", verb]
+        ended = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=240)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "│ lost" in ended.stdout

@@ -143,7 +143,7 @@ async def test_a_message_that_always_fails_is_a_dead_letter_in_the_end(service: 
         await send(service, placed())
         await eventually(lambda: settled(service, "dead_lettered") == 1)
     assert handler.calls == 3
-    assert await count(service, "inbox") == 0
+    assert await count(service, "inbox") == 0  # so that it can be replayed
     assert await dead_letters(service) == 1
 
 

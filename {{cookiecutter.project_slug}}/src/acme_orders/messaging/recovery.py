@@ -101,11 +101,12 @@ class Recovery:
                 return "retried"
 
     async def _copy(self, delivery: Delivery, queue: str, headers: dict[str, Any]) -> None:
-        # A broker reads some x- headers as its own; a client could forge them.
+        # A broker reads some x- headers as its own; a client could forge them. And whoever puts a
+        # dead letter back gives it all its attempts again.
         kept = {
             name: value
             for name, value in delivery.message.headers.items()
-            if not name.lower().startswith("x-")
+            if not name.lower().startswith("x-") and name != ATTEMPT
         }
         copy = replace(delivery.message, headers={**kept, **headers})
         await self._broker.publish(copy, exchange=DEFAULT_EXCHANGE, routing_key=queue)

@@ -64,9 +64,10 @@ class Relay:
             pause = self._poll
             try:
                 self._outbox.committed.clear()
-                if await self.run_once() == self._batch:
-                    continue
+                taken = await self.run_once()
                 await self._report()
+                if taken == self._batch:
+                    continue
             except (DatabaseUnavailable, BrokerUnavailable) as outage:
                 log.warning("relay.paused", reason=str(outage))
             await self._rest(pause, stop)
