@@ -35,12 +35,13 @@ MUTANTS = {
 }
 
 
-def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def python(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run Python in a generated project, with its own code and this environment's libraries."""
     environment = {
         **os.environ,
         "PYTHONPATH": f"{project / 'src'}{os.pathsep}{project}",
         "ENVIRONMENT": "test",
+        **variables,
     }
     return subprocess.run(
         [sys.executable, *arguments],
@@ -54,7 +55,7 @@ def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def red(project: Path, package: str) -> list[str]:
     """The checks that fail in this project."""
-    ended = python(project, "-m", package, "readiness", "--json")
+    ended = python(project, "-m", package, "readiness", "--json", BROKER_URL="memory://")
     assert ended.stdout, ended.stderr
     checks = json.loads(ended.stdout)["checks"]
     assert ended.returncode == (0 if all(check["passed"] for check in checks) else 1)
@@ -67,13 +68,6 @@ def edit(project: Path, file: str, old: str, new: str) -> None:
     text = path.read_text("utf-8")
     assert text.count(old) == 1, f"{file} has {old!r} {text.count(old)} times"
     path.write_text(text.replace(old, new), "utf-8")
-
-
-@pytest.fixture(autouse=True)
-def memory(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """The checklist brings a broker of its own."""
-    if "crash" not in request.node.name:
-        monkeypatch.setenv("BROKER_URL", "memory://")
 
 
 @pytest.mark.parametrize("driver", ["aiopg", "psycopg"])

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from fastapi import FastAPI  # feature: http_api
@@ -38,7 +38,6 @@ from acme_orders.orders.repository import Orders
 from acme_orders.settings import Settings
 
 SERVICE = "acme-orders"
-Part = Literal["consumer", "relay", "api"]
 log = structlog.get_logger()
 
 
@@ -155,25 +154,32 @@ async def connected(settings: Settings, metrics: Metrics) -> AsyncIterator[Servi
         yield service
 
 
-async def run(settings: Settings, *, only: Part | None = None) -> None:
+async def run(settings: Settings, *, only: str | None = None) -> None:
     """Run every part until the process is told to stop, then drain.
 
     Args:
         settings: of the process.
-        only: run just this part; the operations port is always served.
+        only: run just the part of this name; the operations port is always served.
     """
     metrics, stop = Metrics(), asyncio.Event()
     tracing = Tracing(SERVICE)  # feature: tracing
     operations_socket = listen(settings.listen_host, settings.operations_port, "OPERATIONS_PORT")
-    api_socket = listen(settings.listen_host, settings.http_port, "HTTP_PORT")  # feature: http_api
+    # feature: http_api {
+    api_socket = None  # a process without this part leaves the port to another
+    if only in (None, "api"):
+        api_socket = listen(settings.listen_host, settings.http_port, "HTTP_PORT")
+    # feature: http_api }
     async with connected(settings, metrics) as service:
         trace(service, tracing)  # feature: tracing
         ops = operations(metrics, _probes(service, stop))
         parts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {
             "consumer": service.consumer.run,
             "relay": service.relay.run,
-            "api": partial(serve, service.api, api_socket),  # feature: http_api
         }
+        # feature: http_api {
+        if api_socket is not None:
+            parts["api"] = partial(serve, service.api, api_socket)
+        # feature: http_api }
         async with asyncio.TaskGroup() as group:
             group.create_task(serve(ops, operations_socket, stop))
             running = [

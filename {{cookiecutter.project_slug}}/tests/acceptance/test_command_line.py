@@ -85,6 +85,16 @@ def test_an_occupied_port_is_named(database_url: str) -> None:
     assert f"OPERATIONS_PORT={port} cannot be used" in ended.stderr
 
 
+def test_one_part_alone_leaves_the_ports_of_the_others_free(database_url: str) -> None:
+    """A relay and an API run side by side; this one goes on to find no broker."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = {"OPERATIONS_PORT": "0", "HTTP_PORT": str(taken.getsockname()[1])}
+        url = "amqp://me@127.0.0.1:1/"
+        ended = run("run", "--only", "relay", DATABASE_URL=database_url, BROKER_URL=url, **ports)
+    assert ended.returncode == 1
+    assert "BROKER_URL" in ended.stderr
+
+
 def test_a_schema_that_lacks_a_migration_is_refused(database_url: str) -> None:
     """Better not to start than to fail at the first message."""
     assert run("migrate", "down", DATABASE_URL=database_url).returncode == 0

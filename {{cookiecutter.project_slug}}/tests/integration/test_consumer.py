@@ -11,8 +11,9 @@ import pytest
 
 from acme_orders.app import Service
 from acme_orders.errors import Refused, TryLater
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.envelope import Handler
+from acme_orders.messaging.broker import Delivery, Message
+from acme_orders.messaging.envelope import ATTEMPT, Handler
+from acme_orders.messaging.memory import MemoryDelivery
 from acme_orders.messaging.topology import Queue, Topology
 from acme_orders.orders.messages import ORDER_ACCEPTED, ORDER_PLACED, OrderPlaced
 
@@ -144,7 +145,39 @@ async def test_a_message_that_always_fails_is_a_dead_letter_in_the_end(service: 
         await eventually(lambda: settled(service, "dead_lettered") == 1)
     assert handler.calls == 3
     assert await count(service, "inbox") == 0  # so that it can be replayed
-    assert await dead_letters(service) == 1
+    letters: list[Delivery] = []
+    await service.broker.consume(
+        service.topology.dead_letters.name, prefetch=10, deliver=letters.append
+    )
+    await eventually(lambda: letters)
+    headers = [letter.message.headers for letter in letters]
+    assert [each["dl-reason"] for each in headers] == ["retries_exhausted"]
+    assert ATTEMPT not in headers[0]  # put back, it has all its attempts
+
+
+class Handed(MemoryDelivery):
+    """A delivery that remembers how often it was settled."""
+
+    def __init__(self, message: Message) -> None:
+        self.acks = 0
+        super().__init__(message, "acme-orders", False, lambda *_: None)
+
+    async def ack(self) -> None:
+        """Count it."""
+        self.acks += 1
+
+
+async def test_a_failing_message_never_settles_its_neighbour(connect: Connect) -> None:
+    """Not a malformed one before it in the batch, and not itself twice."""
+    async with connect() as service:
+        service.handlers[ORDER_PLACED] = Handler(OrderPlaced, Behaving(RuntimeError("a bug")))
+        malformed, failing = Handed(replace(placed(), body=b"no JSON")), Handed(placed())
+        await service.consumer.process([malformed, failing])
+        alone = Handed(replace(placed(), body=b"no JSON"))
+        await service.consumer.process([alone])
+        assert [malformed.acks, failing.acks, alone.acks] == [1, 1, 1]
+        assert await dead_letters(service) == 2
+        assert settled(service, "retried") == 1
 
 
 async def test_a_refusal_is_a_dead_letter_at_once(service: Service) -> None:

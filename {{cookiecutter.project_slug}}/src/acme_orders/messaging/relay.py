@@ -61,7 +61,6 @@ class Relay:
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until `stop` is set. A full round is followed at once by the next."""
         while not stop.is_set():
-            pause = self._poll
             try:
                 self._outbox.committed.clear()
                 taken = await self.run_once()
@@ -70,7 +69,7 @@ class Relay:
                     continue
             except (DatabaseUnavailable, BrokerUnavailable) as outage:
                 log.warning("relay.paused", reason=str(outage))
-            await self._rest(pause, stop)
+            await self._rest(stop)
 
     async def run_once(self) -> int:
         """Publish one batch; returns how many rows it took."""
@@ -118,12 +117,12 @@ class Relay:
         self._metrics.outbox_pending.set(backlog.rows)
         self._metrics.outbox_oldest.set(backlog.oldest_seconds)
 
-    async def _rest(self, seconds: float, stop: asyncio.Event) -> None:
+    async def _rest(self, stop: asyncio.Event) -> None:
         """Until something is committed in this process, the poll interval is over, or the end."""
         waits = [asyncio.create_task(event.wait()) for event in (stop, self._outbox.committed)]
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(waits, timeout=self._poll, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
