@@ -21,7 +21,7 @@ ANSWERS = r"""{{ cookiecutter | tojson }}"""
 CHOICES = {
     "license": ["MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary"],
     "database_driver": ["aiopg", "psycopg"],
-    "tenancy": ["none"],
+    "tenancy": ["none", "row", "rls", "schema"],
     "ci": ["github", "gitlab", "none"],
 }
 PLACEHOLDERS = {
@@ -44,7 +44,7 @@ NEXT = """
 """
 
 VALUES = "|".join(re.escape(value) for values in CHOICES.values() for value in values)
-VARIANT = re.compile(rf"(?P<stem>.+)__(?P<value>{VALUES})(?P<ext>\..*)?")
+VARIANT = re.compile(rf"(?P<stem>.+)__(?P<values>(?:{VALUES})(?:\+(?:{VALUES}))*)(?P<ext>\..*)?")
 MARK = re.compile(
     r"[ \t]*(#|--|<!--) *feature *: *(?P<names>.*?) *(?P<brace>[{}]?) *(-->)?\s*$", re.MULTILINE
 )
@@ -76,20 +76,24 @@ def drop_leftovers(root: Path, source: Path | None) -> None:
 
 
 def choose_variants(root: Path, answers: Mapping[str, Any]) -> None:
-    """`stem__value.ext` replaces `stem.ext` when that value was chosen, and goes otherwise."""
+    """`stem__value.ext` replaces `stem.ext` when that value was chosen, and goes otherwise.
+
+    `stem__one+other.ext` serves several values of a question.
+    """
     replaced = set()
     for path in walk(root):
         if not (match := VARIANT.fullmatch(path.name)):
             continue
         base = path.with_name(match["stem"] + (match["ext"] or ""))
-        asked = [question for question, values in CHOICES.items() if match["value"] in values]
+        values = match["values"].split("+")
+        asked = [question for question in CHOICES if set(values) <= set(CHOICES[question])]
         if len(asked) > 1:
             asked = [question for question in asked if question == match["stem"]]
         if not asked:
-            raise TemplateError(f"{path}: {match['value']} answers several questions")
+            raise TemplateError(f"{path}: {match['values']} answers several questions or none")
         if not base.exists():
             raise TemplateError(f"{path}: there is no {base.name} beside it")
-        if answers[asked[0]] != match["value"]:
+        if answers[asked[0]] not in values:
             remove(path)
         elif base in replaced:
             raise TemplateError(f"{path}: a second chosen variant of {base.name}")

@@ -21,6 +21,7 @@ from structlog.contextvars import get_contextvars
 
 from acme_orders.app import Service, connected
 from acme_orders.database.migrate import Migrator
+from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
 from acme_orders.messaging.broker import Message
 from acme_orders.messaging.envelope import Handler, encode
 from acme_orders.messaging.topology import Queue, Topology
@@ -30,6 +31,10 @@ from acme_orders.orders.messages import (
     ORDER_ACCEPTED,
     ORDER_PLACED,
     OrderPlaced,
+)
+from acme_orders.readiness.scratch import (
+    TENANT,  # feature: row, rls, schema
+    rows_of,
 )
 from acme_orders.settings import load_settings
 
@@ -56,7 +61,9 @@ async def demonstrate(console: Console) -> bool:
     settings = load_settings(retry_ladder=(1.0, 2.0, 5.0), listen_host="127.0.0.1")
     logs.configure(level="CRITICAL", style="console")
     for migration, seconds in Migrator(settings.database_url).up():
-        console.print(f"migration {migration.id} applied ({seconds:.2f} s)")
+        console.print(f"migration {migration} applied ({seconds:.2f} s)")
+    Tenants(settings.database_url).add(TENANT, "demo")  # feature: row, rls, schema
+    list(Migrator(settings.database_url).up())  # feature: schema
     where = "RabbitMQ" if settings.broker_url.startswith("amqp") else "memory:// (no RabbitMQ here)"
     console.print(f"broker: {where}; orders go in, and a listener waits for {ORDER_ACCEPTED}\n")
     metrics = Metrics()
@@ -110,7 +117,14 @@ def _order(number: int) -> OrderPlaced:
 
 def _message(order: OrderPlaced) -> Message:
     body = order.model_dump_json().encode()
-    return encode(str(uuid4()), ORDER_PLACED, "demo", datetime.now(UTC), body)
+    return encode(
+        str(uuid4()),
+        ORDER_PLACED,
+        "demo",
+        datetime.now(UTC),
+        body,
+        extensions={"tenant": str(TENANT)},  # feature: row, rls, schema
+    )
 
 
 def _settled(metrics: Metrics, outcome: str) -> int:
@@ -142,11 +156,8 @@ async def _account(
         _settled(metrics, each) for each in ("done", "duplicate", "retried", "dead_lettered")
     )
     lost = sent - done - duplicates - dead
-    with service.manager.named("demo.count"):
-        rows = await service.manager.fetch_sql(
-            "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM outbox)"
-        )
-    stored, waiting = rows[0]
+    counts = "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM outbox)"
+    ((stored, waiting),) = rows_of(service.settings.database_url, counts)
     announced = await service.broker.count(listener)
     in_dead_letters = await service.broker.count(service.topology.dead_letters.name)
     table = Table("", "messages", "expected", title="Every message accounted for")

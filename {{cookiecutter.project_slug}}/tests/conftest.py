@@ -11,15 +11,24 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import (
+    UUID,  # feature: row, rls, schema
+    uuid4,
+)
 
 import pytest
 
 from acme_orders.app import Service, connected
 from acme_orders.database.migrate import Migrator
+from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
+from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
 from acme_orders.messaging.broker import Message
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
+from acme_orders.readiness.scratch import (
+    TENANT,  # feature: row, rls, schema
+    rows_of,
+)
 from acme_orders.settings import Settings, load_settings
 
 from dev.databases import Databases
@@ -42,8 +51,21 @@ def migrated() -> Iterator[str]:
     databases = Databases(_server("DATABASE_URL"))
     url = databases.create()
     list(Migrator(url, folder=PROJECT / "migrations").up())
+    Tenants(url).add(TENANT, "test")  # feature: row, rls, schema
+    list(Migrator(url, folder=PROJECT / "migrations").up())  # feature: schema
     yield url
     databases.drop(url)
+
+
+# feature: row, rls, schema {
+@pytest.fixture
+def tenant() -> UUID:
+    """Whose data a test works with that calls the manager itself."""
+    work_for(TENANT)
+    return TENANT
+
+
+# feature: row, rls, schema }
 
 
 @pytest.fixture
@@ -119,7 +141,13 @@ async def eventually(condition: Callable[[], Any], *, within: float = 30) -> Non
 def placed(**changes: Any) -> Message:
     """A message that places a new order."""
     body = {**OrderPlaced.example(), "order_id": str(uuid4())} | changes
-    return Message(json.dumps(body).encode(), str(uuid4()), ORDER_PLACED, "test")
+    return Message(
+        json.dumps(body).encode(),
+        str(uuid4()),
+        ORDER_PLACED,
+        "test",
+        headers={"tenant": str(TENANT)},  # feature: row, rls, schema
+    )
 
 
 async def send(service: Service, *messages: Message) -> None:
@@ -140,5 +168,10 @@ def settled(service: Service, outcome: str) -> int:
 
 async def count(service: Service, table: str) -> int:
     """How many rows a table has."""
-    rows = await service.manager.fetch_sql(f"SELECT count(*) FROM {table}")
-    return int(rows[0][0])
+    ((found,),) = await rows(service, f"SELECT count(*) FROM {table}")
+    return int(found)
+
+
+async def rows(service: Service, sql: str) -> list[tuple[Any, ...]]:
+    """What is committed, on a connection of its own."""
+    return await asyncio.to_thread(rows_of, service.settings.database_url, sql)

@@ -9,13 +9,15 @@ from functools import partial
 from typing import Any
 
 import structlog
-from fastapi import FastAPI  # feature: http_api
-from starlette.types import ASGIApp, Receive, Scope, Send  # feature: http_api
+from starlette.types import ASGIApp  # feature: http_api
 
+from acme_orders.api import api  # feature: http_api
+from acme_orders.database.access import SERVICE_ROLE, verify_access
 from acme_orders.database.connections import Timeouts
 from acme_orders.database.manager import Manager
 from acme_orders.database.migrate import Migrator
-from acme_orders.database.repository import Repository
+from acme_orders.database.repository import Query, Repository
+from acme_orders.database.statements import Watch
 from acme_orders.errors import BrokerUnavailable
 from acme_orders.http import listen, serve
 from acme_orders.messaging import rabbitmq
@@ -24,14 +26,13 @@ from acme_orders.messaging.consumer import Consumer, Limits
 from acme_orders.messaging.envelope import Handler
 from acme_orders.messaging.inbox import Inbox
 from acme_orders.messaging.memory import MemoryBroker
-from acme_orders.messaging.outbox import Outbox
+from acme_orders.messaging.outbox import Outbox, Pending
 from acme_orders.messaging.recovery import Recovery
 from acme_orders.messaging.relay import Relay
 from acme_orders.messaging.topology import Topology
 from acme_orders.observability.metrics import Metrics
 from acme_orders.observability.probes import Probe, operations
 from acme_orders.observability.tracing import Tracing  # feature: tracing
-from acme_orders.orders.api import router  # feature: http_api
 from acme_orders.orders.handlers import place_order
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
 from acme_orders.orders.repository import Orders
@@ -56,10 +57,19 @@ class Service:
     relay: Relay
     api: ASGIApp  # feature: http_api
 
+    def queries(self) -> dict[str, tuple[Repository, Query, str]]:
+        """Every registered query by its name: its repository, what is known, and its method."""
+        return {
+            query.name: (repository, query, method)
+            for repository in self.repositories
+            for query, method in repository.queries()
+        }
+
 
 def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: Broker) -> Service:
     """Put the parts together; nothing is connected or started here."""
-    orders, outbox, inbox = Orders(manager), Outbox(manager), Inbox(manager, SERVICE)
+    orders, outbox = Orders(manager), Outbox(manager)
+    inbox, pending = Inbox(manager, SERVICE), Pending(manager)
     handlers = {
         ORDER_PLACED: Handler(OrderPlaced, partial(place_order, orders=orders, outbox=outbox)),
     }
@@ -73,7 +83,7 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
         broker=broker,
         topology=topology,
         handlers=handlers,
-        repositories=(orders, outbox, inbox),
+        repositories=(orders, outbox, inbox, pending),
         consumer=Consumer(
             queue=topology.main.name,
             broker=broker,
@@ -94,7 +104,8 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
         ),
         relay=Relay(
             manager=manager,
-            outbox=outbox,
+            pending=pending,
+            committed=outbox.committed,
             broker=broker,
             exchange=topology.exchange,
             source=SERVICE,
@@ -103,7 +114,7 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
             poll=settings.relay_poll,
             metrics=metrics,
         ),
-        api=_api(manager, orders, outbox),  # feature: http_api
+        api=api(manager, orders, outbox),  # feature: http_api
     )
 
 
@@ -113,6 +124,15 @@ def database(settings: Settings, metrics: Metrics) -> Manager:
         settings.database_url,
         size=settings.connections,
         metrics=metrics,
+        max_age=settings.connection_max_age,
+        role=SERVICE_ROLE,
+        application=SERVICE,
+        watch=Watch(
+            slow=settings.slow_statement,
+            repeats=settings.repeated_statements,
+            comments=settings.sql_comments,
+            tenant_guard=settings.tenant_guard,  # feature: row, rls, schema
+        ),
         timeouts=Timeouts(
             acquire=settings.acquire_timeout,
             connect=settings.connect_timeout,
@@ -143,12 +163,15 @@ async def connected(settings: Settings, metrics: Metrics) -> AsyncIterator[Servi
     """The service with its connections open, its schema verified and its topology declared.
 
     Raises:
-        ConfigurationError: migrations are pending, or RabbitMQ holds other queues of these names.
+        ConfigurationError: migrations are pending, the role may do too much, PostgreSQL is too
+            old, or RabbitMQ holds other queues of these names.
         DatabaseUnavailable: PostgreSQL does not answer.
         BrokerUnavailable: RabbitMQ does not answer.
     """
     async with database(settings, metrics) as manager, message_broker(settings) as broker:
         await asyncio.to_thread(Migrator(settings.database_url).verify)
+        async with manager.connection() as lease:
+            await verify_access(lease)
         service = assemble(settings, metrics=metrics, manager=manager, broker=broker)
         await broker.declare(service.topology)
         yield service
@@ -216,9 +239,6 @@ def _stop_on_signals(
 
 
 def _probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
-    async def postgresql() -> None:
-        await service.manager.fetch_sql("SELECT 1")
-
     async def broker() -> None:
         if not service.broker.connected:
             raise BrokerUnavailable
@@ -227,26 +247,7 @@ def _probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
         if stop.is_set():
             raise BrokerUnavailable("the process is stopping")
 
-    return {"postgresql": postgresql, "broker": broker, "running": running}
-
-
-# feature: http_api {
-def _api(manager: Manager, orders: Orders, outbox: Outbox) -> ASGIApp:
-    app = FastAPI(title="Acme Orders")
-    app.include_router(router(manager=manager, orders=orders, outbox=outbox))
-
-    async def with_connection(scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection for each request, given back whatever happens to it."""
-        if scope["type"] == "http" and scope["path"].startswith("/orders"):
-            async with manager.connection():
-                await app(scope, receive, send)
-        else:
-            await app(scope, receive, send)
-
-    return with_connection
-
-
-# feature: http_api }
+    return {"postgresql": service.manager.ping, "broker": broker, "running": running}
 
 
 # feature: tracing {

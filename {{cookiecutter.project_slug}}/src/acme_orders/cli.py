@@ -1,18 +1,26 @@
 """The command line."""
 
 import asyncio
+import difflib
+import json as json_text
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated
+from uuid import UUID, uuid4  # feature: row, rls, schema
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from acme_orders import app as application
-from acme_orders.database import migrate
+from acme_orders.database.explain import explain as explain_query
+from acme_orders.database.migrate import Migrator
+from acme_orders.database.migration_files import FOLDER
+from acme_orders.database.migration_files import migrations as all_migrations
+from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
+from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
 from acme_orders.errors import ConfigurationError, ServiceError
 from acme_orders.observability import logs
 from acme_orders.observability.metrics import Metrics
@@ -68,9 +76,9 @@ def _settings() -> Settings:
     return settings
 
 
-def _migrator() -> migrate.Migrator:
+def _migrator() -> Migrator:
     settings = _settings()
-    return migrate.Migrator(settings.database_url, lock_timeout=settings.migration_lock_timeout)
+    return Migrator(settings.owner_url, lock_timeout=settings.migration_lock_timeout)
 
 
 @cli.command()
@@ -89,6 +97,39 @@ def doctor() -> None:
     async def look() -> None:
         async with application.connected(_settings(), Metrics()) as service:
             typer.echo(f"settings, PostgreSQL, schema and broker are well; {service.topology.main}")
+
+    with _explained():
+        asyncio.run(look())
+
+
+@cli.command()
+def explain(
+    name: Annotated[str, typer.Argument(help="Of a registered query, such as orders.page.")],
+    *,
+    analyze: Annotated[
+        bool, typer.Option("--analyze", help="Run it, measure it, and roll it back.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    tenant: Annotated[str, typer.Option(help="Whose data.")] = "",  # feature: row, rls, schema
+) -> None:
+    """Show how PostgreSQL runs a query with its example."""
+    settings = _settings().model_copy(update={"broker_url": "memory://"})
+
+    async def look() -> None:
+        async with application.connected(settings, Metrics()) as service:
+            known = service.queries()
+            if name not in known:
+                near = difflib.get_close_matches(name, known, cutoff=0.4) or sorted(known)
+                raise ConfigurationError(f"no query {name!r}; there is {', '.join(near)}")
+            work_for(None if known[name][0].across_tenants else tenant)  # feature: row, rls, schema
+            plans = await explain_query(service.manager, *known[name], analyze=analyze)
+        if json:
+            found = [{"sql": plan.sql, "plan": plan.lines} for plan in plans]
+            typer.echo(json_text.dumps(found, indent=2))
+            return
+        for plan in plans:
+            Console().print(plan.sql, style="bold", markup=False, highlight=False)
+            Console().print("\n".join(plan.lines), "", sep="\n", markup=False, highlight=False)
 
     with _explained():
         asyncio.run(look())
@@ -137,7 +178,7 @@ def status() -> None:
     with _explained():
         migrator = _migrator()
         table = Table("migration", "applied at", "ms")
-        for identity, applied_at, milliseconds in migrator.applied():
+        for identity, _, applied_at, milliseconds in migrator.applied():
             table.add_row(identity, f"{applied_at:%Y-%m-%d %H:%M:%S%z}", str(milliseconds))
         for migration in migrator.pending():
             table.add_row(migration.id, "pending", "")
@@ -152,20 +193,48 @@ def new(name: Annotated[str, typer.Argument(help="What it does, such as add_orde
             raise ConfigurationError(
                 f"{name!r}: lower-case letters, digits and underscores, please"
             )
-        number = int(migrate.migrations()[-1].id[:4]) + 1
+        number = int(all_migrations()[-1].id[:4]) + 1
         for direction, text in (("up", "-- reversible: yes\n\n"), ("down", "")):
-            file = migrate.FOLDER / f"{number:04}_{name}.{direction}.sql"
+            file = FOLDER / f"{number:04}_{name}.{direction}.sql"
             file.write_text(text, encoding="utf-8")
             typer.echo(file)
 
 
-def _report(
-    work: Callable[[], Iterator[tuple[migrate.Migration, float]]], verb: str, nothing: str
+# feature: row, rls, schema {
+tenants = typer.Typer(help="Register whose data is kept apart.", no_args_is_help=True)
+cli.add_typer(tenants, name="tenants")
+
+
+@tenants.command("add")
+def add_tenant(
+    name: Annotated[str, typer.Argument(help="What people call it.")],
+    *,
+    identity: Annotated[UUID | None, typer.Option("--id", help="A new one without it.")] = None,
 ) -> None:
+    """Register a tenant and print its id, which messages and requests name."""
+    with _explained():
+        tenant = identity or uuid4()
+        Tenants(_settings().owner_url).add(tenant, name)
+        list(_migrator().up())  # feature: schema
+        typer.echo(tenant)
+
+
+@tenants.command("list")
+def list_tenants() -> None:
+    """Show every tenant."""
+    with _explained():
+        for tenant, name in Tenants(_settings().owner_url).all():
+            typer.echo(f"{tenant}  {name}")
+
+
+# feature: row, rls, schema }
+
+
+def _report(work: Callable[[], Iterator[tuple[str, float]]], verb: str, nothing: str) -> None:
     with _explained():
         done = 0
         for migration, seconds in work():
-            typer.echo(f"{migration.id} {verb} ({seconds:.2f} s)")
+            typer.echo(f"{migration} {verb} ({seconds:.2f} s)")
             done += 1
         if not done:
             typer.echo(nothing)

@@ -11,10 +11,12 @@
     ├── DatabaseError
     │   ├── Conflict                 40001, 40P01, 55P03 → the unit of work is run again
     │   ├── DatabaseUnavailable      an outage → pause and hold, no attempt is spent
-    │   │   └── CommitUnknown        the connection broke while COMMIT was under way
+    │   │   ├── CommitUnknown        the connection broke while COMMIT was under way
+    │   │   └── PoolExhausted        no connection became free in time → see `POOL_SIZE`
     │   ├── StatementTimeout         57014 without a cancellation of ours
     │   ├── ConstraintViolated       23xxx; `constraint` names it
     │   ├── TransactionAborted       COMMIT was answered with ROLLBACK
+    │   ├── QueryRefused             a programming error: a read without bound, a whole row
     │   └── TransactionMisused       a programming error
     │       └── WriteOutsideTransaction
     └── BrokerUnavailable            an outage → pause and hold, no attempt is spent
@@ -89,6 +91,10 @@ class CommitUnknown(DatabaseUnavailable):
     """The connection broke during COMMIT: nobody knows whether the effects are there."""
 
 
+class PoolExhausted(DatabaseUnavailable):
+    """No connection of the pool became free in time."""
+
+
 class StatementTimeout(DatabaseError):
     """A statement ran longer than its timeout and was ended by PostgreSQL."""
 
@@ -101,6 +107,10 @@ class ConstraintViolated(DatabaseError):
 
 class TransactionAborted(DatabaseError):
     """COMMIT was answered with ROLLBACK: an error inside the transaction had been swallowed."""
+
+
+class QueryRefused(DatabaseError):
+    """The query would read more than it needs, or without any bound."""
 
 
 class TransactionMisused(DatabaseError):

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     database_url: Annotated[str, _scheme("postgresql", "postgres")] = Field(
         repr=False, description="postgresql://user:password@host:port/database"
     )
+    migration_database_url: Annotated[str, _scheme("postgresql", "postgres")] | None = Field(
+        None, repr=False, description="of the owner of the tables; unset: DATABASE_URL"
+    )
     broker_url: Annotated[str, _scheme("amqp", "amqps", "memory")] = Field(
         repr=False, description="amqp://user:password@host:port/vhost, or memory:// for a demo"
     )
@@ -107,6 +110,21 @@ class Settings(BaseSettings):
     idle_in_transaction_timeout: Seconds = Field(
         60, description="PostgreSQL ends a forgotten transaction; its locks block others"
     )
+    connection_max_age: Seconds = Field(
+        1800, description="a new primary or a load balancer gets its share after this"
+    )
+    slow_statement: Seconds = Field(0.5, description="logged from here on; a page is read in 0.01")
+    repeated_statements: int = Field(
+        10, ge=1, description="times in one unit of work; more is a query for each row of another"
+    )
+    sql_comments: bool = Field(
+        default=False, description="the query's name in SQL, for logs and pg_stat_activity"
+    )
+    # feature: row, rls, schema {
+    tenant_guard: Literal["off", "log", "raise"] = Field(
+        "log", description="SQL that is not kept to one tenant; tests refuse it already"
+    )
+    # feature: row, rls, schema }
     migration_lock_timeout: Seconds = Field(
         2, description="a waiting ALTER TABLE blocks all who come after it"
     )
@@ -124,12 +142,18 @@ class Settings(BaseSettings):
                 f"STATEMENT_TIMEOUT={self.statement_timeout:g}s must be below "
                 f"HANDLER_TIMEOUT={self.handler_timeout:g}s, or it never acts"
             )
-        if self.environment == "production" and "change-me" in self.database_url + self.broker_url:
+        urls = self.database_url + self.broker_url + self.owner_url
+        if self.environment == "production" and "change-me" in urls:
             raise ValueError(
-                "DATABASE_URL or BROKER_URL still has the password 'change-me'; "
+                "DATABASE_URL, MIGRATION_DATABASE_URL or BROKER_URL has the password 'change-me'; "
                 "set a real one, or ENVIRONMENT=development on your own machine"
             )
         return self
+
+    @property
+    def owner_url(self) -> str:
+        """Where migrations are run, by the role that owns the tables."""
+        return self.migration_database_url or self.database_url
 
     @property
     def connections(self) -> int:

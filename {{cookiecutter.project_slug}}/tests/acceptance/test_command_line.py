@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import PROJECT
 
+LAST = max((PROJECT / "migrations").glob("*.up.sql")).name.removesuffix(".up.sql")
 FREE_PORTS = {"OPERATIONS_PORT": "0", "HTTP_PORT": "0"}
 
 
@@ -100,7 +101,7 @@ def test_a_schema_that_lacks_a_migration_is_refused(database_url: str) -> None:
     assert run("migrate", "down", DATABASE_URL=database_url).returncode == 0
     ended = run("doctor", DATABASE_URL=database_url, BROKER_URL="memory://")
     assert ended.returncode == 78
-    assert "0002_orders" in ended.stderr
+    assert LAST in ended.stderr
 
 
 def test_help_names_every_command() -> None:

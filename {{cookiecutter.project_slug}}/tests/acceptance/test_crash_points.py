@@ -19,7 +19,7 @@ from tests.conftest import PROJECT, Connect, count, eventually, placed, send
 BEFORE_COMMIT = "acme_orders.messaging.outbox:Outbox.add"
 BEFORE_ACK = "acme_orders.messaging.rabbitmq:RabbitDelivery.ack"
 BEFORE_PUBLISH = "acme_orders.messaging.rabbitmq:RabbitBroker.publish"
-BEFORE_FORGETTING = "acme_orders.messaging.outbox:Outbox.published"
+BEFORE_FORGETTING = "acme_orders.messaging.outbox:Pending.published"
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ import pytest
 from acme_orders.app import Service
 from acme_orders.http import listen, serve
 from acme_orders.orders.messages import OrderForm
+from acme_orders.readiness.scratch import TENANT  # feature: row, rls, schema
 
 from tests.conftest import Connect, consuming, count, eventually, settled
 
@@ -40,7 +41,11 @@ async def ask(port: int, method: str, path: str, body: Any = None) -> tuple[int,
 
     def exchange() -> tuple[int, Any]:
         connection = HTTPConnection("127.0.0.1", port, timeout=30)
-        headers = {"Content-Type": "application/json", "Connection": "close"}
+        headers = {
+            "Content-Type": "application/json",
+            "Connection": "close",
+            "X-Tenant-ID": str(TENANT),  # feature: row, rls, schema
+        }
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = connection.getresponse()
         text = answer.read()
@@ -52,7 +57,7 @@ async def ask(port: int, method: str, path: str, body: Any = None) -> tuple[int,
 
 def connections_in_use(service: Service) -> float | None:
     """As the metric has it."""
-    return service.metrics.registry.get_sample_value("db_client_connections")
+    return service.metrics.registry.get_sample_value("db_client_connections", {"state": "used"})
 
 
 async def test_an_order_that_is_handed_in_is_processed_and_found(
@@ -70,6 +75,7 @@ async def test_an_order_that_is_handed_in_is_processed_and_found(
 
     status, order = await ask(port, "GET", path)
     assert (status, order["total_cents"], order["status"]) == (200, 900, "accepted")
+    assert [line["sku"] for line in order.pop("lines")] == ["TEA-1"]
     assert await ask(port, "GET", "/orders?limit=5") == (200, [order])
     after = f"after_time={order['placed_at'].replace('+', '%2B')}&after_id={order['id']}"
     assert await ask(port, "GET", f"/orders?{after}") == (200, [])

@@ -18,7 +18,7 @@ from acme_orders.messaging.topology import Queue, Topology
 from acme_orders.orders.messages import ORDER_ACCEPTED, ORDER_PLACED, OrderPlaced
 
 from dev.virtual_hosts import VirtualHosts
-from tests.conftest import Connect, consuming, count, eventually, placed, send, settled
+from tests.conftest import Connect, consuming, count, eventually, placed, rows, send, settled
 
 
 @pytest.fixture(params=["memory", "rabbitmq"])
@@ -196,9 +196,9 @@ async def test_an_event_that_nobody_listens_to_stays_in_the_outbox(connect: Conn
             await send(service, placed())
             await eventually(lambda: settled(service, "done") == 1)
         assert await service.relay.run_once() == 1
-        rows = await service.manager.fetch_sql("SELECT attempts, last_error FROM outbox")
-    assert rows[0][0] == 1
-    assert "nobody is bound" in rows[0][1]
+        ((attempts, error),) = await rows(service, "SELECT attempts, last_error FROM outbox")
+    assert attempts == 1
+    assert "nobody is bound" in error
 
 
 def test_messages_are_values() -> None:

@@ -10,12 +10,12 @@ from uuid import UUID
 
 import acme_orders
 from acme_orders.app import Service
-from acme_orders.database.migrate import FOLDER
+from acme_orders.database.migration_files import FOLDER
 from acme_orders.database.repository import Query, Repository
 from acme_orders.messaging.broker import Delivery
 from acme_orders.messaging.envelope import Envelope, Handler, Payload
 from acme_orders.messaging.inbox import Inbox
-from acme_orders.messaging.outbox import Outbox
+from acme_orders.messaging.outbox import Outbox, Pending
 from acme_orders.readiness.rehearsal import Subject
 
 STRAY_WRITE = """
@@ -67,7 +67,7 @@ def without_down_file(subject: Subject, folder: Path) -> Subject:
     """Forget how to take a migration back."""
     copy = folder / "migrations"
     shutil.copytree(FOLDER, copy)
-    (copy / "0001_inbox_and_outbox.down.sql").unlink()
+    (copy / "0003_inbox.down.sql").unlink()
     return replace(subject, migrations=copy)
 
 
@@ -86,7 +86,7 @@ def written(text: str) -> Callable[[Subject, Path], Subject]:
 def unguarded_write(service: Service) -> None:
     """A write that does not look for a transaction before it sends anything."""
 
-    class Unguarded(Outbox):
+    class Unguarded(Pending):
         async def failed(self, lease: UUID, row: int, *, error: str, seconds: float) -> None:
             with self.manager.named("outbox.failed"):
                 await self.manager.fetch_sql(
@@ -95,9 +95,9 @@ def unguarded_write(service: Service) -> None:
                     (error, row, lease, seconds),
                 )
 
-    query = next(query for query, method in Outbox.queries() if method == "failed")
+    query = next(query for query, method in Pending.queries() if method == "failed")
     Unguarded.failed.__dict__["query"] = query
-    _become(service, Outbox, Unguarded)
+    _become(service, Pending, Unguarded)
 
 
 def early_ack(service: Service) -> None:
@@ -155,13 +155,13 @@ def unregistered_metric(name: str) -> Callable[[Service], None]:
 def unseen_query(service: Service) -> None:
     """A query whose statements have no name."""
 
-    class Unseen(Outbox):
+    class Unseen(Pending):
         async def backlog(self) -> Any:
             with self.manager.named("other"):
                 return await self.manager.fetch_sql("SELECT 1")
 
     Unseen.backlog.__dict__["query"] = Query("outbox.backlog")
-    _become(service, Outbox, Unseen)
+    _become(service, Pending, Unseen)
 
 
 def _become(service: Service, old: type[Repository], new: type[Repository]) -> None:
@@ -198,16 +198,16 @@ DEFECTS = (
     Defect("K4", "no pool gauge", prepared(unregistered_metric("db_connections"))),
     Defect("K4", "query not seen", prepared(unseen_query)),
     Defect("K5", "no down file", without_down_file),
-    Defect("K5", "empty down file", migrated("0001_inbox_and_outbox.down.sql", "", "-- soon\n")),
+    Defect("K5", "empty down file", migrated("0003_inbox.down.sql", "", "-- soon\n")),
     Defect(
         "K5",
         "down file leaves something",
-        migrated("0001_inbox_and_outbox.down.sql", "DROP TABLE inbox;", "SELECT 1;"),
+        migrated("0003_inbox.down.sql", "DROP TABLE inbox;", "SELECT 1;"),
     ),
-    Defect("K5", "no header", migrated("0001_inbox_and_outbox.up.sql", "-- reversible: yes", "")),
+    Defect("K5", "no header", migrated("0003_inbox.up.sql", "-- reversible: yes", "")),
     Defect(
         "K5",
         "no reason",
-        migrated("0001_inbox_and_outbox.up.sql", "-- reversible: yes", "-- reversible: no"),
+        migrated("0003_inbox.up.sql", "-- reversible: yes", "-- reversible: no"),
     ),
 )

@@ -3,7 +3,7 @@
 
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from acme_orders.database.manager import Statement
+from acme_orders.database.statements import Statement
 from acme_orders.observability.tracing import Tracing
 
 

@@ -1,4 +1,4 @@
-"""A bounded pool whose connections belong to one task each."""
+"""Who holds which connection: one task each, for a block, and never two tasks at once."""
 
 import asyncio
 import time
@@ -11,19 +11,20 @@ from urllib.parse import urlsplit
 
 from acme_orders.database import driver
 from acme_orders.database.failures import translate
+from acme_orders.database.pool import Pool
 from acme_orders.database.unit_of_work import Transaction
 from acme_orders.errors import (
+    ConfigurationError,
     DatabaseUnavailable,
-    StatementTimeout,
+    PoolExhausted,
     TransactionMisused,
 )
 from acme_orders.observability.metrics import Metrics
 
 Fetch = Callable[[Any], Awaitable[Any]]
 
-# Outside a transaction a session can only read, so PostgreSQL itself refuses a stray write. The
-# second option ends the query of a client that has gone; without it, its locks would outlive it.
-_SESSION = "-c default_transaction_read_only=on -c client_connection_check_interval=1000"
+OLDEST_SERVER = 14  # the first with client_connection_check_interval
+_GRACE = 5.0  # seconds beyond its own time limit after which the server is taken for gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,11 @@ class Timeouts:
 
 @dataclass(slots=True)
 class Lease:
-    """A connection while a task holds it."""
+    """A connection while a task holds it; `statement` is the time limit of a statement."""
 
     connection: Any
     owner: asyncio.Task[Any] | None
+    statement: float
     transaction: Transaction | None = None
 
     @property
@@ -58,61 +60,87 @@ class Lease:
         Raises:
             DatabaseError: whichever kind `failures.translate` finds it to be.
         """
-        task = asyncio.current_task()
-        cancellations = task.cancelling() if task else 0
         try:
-            async with self.connection.cursor() as cursor:
+            async with asyncio.timeout(self.statement + _GRACE), self.connection.cursor() as cursor:
+                # Without parameters a percent sign is one; with them it has to be doubled.
                 await cursor.execute(sql, parameters or None)
                 return await fetch(cursor) if fetch else driver.command_tag(cursor)
-        except asyncio.CancelledError as error:
-            # aiopg turns a statement timeout into a cancellation that nobody asked for: a
-            # TaskGroup would end as if all were well, and the work would be lost.
-            if self.broken or task is None or task.cancelling() > cancellations:
-                raise
-            raise StatementTimeout from error
-        except (driver.DriverError, OSError) as error:
+        except TimeoutError as error:
+            driver.discard(self.connection)
+            raise DatabaseUnavailable(
+                f"no answer within {self.statement + _GRACE:g} s, though PostgreSQL ends "
+                f"statements after {self.statement:g} s (STATEMENT_TIMEOUT): the network is cut"
+            ) from error
+        except (driver.DriverError, OSError, ValueError, TypeError, IndexError) as error:
             inside = self.transaction is not None
             raise translate(error, in_transaction=inside, broken=self.broken) from error
 
+    async def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Run one statement and return its rows as tuples."""
+        rows: list[Any] = await self.send(sql, parameters, all_rows)
+        return rows
+
 
 class Connections:
-    """The pool of one process.
+    """The connections of one process.
 
     Args:
-        url: `postgresql://…`.
+        url: `postgresql://…`; every parameter of libpq is allowed.
         size: most connections.
+        max_age: seconds after which a connection is replaced.
         timeouts: limits in seconds.
+        role: that sessions act as, whoever logged in; None for whoever that is.
+        application: name that PostgreSQL shows for them.
         metrics: where use, waits and time-outs are counted.
     """
 
-    def __init__(self, url: str, *, size: int, timeouts: Timeouts, metrics: Metrics) -> None:
-        self.size, self.timeouts, self._metrics = size, timeouts, metrics
-        self._where = urlsplit(url).netloc.rpartition("@")[2]
-        self._pool = driver.Pool(
-            url,
-            size=size,
-            connect_timeout=timeouts.connect,
-            statement_timeout=timeouts.statement,
-            options=_SESSION,
-        )
+    def __init__(
+        self,
+        url: str,
+        *,
+        size: int,
+        max_age: float,
+        timeouts: Timeouts,
+        role: str | None,
+        application: str,
+        metrics: Metrics,
+    ) -> None:
+        self.timeouts, self._metrics = timeouts, metrics
+        self._url, self._where = url, urlsplit(url).netloc.rpartition("@")[2]
+        self._session: dict[str, str] = {
+            # Outside a transaction a session can only read: PostgreSQL refuses a stray write.
+            "default_transaction_read_only": "on",
+            # Ends the statement of a client that has gone; its locks would outlive it.
+            "client_connection_check_interval": "1000",
+            # For reads outside a transaction; a transaction sets its own.
+            "statement_timeout": f"{timeouts.statement * 1000:.0f}",
+            "application_name": application,
+        }
+        if role is not None:
+            self._session["role"] = role
+        self._pool = Pool(self._connect, size=size, max_age=max_age, metrics=metrics)
         self._lease: ContextVar[Lease | None] = ContextVar("lease", default=None)
-        metrics.db_connections_max.set(size)
 
     async def open(self) -> None:
-        """Connect once, so that a wrong URL is known at start.
+        """Connect once, so that a wrong URL or a server that is too old is known at start.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer or refuses us.
+            ConfigurationError: it is too old.
         """
         try:
-            async with asyncio.timeout(self.timeouts.connect):
-                await self._pool.connect()
-        except (driver.DriverError, OSError) as error:
-            why = translate(error, in_transaction=False, broken=True)
+            async with self.lease() as lease:
+                rows = await lease.rows("SHOW server_version_num")
+        except DatabaseUnavailable as error:
+            if "client_connection_check_interval" in str(error):
+                raise ConfigurationError(_too_old(self._where, "an older version")) from error
             raise DatabaseUnavailable(
-                f"cannot reach PostgreSQL at {self._where} (DATABASE_URL): {why}; "
+                f"cannot reach PostgreSQL at {self._where} (DATABASE_URL): {error}; "
                 "start it or correct the address"
             ) from error
+        version = int(rows[0][0]) // 10_000
+        if version < OLDEST_SERVER:
+            raise ConfigurationError(_too_old(self._where, f"version {version}"))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -123,19 +151,22 @@ class Connections:
         """This task's connection: the one it holds, or one of the pool until the block ends.
 
         Raises:
-            DatabaseUnavailable: none became free within the acquire timeout.
+            PoolExhausted: none became free within the acquire timeout.
+            DatabaseUnavailable: there is none, and a new one cannot be opened.
         """
         if held := self.held():
             yield held
             return
-        lease = Lease(await self._acquire(), asyncio.current_task())
+        pooled = await self._acquire()
+        began = time.perf_counter()
+        lease = Lease(pooled.connection, asyncio.current_task(), self.timeouts.statement)
         token = self._lease.set(lease)
         try:
             yield lease
         finally:
             self._lease.reset(token)
-            self._metrics.db_connections.dec()
-            await self._pool.release(lease.connection)
+            self._pool.release(pooled)
+            self._metrics.db_connection_use.observe(time.perf_counter() - began)
 
     def held(self) -> Lease | None:
         """The lease of this very task.
@@ -148,6 +179,7 @@ class Connections:
         if lease is None or lease.owner is asyncio.current_task():
             return lease
         if lease.transaction is not None:
+            self._metrics.db_guard_violations.labels("child_task").inc()
             raise TransactionMisused(
                 f"a child task used the database inside transaction {lease.transaction.name!r} of "
                 "its parent: await it in the same task, without gather or create_task"
@@ -156,20 +188,40 @@ class Connections:
 
     async def _acquire(self) -> Any:
         metrics, started = self._metrics, time.perf_counter()
-        metrics.db_connections_pending.inc()
         try:
             async with asyncio.timeout(self.timeouts.acquire):
-                connection = await self._pool.acquire()
+                return await self._pool.acquire()
         except TimeoutError as error:
             metrics.db_connection_timeouts.inc()
-            raise DatabaseUnavailable(
+            failure = self._pool.last_failure
+            raise PoolExhausted(
                 f"no connection within {self.timeouts.acquire:g} s (ACQUIRE_TIMEOUT): "
-                f"all {self.size} (POOL_SIZE) are in use, or PostgreSQL does not answer"
+                f"all {self._pool.size} (POOL_SIZE) are in use, or PostgreSQL does not answer"
+                + (f"; it said: {failure}" if failure else "")
+            ) from error
+        finally:
+            metrics.db_connection_wait.observe(time.perf_counter() - started)
+
+    async def _connect(self) -> Any:
+        options = " ".join(f"-c {name}={value}" for name, value in self._session.items())
+        try:
+            async with asyncio.timeout(self.timeouts.connect):
+                return await driver.open_connection(self._url, options=options)
+        except TimeoutError as error:
+            raise DatabaseUnavailable(
+                f"no new connection within {self.timeouts.connect:g} s (CONNECT_TIMEOUT)"
             ) from error
         except (driver.DriverError, OSError) as error:
             raise translate(error, in_transaction=False, broken=True) from error
-        finally:
-            metrics.db_connections_pending.dec()
-            metrics.db_connection_wait.observe(time.perf_counter() - started)
-        metrics.db_connections.inc()
-        return connection
+
+
+async def all_rows(cursor: Any) -> list[Any]:
+    """What a cursor has; nothing after a statement that returns no rows."""
+    return list(await cursor.fetchall()) if cursor.description else []
+
+
+def _too_old(where: str, version: str) -> str:
+    return (
+        f"PostgreSQL at {where} (DATABASE_URL) is {version}: "
+        f"{OLDEST_SERVER} or newer is needed, so that the query of a client that is gone ends"
+    )

@@ -1,58 +1,60 @@
 """What differs between drivers, for aiopg on psycopg2."""
 
+import asyncio
 from typing import Any
 
 import aiopg
 import psycopg2
-from peewee_async import AioPgPoolBackend
 from peewee_async import PostgresqlDatabase as Database
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
-__all__ = ["Database", "Pool", "command_tag", "connect", "constraint", "sqlstate"]
+__all__ = ["Database"]
 
 DriverError = psycopg2.Error
 
 
-class Pool(AioPgPoolBackend):
-    """aiopg's pool behind the interface of peewee-async.
+class _Connection(aiopg.Connection):
+    """aiopg's, where an error of the server stays an error and a cancellation a cancellation."""
 
-    Args:
-        url: `postgresql://…`; every parameter of libpq is allowed.
-        size: most connections.
-        connect_timeout: seconds for one new connection.
-        statement_timeout: seconds; aiopg breaks a connection that is silent for longer, so it has
-            to be longer than the server's own limit.
-        options: server settings of each new session.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        size: int,
-        connect_timeout: float,
-        statement_timeout: float,
-        options: str,
-    ) -> None:
-        super().__init__(database=url)
-        self._arguments: dict[str, Any] = {
-            "dsn": url,
-            "minsize": 1,
-            "maxsize": size,
-            "timeout": max(connect_timeout, statement_timeout + 5),
-            "enable_hstore": False,  # it would cost a catalog query for each connection
-            "options": options,
-        }
-
-    async def create(self) -> None:
-        """Open the pool with its first connection."""
-        self.pool = await aiopg.create_pool(**self._arguments)
+    async def _poll(self, waiter: "asyncio.Future[None]", timeout: float) -> None:  # noqa: ARG002, ASYNC109
+        # aiopg would make a cancellation that nobody asked for out of a statement timeout: a
+        # TaskGroup ends as if all were well, and the work is lost.
+        self._ready(self._weakref)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self._close()  # the statement still runs; nobody may use this session meanwhile
+            raise
+        finally:
+            self._waiter = None
 
 
-def connect(url: str) -> Any:
+async def open_connection(url: str, **parameters: Any) -> Any:
+    """Open a connection for one task at a time; `parameters` are those of libpq."""
+    # With `enable_hstore` every connection would ask the catalog for a type we do not use.
+    return await _Connection(url, 0, enable_hstore=False, **parameters)
+
+
+def connect(url: str, **parameters: Any) -> Any:
     """Open a blocking connection that commits each statement by itself, for migrations."""
-    connection = psycopg2.connect(url, connect_timeout=10)
+    connection = psycopg2.connect(url, connect_timeout=10, **parameters)
     connection.autocommit = True
     return connection
+
+
+def fileno(connection: Any) -> int:
+    """The socket of an open connection."""
+    return int(connection.raw.fileno())
+
+
+def is_idle(connection: Any) -> bool:
+    """Whether no transaction and no statement is open, as far as the client knows."""
+    return bool(connection.raw.get_transaction_status() == TRANSACTION_STATUS_IDLE)
+
+
+def discard(connection: Any) -> None:
+    """Close a connection at once; the server rolls back what is open."""
+    connection.close()
 
 
 def command_tag(cursor: Any) -> str:

@@ -4,62 +4,44 @@ from typing import Any
 
 import psycopg
 from peewee_async import Psycopg3Database as Database
-from peewee_async import PsycopgPoolBackend
-from psycopg_pool import AsyncConnectionPool
+from psycopg.pq import TransactionStatus
 
-__all__ = ["Database", "Pool", "command_tag", "connect", "constraint", "sqlstate"]
+__all__ = ["Database"]
 
 DriverError = psycopg.Error
 
 
-class Pool(PsycopgPoolBackend):
-    """psycopg's pool behind the interface of peewee-async.
-
-    Args:
-        url: `postgresql://…`; every parameter of libpq is allowed.
-        size: most connections.
-        connect_timeout: seconds for one new connection.
-        statement_timeout: seconds; psycopg leaves it to the server.
-        options: server settings of each new session.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        size: int,
-        connect_timeout: float,
-        statement_timeout: float,  # noqa: ARG002
-        options: str,
-    ) -> None:
-        super().__init__(database=url)
-        self._arguments: dict[str, Any] = {"conninfo": url, "min_size": 1, "max_size": size}
-        self._connection: dict[str, Any] = {
-            "autocommit": True,
-            "connect_timeout": max(2, round(connect_timeout)),
-            "cursor_factory": psycopg.AsyncClientCursor,
-            "options": options,
-        }
-        self._connect_timeout = connect_timeout
-
-    async def create(self) -> None:
-        """Open the pool with its first connection."""
-        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-            open=False, kwargs=self._connection, **self._arguments
-        )
-        try:
-            await pool.open(wait=True, timeout=self._connect_timeout)
-        except BaseException:
-            await pool.close()
-            raise
-        self.pool = pool
+async def open_connection(url: str, **parameters: Any) -> Any:
+    """Open a connection for one task at a time; `parameters` are those of libpq."""
+    return await psycopg.AsyncConnection.connect(
+        url, autocommit=True, cursor_factory=psycopg.AsyncClientCursor, **parameters
+    )
 
 
-def connect(url: str) -> Any:
+def connect(url: str, **parameters: Any) -> Any:
     """Open a blocking connection that commits each statement by itself, for migrations."""
     return psycopg.connect(
-        url, autocommit=True, connect_timeout=10, cursor_factory=psycopg.ClientCursor
+        url,
+        autocommit=True,
+        connect_timeout=10,
+        cursor_factory=psycopg.ClientCursor,
+        **parameters,
     )
+
+
+def fileno(connection: Any) -> int:
+    """The socket of an open connection."""
+    return int(connection.fileno())
+
+
+def is_idle(connection: Any) -> bool:
+    """Whether no transaction and no statement is open, as far as the client knows."""
+    return bool(connection.info.transaction_status == TransactionStatus.IDLE)
+
+
+def discard(connection: Any) -> None:
+    """Close a connection at once; the server rolls back what is open."""
+    connection.pgconn.finish()
 
 
 def command_tag(cursor: Any) -> str:

@@ -6,7 +6,9 @@ from acme_orders.errors import (
     ConstraintViolated,
     DatabaseError,
     DatabaseUnavailable,
+    PoolExhausted,
     StatementTimeout,
+    TransactionMisused,
     WriteOutsideTransaction,
 )
 
@@ -48,6 +50,11 @@ def translate(error: BaseException, *, in_transaction: bool, broken: bool = Fals
     return translated
 
 
+def conflict_of(error: DatabaseError) -> str:
+    """Which conflict it was: serialization, deadlock or lock."""
+    return _CONFLICTS.get(error.sqlstate or "", "other")
+
+
 def kind_of(error: DatabaseError) -> str:
     """A label with few values for the error metric."""
     if error.sqlstate in _CONFLICTS:
@@ -56,6 +63,8 @@ def kind_of(error: DatabaseError) -> str:
         StatementTimeout: "timeout",
         ConstraintViolated: "constraint",
         DatabaseUnavailable: "connection",
+        PoolExhausted: "pool",
+        TransactionMisused: "misused",
         WriteOutsideTransaction: "no_transaction",
     }
     return kinds.get(type(error), "other")

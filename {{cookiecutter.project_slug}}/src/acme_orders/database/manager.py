@@ -10,13 +10,27 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NoReturn, Self, TypeVar
 
+from peewee_async.result_wrappers import fetch_models
+
 from acme_orders.database import driver
-from acme_orders.database.connections import Connections, Fetch, Lease, Timeouts
-from acme_orders.database.failures import kind_of
+from acme_orders.database.connections import (
+    Connections,
+    Fetch,
+    Lease,
+    Timeouts,
+    all_rows,
+)
+from acme_orders.database.failures import conflict_of
+from acme_orders.database.statements import (
+    Reports,
+    Statement,
+    Watch,
+    refuse_session_state,
+)
+from acme_orders.database.tenancy import current_scope  # feature: row, rls, schema
 from acme_orders.database.unit_of_work import Transaction
 from acme_orders.errors import (
     CommitUnknown,
@@ -30,19 +44,16 @@ from acme_orders.errors import (
 from acme_orders.observability.metrics import Metrics
 
 Result = TypeVar("Result")
+Unit = TypeVar("Unit", bound=Callable[..., Awaitable[Any]])
 Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 
+_LONGEST_BACKOFF = 1.0  # seconds between two attempts after conflicts
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One statement that ran, as observers see it."""
 
-    query: str
-    sql: str
-    parameters: Sequence[Any]
-    seconds: float
-    unit_of_work: str | None
-    error: DatabaseError | None
+def retryable(unit: Unit) -> Unit:
+    """Declare that a rollback undoes everything `unit` does, so that it may be run again."""
+    unit.__dict__["retryable"] = True
+    return unit
 
 
 class Manager:
@@ -53,6 +64,10 @@ class Manager:
         size: most connections.
         metrics: where statements, waits and transactions are counted.
         timeouts: limits in seconds.
+        max_age: seconds after which a connection is replaced.
+        role: that sessions act as, whoever logged in; None for whoever that is.
+        application: name that PostgreSQL shows for the connections.
+        watch: which statements are logged.
         observers: each is told of every statement after it ran.
     """
 
@@ -63,11 +78,24 @@ class Manager:
         size: int,
         metrics: Metrics,
         timeouts: Timeouts | None = None,
+        max_age: float = 1800,
+        role: str | None = None,
+        application: str = "",
+        watch: Watch | None = None,
         observers: Sequence[Callable[[Statement], None]] = (),
     ) -> None:
-        self._timeouts = timeouts or Timeouts()
-        self._metrics, self._observers = metrics, list(observers)
-        self._connections = Connections(url, size=size, timeouts=self._timeouts, metrics=metrics)
+        self.timeouts = timeouts or Timeouts()
+        self._metrics, self._reports = metrics, Reports(metrics, watch or Watch())
+        self._reports.observers.extend(observers)
+        self._connections = Connections(
+            url,
+            size=size,
+            max_age=max_age,
+            timeouts=self.timeouts,
+            role=role,
+            application=application,
+            metrics=metrics,
+        )
         self._database = _Database(self._run)
         self._query: ContextVar[str] = ContextVar("query", default="unregistered")
 
@@ -78,35 +106,54 @@ class Manager:
     async def __aexit__(self, *_: object) -> None:
         await self._connections.close()
 
+    # Connections and transactions
+
     def connection(self) -> AbstractAsyncContextManager[Lease]:
         """Hold one connection for a whole request or batch; it is given back whatever happens."""
         return self._connections.lease()
 
+    async def ping(self) -> None:
+        """Return when PostgreSQL has answered; raises DatabaseUnavailable."""
+        async with self._connections.lease() as lease:
+            await lease.send("SELECT 1")
+
     @asynccontextmanager
     async def transaction(
-        self, name: str, *, isolation: Isolation = "READ COMMITTED", read_only: bool = False
+        self,
+        name: str,
+        *,
+        isolation: Isolation = "READ COMMITTED",
+        read_only: bool = False,
+        timeouts: Timeouts | None = None,
+        items: int = 1,
     ) -> AsyncIterator[Transaction]:
         """Commit all that happens inside, or nothing.
 
         Args:
-            name: of the unit of work, for metrics.
+            name: of the unit of work, for metrics and logs.
             isolation: as PostgreSQL names it.
             read_only: refuse every write.
+            timeouts: instead of the manager's; `acquire` and `connect` have no meaning here.
+            items: how many things it handles that need statements of their own.
 
         Raises:
             TransactionMisused: inside another transaction; use `savepoint` there.
             TransactionAborted: an error inside was swallowed, and PostgreSQL rolled back.
             CommitUnknown: the connection broke while COMMIT was under way.
         """
+        scope = current_scope()  # feature: row, rls, schema
+        limits = timeouts or self.timeouts
         async with self._connections.lease() as lease:
             if lease.transaction is not None:
                 raise TransactionMisused(
                     f"transaction {name!r} inside {lease.transaction.name!r}: use savepoint()"
                 )
-            lease.transaction = transaction = Transaction(name)
-            started, outcome = time.perf_counter(), "rollback"
+            lease.transaction = transaction = Transaction(name, items=items)
+            started, outcome, usual = time.perf_counter(), "rollback", lease.statement
             try:
-                await lease.send(self._begin(isolation, read_only=read_only))
+                lease.statement = limits.statement
+                await lease.send(_begin(isolation, limits, read_only=read_only))
+                await scope.enter(lease)  # feature: row, rls, schema
                 yield transaction
                 await self._flush(transaction)
                 await _commit(lease)
@@ -116,7 +163,8 @@ class Manager:
             finally:
                 if outcome == "rollback":
                     await _undo(lease, "ROLLBACK")
-                lease.transaction = None
+                lease.transaction, lease.statement = None, usual
+                self._reports.transaction(transaction)
                 self._metrics.db_transaction_duration.labels(name, outcome).observe(
                     time.perf_counter() - started
                 )
@@ -142,43 +190,47 @@ class Manager:
                 transaction.depth -= 1
 
     async def run(
-        self, name: str, unit: Callable[[], Awaitable[Result]], *, retries: int = 3
+        self,
+        name: str,
+        unit: Callable[[], Awaitable[Result]],
+        *,
+        retries: int = 3,
+        deadline: float = 30,
+        items: int = 1,
     ) -> Result:
         """Run `unit` in a transaction, and the whole of it again after a conflict.
 
         Args:
-            name: of the unit of work, for metrics.
-            unit: everything it does must be undone by a rollback.
+            name: of the unit of work, for metrics and logs.
+            unit: declared `retryable`.
             retries: how often it may run again after 40001, 40P01 or 55P03.
+            deadline: seconds from the first attempt after which there is no other.
+            items: how many things it handles that need statements of their own.
+
+        Raises:
+            TransactionMisused: `unit` is not declared retryable, or a transaction is open: only
+                the outermost one can run again, because PostgreSQL ends all of it.
+            Conflict: the last one, when there is no attempt left.
         """
-        for attempt in range(retries):
+        if not getattr(unit, "retryable", False):
+            raise TransactionMisused(
+                f"{name!r} is not declared retryable: mark the function with @retryable if a "
+                "rollback undoes all that it does, or use `async with manager.transaction(…)`"
+            )
+        ends = time.monotonic() + deadline
+        for attempt in range(retries + 1):
             try:
-                async with self.transaction(name):
+                async with self.transaction(name, items=items):
                     return await unit()
-            except Conflict:
-                self._metrics.db_transaction_retries.labels(name).inc()
-                await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311
-        async with self.transaction(name):
-            return await unit()
-
-    async def fetch(self, query: Any) -> list[Any]:
-        """Run a Peewee query and return its rows."""
-        rows: list[Any] = await self._database.aio_execute(query)
-        return rows
-
-    async def execute(self, query: Any) -> int:
-        """Run a Peewee query and return how many rows it touched."""
-        count: int = await self._database.aio_execute(query, _row_count)
-        return count
-
-    async def fetch_sql(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """Run our own SQL, `%s` for each parameter, and return its rows as tuples."""
-        rows: list[Any] = await self._run(sql, parameters, _all_rows)
-        return rows
-
-    def observe(self, observer: Callable[[Statement], None]) -> None:
-        """Tell one more of every statement after it ran."""
-        self._observers.append(observer)
+            except Conflict as conflict:
+                # Full jitter: those who met would meet again if they waited equally long.
+                pause = random.uniform(0, min(_LONGEST_BACKOFF, 0.02 * 2**attempt))  # noqa: S311
+                if attempt == retries or time.monotonic() + pause >= ends:
+                    self._metrics.db_transaction_retries_exhausted.labels(name).inc()
+                    raise
+                self._metrics.db_transaction_retries.labels(name, conflict_of(conflict)).inc()
+                await asyncio.sleep(pause)
+        raise AssertionError  # the last attempt returns or raises
 
     def current_transaction(self) -> Transaction:
         """The open transaction of this task.
@@ -192,6 +244,54 @@ class Manager:
                 f"{self.query_name} needs `async with manager.transaction(…)` around it"
             )
         return lease.transaction
+
+    # Statements
+
+    async def fetch(self, query: Any) -> list[Any]:
+        """Run a Peewee query and return its rows."""
+        rows: list[Any] = await self._database.aio_execute(query)
+        return rows
+
+    async def execute(self, query: Any) -> int:
+        """Run a Peewee query and return how many rows it touched."""
+        count: int = await self._database.aio_execute(query, _row_count)
+        return count
+
+    async def fetch_sql(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Run our own SQL, `%s` for each parameter, and return its rows as tuples.
+
+        Raises:
+            TransactionMisused: it changes the session, which outlives the transaction.
+        """
+        refuse_session_state(sql)
+        rows: list[Any] = await self._run(sql, parameters, all_rows)
+        return rows
+
+    async def stream(self, query: Any, *, batch: int = 500) -> AsyncIterator[Any]:
+        """Yield the rows of a Peewee query without holding all of them in memory.
+
+        Args:
+            query: as for `fetch`.
+            batch: rows that are fetched at once.
+
+        Raises:
+            WriteOutsideTransaction: a cursor lives in a transaction; `read_only=True` will do.
+        """
+        transaction = self.current_transaction()
+        transaction.streams += 1
+        cursor = f"stream_{transaction.streams}"
+        sql, parameters = self._database.get_sql_context().sql(query).query()
+        await self._run(f"DECLARE {cursor} NO SCROLL CURSOR FOR {sql}", parameters, None)
+        rows, next_rows = [None], partial(fetch_models, query=query)
+        while rows:
+            rows = await self._run(f"FETCH FORWARD {batch} FROM {cursor}", (), next_rows)
+            for row in rows:
+                yield row
+        await self._run(f"CLOSE {cursor}", (), None)
+
+    def observe(self, observer: Callable[[Statement], None]) -> None:
+        """Tell one more of every statement after it ran."""
+        self._reports.observers.append(observer)
 
     @property
     def query_name(self) -> str:
@@ -208,37 +308,25 @@ class Manager:
             self._query.reset(token)
 
     async def _run(self, sql: str, parameters: Sequence[Any], fetch: Fetch | None) -> Any:
-        started, failure = time.perf_counter(), None
+        query, failure = self.query_name, None
         async with self._connections.lease() as lease:
+            current_scope().admit(lease)  # feature: row, rls, schema
+            transaction, started = lease.transaction, time.perf_counter()
+            if transaction is not None and not sql.startswith("FETCH"):
+                transaction.statements[query, sql] += 1
             try:
-                return await lease.send(sql, parameters, fetch)
+                return await lease.send(self._reports.sent(sql, query), parameters, fetch)
             except DatabaseError as error:
                 failure = error
                 raise
             finally:
                 seconds = time.perf_counter() - started
-                unit = lease.transaction.name if lease.transaction else None
-                self._report(Statement(self.query_name, sql, parameters, seconds, unit, failure))
+                unit = transaction.name if transaction else None
+                self._reports.statement(Statement(query, sql, parameters, seconds, unit, failure))
 
-    def _report(self, statement: Statement) -> None:
-        outcome = "error" if statement.error else "ok"
-        self._metrics.db_operation_duration.labels(statement.query, outcome).observe(
-            statement.seconds
-        )
-        if statement.error is not None:
-            self._metrics.db_errors.labels(statement.query, kind_of(statement.error)).inc()
-        for observe in self._observers:
-            observe(statement)
-
-    def _begin(self, isolation: Isolation, *, read_only: bool) -> str:
-        limits = {
-            "statement_timeout": self._timeouts.statement,
-            "lock_timeout": self._timeouts.lock,
-            "idle_in_transaction_session_timeout": self._timeouts.idle_in_transaction,
-        }
-        begin = f"BEGIN ISOLATION LEVEL {isolation} READ {'ONLY' if read_only else 'WRITE'}"
-        settings = (f"SET LOCAL {name} = {limits[name] * 1000:.0f}" for name in limits)
-        return "; ".join((begin, *settings))
+    async def flush(self) -> None:
+        """Send the rows that wait for COMMIT."""
+        await self._flush(self.current_transaction())
 
     async def _flush(self, transaction: Transaction) -> None:
         for name, query in transaction.take():
@@ -267,8 +355,16 @@ async def _row_count(_database: object, cursor: Any) -> int:
     return int(cursor.rowcount)
 
 
-async def _all_rows(cursor: Any) -> list[Any]:
-    return list(await cursor.fetchall()) if cursor.description else []
+def _begin(isolation: Isolation, limits: Timeouts, *, read_only: bool) -> str:
+    """All in one round trip, and gone with the transaction."""
+    milliseconds = {
+        "statement_timeout": limits.statement,
+        "lock_timeout": limits.lock,
+        "idle_in_transaction_session_timeout": limits.idle_in_transaction,
+    }
+    begin = f"BEGIN ISOLATION LEVEL {isolation} READ {'ONLY' if read_only else 'WRITE'}"
+    settings = (f"SET LOCAL {name} = {1000 * milliseconds[name]:.0f}" for name in milliseconds)
+    return "; ".join((begin, *settings))
 
 
 async def _commit(lease: Lease) -> None:
@@ -286,5 +382,8 @@ async def _undo(lease: Lease, sql: str) -> None:
         return
     try:
         await lease.send(sql)
-    except DatabaseError:
-        await lease.connection.close()  # or the pool would hand out a session in an unknown state
+    except BaseException as error:
+        # Nobody knows what is open now, and the pool would hand it out.
+        driver.discard(lease.connection)
+        if not isinstance(error, DatabaseError):
+            raise

@@ -1,26 +1,37 @@
 """The base of every repository, and the mark that makes a method a registered query.
 
-A registered query has a stable name. The same name stands in metrics and logs, and the readiness
-checks find the query by it, run it with its example, and look at what it did.
+A registered query has a stable name. The same name stands in metrics and logs, `explain` prints its
+plan, and the readiness checks run it with its example and look at what it did.
 """
 
 import functools
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import peewee
-from peewee_async import AioModel
 
 from acme_orders.database.manager import Manager
+from acme_orders.database.table import Table
+from acme_orders.database.tenancy import require_scope  # feature: row, rls, schema
+from acme_orders.errors import QueryRefused
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Owner = TypeVar("Owner", bound="Repository")
+Row = Mapping[str, Any]
+
+_ROWS_AT_ONCE = 1000  # in one INSERT; more gains nothing, and its text is held in memory
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
-class Table(AioModel):
-    """The base of every model. Models never leave their repository."""
+class Insertion(Enum):
+    """What became of a row that may have been there before."""
+
+    INSERTED = "inserted"
+    DUPLICATE = "duplicate"
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,10 @@ class Query:
     traffic: Literal["high", "low"] = "low"
     writes: bool = False
     example: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r}: call a query like orders.by_id")
 
 
 def query(
@@ -64,6 +79,7 @@ def query(
             with self.manager.named(name):
                 if writes:
                     self.manager.current_transaction()
+                require_scope(across=self.across_tenants)  # feature: row, rls, schema
                 return await method(self, *args, **kwargs)
 
         run.__dict__["query"] = registered
@@ -74,6 +90,8 @@ def query(
 
 class Repository:
     """Loads and stores one kind of thing; the only place that touches its models."""
+
+    across_tenants = False  # feature: row, rls, schema
 
     def __init__(self, manager: Manager) -> None:
         self.manager = manager
@@ -86,26 +104,133 @@ class Repository:
             if isinstance(registered, Query):
                 yield registered, name
 
-    def add_later(self, model: type[Table], row: Mapping[str, Any]) -> None:
+    # Reading
+
+    async def fetch_one(self, select: Any) -> dict[str, Any] | None:
+        """The first row, or None.
+
+        Raises:
+            QueryRefused: it names no columns.
+        """
+        rows = await self.fetch_all(select.limit(1))
+        return rows[0] if rows else None
+
+    async def fetch_all(self, query: Any) -> list[dict[str, Any]]:
+        """All rows of a bounded query, or those that a write returns.
+
+        Raises:
+            QueryRefused: a table grows, and the query has no limit; or it names no columns.
+        """
+        if isinstance(query, peewee.SelectBase):
+            if getattr(query, "_limit", None) is None:
+                raise QueryRefused(
+                    f"{self.manager.query_name} has no limit: add .limit(…), read pages with "
+                    "fetch_page, or everything with manager.stream"
+                )
+            if getattr(query, "_is_default", False):
+                raise QueryRefused(
+                    f"{self.manager.query_name} reads whole rows: name the columns in .select(…)"
+                )
+        return await self.manager.fetch(query.dicts())
+
+    async def fetch_page(
+        self, select: Any, *, order: Sequence[Any], after: Sequence[Any] | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """The rows that come after a known one; as fast on the last page as on the first.
+
+        Args:
+            select: without order and limit.
+            order: columns that together are unique, and with which an index begins.
+            after: their values in the last row of the page before; None for the first page.
+            limit: most rows.
+        """
+        if after is not None:
+            select = select.where(peewee.Tuple(*order) > peewee.Tuple(*after))
+        return await self.fetch_all(select.order_by(*order).limit(limit))
+
+    async def fetch_children(
+        self, select: Any, column: Any, keys: Sequence[Any], *, most: int = 1000
+    ) -> dict[Any, list[dict[str, Any]]]:
+        """The children of many parents in one query instead of one for each parent.
+
+        Args:
+            select: of the children, with `column` among its columns and the order that is wanted.
+            column: that refers to the parent.
+            keys: of the parents.
+            most: children of all parents together.
+
+        Raises:
+            QueryRefused: there are more.
+        """
+        children: dict[Any, list[dict[str, Any]]] = {key: [] for key in keys}
+        if not keys:
+            return children
+        rows = await self.fetch_all(select.where(column.in_(list(keys))).limit(most + 1))
+        if len(rows) > most:
+            raise QueryRefused(
+                f"{self.manager.query_name} finds more than {most} children of {len(keys)} "
+                "parents: ask for fewer parents, or raise `most`"
+            )
+        for row in rows:
+            children[row[column.name]].append(row)
+        return children
+
+    async def fetch_sql(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Run SQL that is written by hand: a constant, with `%s` for each parameter."""
+        return await self.manager.fetch_sql(sql, parameters)
+
+    # Writing
+
+    def add_later(self, model: type[Table], row: Row) -> None:
         """Insert a row before COMMIT, together with those of the other messages of the batch."""
         self.manager.current_transaction().add(model, row, query=self.manager.query_name)
 
-    async def insert_once(self, model: type[Table], row: Mapping[str, Any], *key: Any) -> bool:
-        """Insert a row unless one with this key is there; says whether it was inserted.
+    async def insert_all(self, model: type[Table], rows: Sequence[Row]) -> int:
+        """Insert many rows with few statements; returns how many."""
+        for some in _portions(rows):
+            await self.manager.execute(model.insert_many(some))
+        return len(rows)
+
+    async def insert_once(self, model: type[Table], row: Row, *key: Any) -> Insertion:
+        """Insert a row unless one with this key is there.
 
         Args:
             model: of the row.
             row: the columns.
             key: the columns of a unique constraint; PostgreSQL refuses the statement without one.
         """
-        insert = model.insert(row).on_conflict(action="NOTHING", conflict_target=list(key))
-        return await self.manager.execute(insert) == 1
+        new = await self.insert_all_once(model, [row], *key)
+        return Insertion.INSERTED if new else Insertion.DUPLICATE
 
-    async def fetch_one(self, select: peewee.BaseQuery) -> Any | None:
-        """The first row as a dictionary, or None."""
-        rows = await self.manager.fetch(select.dicts())
-        return rows[0] if rows else None
+    async def insert_all_once(
+        self, model: type[Table], rows: Sequence[Row], *key: Any
+    ) -> set[tuple[Any, ...]]:
+        """Insert those rows whose key is not there yet; returns the keys of the inserted ones.
 
-    async def fetch_all(self, select: peewee.BaseQuery) -> list[Any]:
-        """All rows as dictionaries; put a limit on the query."""
-        return await self.manager.fetch(select.dicts())
+        Give the rows in the order of their keys: two transactions that insert the same rows in
+        another order wait for each other.
+        """
+        target, inserted = list(key), set()
+        target.insert(0, model.tenant_id)  # feature: row, rls
+        for some in _portions(rows):
+            insert = model.insert_many(some).on_conflict(action="NOTHING", conflict_target=target)
+            for row in await self.fetch_all(insert.returning(*key)):
+                inserted.add(tuple(row[column.name] for column in key))
+        return inserted
+
+    async def upsert(
+        self, model: type[Table], rows: Sequence[Row], *key: Any, update: Sequence[Any]
+    ) -> int:
+        """Insert rows, and where their key is there already, update these columns instead."""
+        target, changed = list(key), 0
+        target.insert(0, model.tenant_id)  # feature: row, rls
+        for some in _portions(rows):
+            changed += await self.manager.execute(
+                model.insert_many(some).on_conflict(conflict_target=target, preserve=list(update))
+            )
+        return changed
+
+
+def _portions(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        yield rows[start : start + _ROWS_AT_ONCE]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from acme_orders.database.manager import Manager
+from acme_orders.database.manager import Manager, retryable
 from acme_orders.errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
@@ -19,6 +19,7 @@ from acme_orders.messaging.broker import Broker, Delivery
 from acme_orders.messaging.envelope import Envelope, Handler, decode
 from acme_orders.messaging.inbox import Inbox
 from acme_orders.messaging.recovery import Recovery
+from acme_orders.messaging.tenants import per_tenant  # feature: row, rls, schema
 from acme_orders.observability.metrics import Metrics
 
 log = structlog.get_logger()
@@ -97,26 +98,29 @@ class Consumer:
             DatabaseUnavailable: an outage; nothing is settled.
             BrokerUnavailable: likewise.
         """
-        decoded = await self._decode(deliveries)
-        if not decoded:
-            return
+        if decoded := await self._decode(deliveries):
+            await self._commit(decoded)
+
+    @per_tenant  # feature: row, rls, schema
+    async def _commit(self, batch: Mapping[Delivery, Envelope]) -> None:
         try:
             fresh = await self._manager.run(
                 "consume",
-                lambda: self._handle(list(decoded.values())),
+                retryable(lambda: self._handle(list(batch.values()))),
                 retries=self._limits.conflict_retries,
+                deadline=self._limits.handler_timeout,
+                items=len(batch),
             )
         except (DatabaseUnavailable, BrokerUnavailable):
             raise
         except Exception as error:
-            alone = list(decoded)
-            if len(alone) == 1:
-                await self._fail(alone[0], error)
-            else:
-                for delivery in alone:
-                    await self.process([delivery])
+            if len(batch) == 1:
+                await self._fail(next(iter(batch)), error)
+                return
+            for delivery, envelope in batch.items():
+                await self._commit({delivery: envelope})
         else:
-            for delivery, envelope in decoded.items():
+            for delivery, envelope in batch.items():
                 await self._ack(delivery, "done" if id(envelope) in fresh else "duplicate")
 
     async def _decode(self, deliveries: Sequence[Delivery]) -> dict[Delivery, Envelope]:
@@ -135,7 +139,10 @@ class Consumer:
         for envelope in fresh:
             with (
                 bound_contextvars(
-                    message_id=envelope.id, type=envelope.type, attempt=envelope.attempt
+                    message_id=envelope.id,
+                    correlation_id=envelope.correlation_id,
+                    type=envelope.type,
+                    attempt=envelope.attempt,
                 ),
                 self._metrics.handler_duration.labels(envelope.type).time(),
             ):

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID  # feature: row, rls, schema
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from acme_orders.database.tenancy import tenant_id  # feature: row, rls, schema
 from acme_orders.errors import Malformed, UnknownType
 from acme_orders.messaging.broker import Message
 
@@ -50,11 +52,16 @@ class Handler:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A decoded message. `source` and `id` together tell it from every other."""
+    """A decoded message. `source` and `id` together tell it from every other.
+
+    `correlation_id` is handed on to all messages that follow from this one.
+    """
 
     id: str
     type: str
     source: str
+    correlation_id: str
+    tenant: UUID  # feature: row, rls, schema
     payload: Payload
     payload_hash: bytes
     attempt: int
@@ -85,13 +92,25 @@ def decode(message: Message, handlers: Mapping[str, Handler], *, max_body_bytes:
         id=identity,
         type=type_,
         source=_attribute(message, "source", message.app_id or "unknown"),
+        correlation_id=_attribute(message, "correlationid", identity),
+        # feature: row, rls, schema {
+        tenant=tenant_id(_attribute(message, "tenant", message.headers.get("tenant"))),
+        # feature: row, rls, schema }
         payload=payload,
         payload_hash=hashlib.sha256(message.body).digest(),
         attempt=attempt_of(message),
     )
 
 
-def encode(identity: str, type_: str, source: str, time: datetime, body: bytes) -> Message:
+def encode(
+    identity: str,
+    type_: str,
+    source: str,
+    time: datetime,
+    body: bytes,
+    *,
+    extensions: Mapping[str, str] | None = None,
+) -> Message:
     """A message with its attributes as CloudEvents headers and as AMQP properties."""
     return Message(
         body=body,
@@ -105,6 +124,7 @@ def encode(identity: str, type_: str, source: str, time: datetime, body: bytes) 
             "cloudEvents:type": type_,
             "cloudEvents:source": source,
             "cloudEvents:time": time.isoformat(),
+            **{f"cloudEvents:{name}": value for name, value in (extensions or {}).items()},
         },
     )
 

@@ -1,13 +1,15 @@
 """Which messages were processed: their effects happen once, however often they are delivered."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import peewee
 
 from acme_orders.database.manager import Manager
-from acme_orders.database.repository import Repository, Table, query
+from acme_orders.database.repository import Repository, query
+from acme_orders.database.table import Table
 from acme_orders.errors import PayloadMismatch
-from acme_orders.messaging.envelope import Envelope, Payload
+from acme_orders.messaging.envelope import Envelope
 
 
 class InboxEntry(Table):
@@ -45,7 +47,7 @@ class Inbox(Repository):
         for each in envelopes:
             first.setdefault((each.source, each.id), each)
         # In the order of the key, or two workers could wait for each other.
-        entered = await self.enter(rows=[first[key] for key in sorted(first)])
+        entered = await self.enter(rows=[_row(first[key]) for key in sorted(first)])
         seen = {key: each.payload_hash for key, each in first.items()}
         if known := sorted(first.keys() - entered):
             seen |= await self.hashes_of(keys=known)
@@ -61,38 +63,33 @@ class Inbox(Repository):
         "inbox.enter",
         traffic="high",
         writes=True,
-        example={"rows": [Envelope("example", "example", "example", Payload(), b"", 1)]},
+        example={"rows": [{"source": "s", "id": "1", "type": "example", "payload_hash": b""}]},
     )
-    async def enter(self, rows: Sequence[Envelope]) -> set[tuple[str, str]]:
+    async def enter(self, rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
         """Insert what is not there yet; returns the keys of the inserted rows."""
-        insert = (
-            InboxEntry.insert_many(
-                [
-                    {
-                        "consumer": self._consumer,
-                        "source": each.source,
-                        "id": each.id,
-                        "type": each.type,
-                        "payload_hash": each.payload_hash,
-                    }
-                    for each in rows
-                ]
-            )
-            .on_conflict(
-                action="NOTHING",
-                conflict_target=[InboxEntry.consumer, InboxEntry.source, InboxEntry.id],
-            )
-            .returning(InboxEntry.source, InboxEntry.id)
-        )
-        return {(row["source"], row["id"]) for row in await self.fetch_all(insert)}
+        key = (InboxEntry.consumer, InboxEntry.source, InboxEntry.id)
+        owned = [{"consumer": self._consumer, **row} for row in rows]
+        entered = await self.insert_all_once(InboxEntry, owned, *key)
+        return {(source, identity) for _, source, identity in entered}
 
     @query("inbox.hashes_of", traffic="high", example={"keys": [("example", "1")]})
     async def hashes_of(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """The content that these messages had when they were processed."""
         rows = await self.fetch_all(
-            InboxEntry.select(InboxEntry.source, InboxEntry.id, InboxEntry.payload_hash).where(
+            InboxEntry.select(InboxEntry.source, InboxEntry.id, InboxEntry.payload_hash)
+            .where(
                 InboxEntry.consumer == self._consumer,
                 peewee.Tuple(InboxEntry.source, InboxEntry.id).in_(list(keys)),
             )
+            .limit(len(keys))
         )
         return {(row["source"], row["id"]): bytes(row["payload_hash"]) for row in rows}
+
+
+def _row(envelope: Envelope) -> Mapping[str, Any]:
+    return {
+        "source": envelope.source,
+        "id": envelope.id,
+        "type": envelope.type,
+        "payload_hash": envelope.payload_hash,
+    }

@@ -1,15 +1,21 @@
 """Events to be published: written in the transaction that makes them true."""
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import peewee
+from playhouse.postgres_ext import DateTimeTZField
+from structlog.contextvars import get_contextvars
 
 from acme_orders.database.manager import Manager
-from acme_orders.database.repository import Repository, Table, query
+from acme_orders.database.repository import Repository, query
+from acme_orders.database.table import Table
+from acme_orders.database.tenancy import current_scope  # feature: row, rls, schema
 from acme_orders.messaging.envelope import Payload
 
 _EXAMPLE_LEASE = UUID(int=0)
@@ -22,8 +28,9 @@ class OutboxRow(Table):
     message_id = peewee.UUIDField()
     type = peewee.TextField()
     body = peewee.TextField()
-    created_at = peewee.DateTimeField()
-    available_at = peewee.DateTimeField()
+    extensions = peewee.TextField()  # a JSON object
+    created_at = DateTimeTZField()
+    available_at = DateTimeTZField()
     attempts = peewee.IntegerField()
     lease = peewee.UUIDField(null=True)
     last_error = peewee.TextField(null=True)
@@ -42,6 +49,7 @@ class Outgoing:
     message_id: str
     type: str
     body: str
+    extensions: Mapping[str, str]
     created_at: datetime
     attempts: int
 
@@ -55,7 +63,7 @@ class Backlog:
 
 
 class Outbox(Repository):
-    """Collects events in the caller's transaction, and leases them to relays."""
+    """Collects events in the caller's transaction."""
 
     def __init__(self, manager: Manager) -> None:
         super().__init__(manager)
@@ -72,10 +80,21 @@ class Outbox(Repository):
         message_id = uuid4()
         self.add_later(
             OutboxRow,
-            {"message_id": message_id, "type": type_, "body": payload.model_dump_json()},
+            {
+                "message_id": message_id,
+                "type": type_,
+                "body": payload.model_dump_json(),
+                "extensions": json.dumps(_inherited()),
+            },
         )
         self.manager.current_transaction().after_commit.add(self.committed.set)
         return message_id
+
+
+class Pending(Repository):
+    """Events that wait for a relay, whoever they belong to."""
+
+    across_tenants = True  # feature: row, rls, schema
 
     @query(
         "outbox.lease",
@@ -91,20 +110,23 @@ class Outbox(Repository):
             seconds: after which another relay may take them.
             limit: most rows.
         """
-        rows = await self.manager.fetch_sql(
+        rows = await self.fetch_sql(
             """
             UPDATE outbox SET lease = %s, available_at = now() + %s * interval '1 second'
             WHERE id IN (
                 SELECT id FROM outbox WHERE available_at <= now()
                 ORDER BY available_at, id LIMIT %s FOR UPDATE SKIP LOCKED
             )
-            RETURNING id, message_id, type, body, created_at, attempts
+            RETURNING id, message_id, type, body, extensions, created_at, attempts
             """,
-            (lease, seconds, limit),
+            lease,
+            seconds,
+            limit,
         )
+        rows.sort(key=lambda row: row[0])
         return [
-            Outgoing(row, str(message_id), type_, body, created_at.astimezone(UTC), attempts)
-            for row, message_id, type_, body, created_at, attempts in sorted(rows)
+            Outgoing(row, str(message_id), type_, body, extensions, at.astimezone(UTC), attempts)
+            for row, message_id, type_, body, extensions, at, attempts in rows
         ]
 
     @query(
@@ -137,7 +159,7 @@ class Outbox(Repository):
     @query("outbox.backlog")
     async def backlog(self) -> Backlog:
         """How much waits, for metrics; counts no further than 10,000."""
-        rows = await self.manager.fetch_sql(
+        rows = await self.fetch_sql(
             """
             SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)
             FROM (SELECT created_at FROM outbox ORDER BY id LIMIT 10000) AS waiting
@@ -145,3 +167,12 @@ class Outbox(Repository):
         )
         count, oldest = rows[0]
         return Backlog(int(count), float(oldest))
+
+
+def _inherited() -> dict[str, Any]:
+    """What an event has of the message or request that led to it."""
+    bound, inherited = get_contextvars(), {}
+    if "correlation_id" in bound:
+        inherited["correlationid"] = bound["correlation_id"]
+    inherited["tenant"] = str(current_scope().tenant)  # feature: row, rls, schema
+    return inherited

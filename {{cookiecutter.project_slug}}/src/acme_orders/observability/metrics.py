@@ -78,8 +78,9 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.db_connections = Gauge(
-            "db_client_connections", "Connections in use", registry=registry
-        )
+            "db_client_connections", "Open connections, by state: idle, used", ["state"],
+            registry=registry,
+        )  # fmt: skip
         self.db_connections_max = Gauge(
             "db_client_connections_max", "Size of the pool", registry=registry
         )
@@ -90,17 +91,51 @@ class Metrics:
             "db_client_connection_wait_time_seconds", "Time waited for a connection",
             buckets=_FAST, registry=registry,
         )  # fmt: skip
+        self.db_connection_use = Histogram(
+            "db_client_connection_use_time_seconds", "Time a connection was held",
+            buckets=_FAST, registry=registry,
+        )  # fmt: skip
+        self.db_connection_create = Histogram(
+            "db_client_connection_create_time_seconds", "Time to open a connection",
+            buckets=_FAST, registry=registry,
+        )  # fmt: skip
         self.db_connection_timeouts = Counter(
             "db_client_connection_timeouts", "Waits that ended without one", registry=registry
+        )
+        self.db_connections_closed = Counter(
+            "db_client_connections_closed",
+            "Connections closed, by reason: broken, cancelled, dead, expired, in_transaction",
+            ["reason"],
+            registry=registry,
         )
         self.db_transaction_duration = Histogram(
             "db_transaction_duration_seconds", "Length of a transaction",
             ["unit_of_work", "outcome"], buckets=_FAST, registry=registry,
         )  # fmt: skip
         self.db_transaction_retries = Counter(
-            "db_transaction_retries", "Units of work run again after a conflict", ["unit_of_work"],
+            "db_transaction_retries",
+            "Units of work run again after a conflict: serialization, deadlock, lock",
+            ["unit_of_work", "reason"],
+            registry=registry,
+        )
+        self.db_transaction_retries_exhausted = Counter(
+            "db_transaction_retries_exhausted", "Units of work given up after conflicts",
+            ["unit_of_work"], registry=registry,
+        )  # fmt: skip
+        self.db_slow_statements = Counter(
+            "db_slow_statements", "Statements slower than SLOW_STATEMENT", ["query"],
             registry=registry,
         )  # fmt: skip
+        self.db_repeated_statements = Counter(
+            "db_repeated_statements", "Units of work that repeated a statement needlessly",
+            ["query"], registry=registry,
+        )  # fmt: skip
+        self.db_guard_violations = Counter(
+            "db_guard_violations",
+            "Uses of the database that were refused: child_task, no_transaction, session_state",
+            ["kind"],
+            registry=registry,
+        )
         self.db_migration_duration = Histogram(
             "db_migration_duration_seconds", "Length of a migration", ["direction", "outcome"],
             buckets=_SLOW, registry=registry,

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from structlog.contextvars import get_contextvars
 
-from acme_orders.database.manager import Statement
+from acme_orders.database.statements import Statement
 
 
 class Tracing:

@@ -28,8 +28,9 @@ def router(*, manager: Manager, orders: Orders, outbox: Outbox) -> APIRouter:
 
     @routes.get("/{order_id}")
     async def show(order_id: UUID) -> dict[str, Any]:
-        """One order."""
-        order = await orders.by_id(order_id)
+        """One order with its lines."""
+        async with manager.transaction("show_order", read_only=True):
+            order = await orders.by_id(order_id)
         if order is None:
             raise HTTPException(404, f"no order {order_id}; a new one takes a moment")
         return asdict(order)
@@ -42,6 +43,8 @@ def router(*, manager: Manager, orders: Orders, outbox: Outbox) -> APIRouter:
     ) -> list[dict[str, Any]]:
         """Orders, the oldest first; give time and id of the last one to get the next page."""
         after = (after_time, after_id) if after_time and after_id else None
-        return [asdict(order) for order in await orders.page(after=after, limit=limit)]
+        async with manager.transaction("list_orders", read_only=True):
+            page = await orders.page(after=after, limit=limit)
+        return [asdict(order) for order in page]
 
     return routes

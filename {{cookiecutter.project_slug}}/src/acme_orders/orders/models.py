@@ -1,8 +1,9 @@
 """The tables of this slice. Constraints and indexes are written in `migrations/`."""
 
 import peewee
+from playhouse.postgres_ext import DateTimeTZField
 
-from acme_orders.database.repository import Table
+from acme_orders.database.table import Table
 
 
 class Customer(Table):
@@ -21,11 +22,11 @@ class Order(Table):
     """An accepted order."""
 
     id = peewee.UUIDField(primary_key=True)
-    customer = peewee.ForeignKeyField(Customer)
+    customer_id = peewee.UUIDField()
     status = peewee.TextField()
     currency = peewee.TextField()
     total_cents = peewee.BigIntegerField()
-    placed_at = peewee.DateTimeField()
+    placed_at = DateTimeTZField()
 
     class Meta:
         """The name of the table."""
@@ -36,7 +37,7 @@ class Order(Table):
 class Line(Table):
     """One article of an order."""
 
-    order = peewee.ForeignKeyField(Order)
+    order_id = peewee.UUIDField()
     position = peewee.IntegerField()
     sku = peewee.TextField()
     quantity = peewee.IntegerField()
@@ -46,7 +47,7 @@ class Line(Table):
         """The name of the table and its key."""
 
         table_name = "order_lines"
-        primary_key = peewee.CompositeKey("order", "position")
+        primary_key = peewee.CompositeKey("order_id", "position")
 
 
 class AuditEntry(Table):

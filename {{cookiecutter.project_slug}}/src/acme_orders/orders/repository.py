@@ -1,6 +1,6 @@
 """Orders in PostgreSQL. What leaves this module is plain data, never a model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import peewee
 
-from acme_orders.database.repository import Repository, query
+from acme_orders.database.repository import Insertion, Repository, query
 from acme_orders.orders.messages import OrderPlaced
 from acme_orders.orders.models import AuditEntry, Customer, Line, Order
 
@@ -26,6 +26,23 @@ class OrderSummary:
     currency: str
     total_cents: int
     placed_at: datetime
+
+
+@dataclass(frozen=True)
+class LineDetails:
+    """One article of an order."""
+
+    position: int
+    sku: str
+    quantity: int
+    unit_price_cents: int
+
+
+@dataclass(frozen=True)
+class OrderDetails(OrderSummary):
+    """An order with its lines."""
+
+    lines: tuple[LineDetails, ...]
 
 
 @dataclass(frozen=True)
@@ -47,13 +64,13 @@ class Orders(Repository):
         writes=True,
         example={"order": OrderPlaced.model_validate(OrderPlaced.example())},
     )
-    async def add(self, order: OrderPlaced) -> bool:
-        """Store an order with its customer and lines; False if it was there already."""
+    async def add(self, order: OrderPlaced) -> Insertion:
+        """Store an order with its customer and lines, unless it is there already."""
         added = await self.insert_once(
             Order,
             {
                 "id": order.order_id,
-                "customer": await self._customer(order.customer_email),
+                "customer_id": await self._customer(order.customer_email),
                 "status": "accepted",
                 "currency": order.currency,
                 "total_cents": order.total_cents,
@@ -61,9 +78,9 @@ class Orders(Repository):
             },
             Order.id,
         )
-        if added:
+        if added is Insertion.INSERTED:
             for position, line in enumerate(order.lines, start=1):
-                row = {"order": order.order_id, "position": position, **line.model_dump()}
+                row = {"order_id": order.order_id, "position": position, **line.model_dump()}
                 self.add_later(Line, row)
             audit = {
                 "id": uuid4(),
@@ -74,10 +91,28 @@ class Orders(Repository):
         return added
 
     @query("orders.by_id", traffic="high", example={"order_id": _NOBODY})
-    async def by_id(self, order_id: UUID) -> OrderSummary | None:
-        """One order."""
-        row = await self.fetch_one(_summaries().where(Order.id == order_id).limit(1))
-        return OrderSummary(**row) if row else None
+    async def by_id(self, order_id: UUID) -> OrderDetails | None:
+        """One order with its lines."""
+        row = await self.fetch_one(_summaries().where(Order.id == order_id))
+        if row is None:
+            return None
+        lines = await self.lines_of([order_id])
+        return OrderDetails(**row, lines=lines[order_id])
+
+    @query("orders.lines_of", traffic="high", example={"order_ids": [_NOBODY]})
+    async def lines_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, tuple[LineDetails, ...]]:
+        """The lines of some orders, in one query for all of them."""
+        select = Line.select(
+            Line.order_id, Line.position, Line.sku, Line.quantity, Line.unit_price_cents
+        ).order_by(Line.order_id, Line.position)
+        found = await self.fetch_children(select, Line.order_id, order_ids)
+        return {
+            order_id: tuple(
+                LineDetails(row["position"], row["sku"], row["quantity"], row["unit_price_cents"])
+                for row in rows
+            )
+            for order_id, rows in found.items()
+        }
 
     @query(
         "orders.page",
@@ -93,12 +128,11 @@ class Orders(Repository):
             after: time and id of the last order of the page before.
             limit: most orders, at most 100.
         """
-        select = _summaries().where(
-            peewee.Tuple(Order.placed_at, Order.id)
-            > peewee.Tuple(*(after or (_BEGINNING, _NOBODY)))
-        )
-        rows = await self.fetch_all(
-            select.order_by(Order.placed_at, Order.id).limit(min(limit, LARGEST_PAGE))
+        rows = await self.fetch_page(
+            _summaries(),
+            order=(Order.placed_at, Order.id),
+            after=after,
+            limit=min(limit, LARGEST_PAGE),
         )
         return [OrderSummary(**row) for row in rows]
 
@@ -123,7 +157,7 @@ class Orders(Repository):
     async def _customer(self, email: str) -> UUID:
         # Reading first takes no lock on those who are known: two batches with the same customers
         # in another order would wait for each other.
-        known = Customer.select(Customer.id).where(Customer.email == email).limit(1)
+        known = Customer.select(Customer.id).where(Customer.email == email)
         row = await self.fetch_one(known)
         if row is None:
             await self.insert_once(Customer, {"id": uuid4(), "email": email}, Customer.email)

@@ -4,12 +4,21 @@ from collections import Counter
 
 from acme_orders.readiness.scratch import rows_of, session
 
-INBOX_KEY = ("consumer", "source", "id")
+INBOX_KEY = (
+    "tenant_id",  # feature: row, rls
+    "consumer",
+    "source",
+    "id",
+)
 
 _SCHEMA = """
-WITH relation AS (
-    SELECT oid, relname, relkind FROM pg_class
-    WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'schema_migrations%'
+WITH schema AS (
+    SELECT oid, nspname FROM pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+), relation AS (
+    SELECT pg_class.oid, concat_ws('.', nullif(nspname, 'public'), relname) AS relname, relkind
+    FROM pg_class JOIN schema ON schema.oid = relnamespace
+    WHERE relname NOT LIKE 'schema_migrations%'
 )
 SELECT 'relation ' || relname, relkind::text FROM relation WHERE relkind <> 'i'
 UNION ALL
@@ -32,7 +41,14 @@ UNION ALL
 SELECT 'view ' || relname, pg_get_viewdef(oid) FROM relation WHERE relkind IN ('v', 'm')
 UNION ALL
 SELECT 'function ' || oid::regprocedure, md5(pg_get_functiondef(oid)) FROM pg_proc
-WHERE pronamespace = 'public'::regnamespace AND prokind <> 'a'
+WHERE pronamespace IN (SELECT oid FROM schema) AND prokind <> 'a'
+UNION ALL
+SELECT concat('policy ', relname, '.', polname), concat_ws(' ', polcmd, polpermissive,
+    polroles::regrole[]::text, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+FROM relation JOIN pg_policy ON polrelid = relation.oid
+UNION ALL
+SELECT 'row-level security ' || relation.relname, concat(relrowsecurity, relforcerowsecurity)
+FROM relation JOIN pg_class USING (oid) WHERE relrowsecurity OR relforcerowsecurity
 UNION ALL
 SELECT 'type ' || typname, string_agg(enumlabel, ',' ORDER BY enumsortorder)
 FROM pg_type JOIN pg_enum ON enumtypid = pg_type.oid GROUP BY typname
@@ -47,13 +63,17 @@ GROUP BY indexrelid
 """
 
 _TABLES = """
-SELECT tablename::text, quote_ident(tablename) FROM pg_tables
-WHERE schemaname = 'public' AND tablename <> 'schema_migrations' ORDER BY tablename
+SELECT concat_ws('.', nullif(schemaname, 'public'), tablename),
+    concat_ws('.', quote_ident(schemaname), quote_ident(tablename))
+FROM pg_tables
+WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema'
+    AND tablename <> 'schema_migrations'
+ORDER BY 1
 """
 
 
 def schema_of(url: str) -> dict[str, str]:
-    """The definition of every object in schema public, except the history of migrations."""
+    """The definition of every object that is ours, except the history of migrations."""
     return {name: definition or "" for name, definition in rows_of(url, _SCHEMA)}
 
 

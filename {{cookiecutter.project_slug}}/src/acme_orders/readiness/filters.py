@@ -3,13 +3,14 @@
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from acme_orders.database.manager import Manager, Statement
+from acme_orders.database.explain import explainable
+from acme_orders.database.manager import Manager
+from acme_orders.database.statements import Statement
 from acme_orders.errors import DatabaseError
 from acme_orders.readiness.check import Check
 from acme_orders.readiness.plans import Index, complaints
 from acme_orders.readiness.rehearsal import Rehearsal
 
-_EXPLAINABLE = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "(")
 _NO_ARBITER = "42P10"  # ON CONFLICT without its unique index: K3 finds that in every handler
 _INDEX = """
 SELECT amname::text, pg_get_indexdef(pg_class.oid, 1, false)
@@ -38,18 +39,18 @@ class FiltersAreIndexed(Check):
                 yield f"{query.name} sends no statement with its example"
             self.inspected += 1
             for statement in call.statements:
-                if statement.error is None and _explainable(statement):
-                    for complaint in await _complaints(rehearsal.service.manager, statement):
+                if statement.error is None and explainable(statement.sql):
+                    for complaint in await _complaints(rehearsal, statement):
                         yield f"{query.name}: {complaint}"
 
 
-async def _complaints(manager: Manager, statement: Statement) -> list[str]:
+async def _complaints(rehearsal: Rehearsal, statement: Statement) -> list[str]:
     async def index(name: str) -> Index:
-        ((method, leading),) = await manager.fetch_sql(_INDEX, (name,))
+        ((method, leading),) = await rehearsal.rows(_INDEX, name)
         return Index(method, leading)
 
     try:
-        plan = await _plan(manager, statement)
+        plan = await _plan(rehearsal.service.manager, statement)
     except DatabaseError as error:
         return [f"PostgreSQL makes no plan: {error}"]
     return await complaints(plan, index)
@@ -63,7 +64,3 @@ async def _plan(manager: Manager, statement: Statement) -> Mapping[str, Any]:
         ((plans,),) = await manager.fetch_sql(explain, statement.parameters)
     plan: Mapping[str, Any] = plans[0]["Plan"]
     return plan
-
-
-def _explainable(statement: Statement) -> bool:
-    return statement.sql.lstrip().upper().startswith(_EXPLAINABLE)

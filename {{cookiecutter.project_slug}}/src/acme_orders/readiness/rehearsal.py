@@ -13,15 +13,24 @@ from typing import Any
 
 import acme_orders
 from acme_orders.app import Service, assemble
-from acme_orders.database.manager import Manager, Statement
-from acme_orders.database.migrate import FOLDER, Migrator
+from acme_orders.database.access import SERVICE_ROLE
+from acme_orders.database.manager import Manager
+from acme_orders.database.migrate import Migrator
+from acme_orders.database.migration_files import FOLDER
 from acme_orders.database.repository import Query, Repository
+from acme_orders.database.statements import Statement
+from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
+from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
 from acme_orders.messaging.broker import Message
 from acme_orders.messaging.envelope import encode
 from acme_orders.messaging.memory import MemoryBroker
 from acme_orders.observability.metrics import Metrics
 from acme_orders.readiness import catalog
-from acme_orders.readiness.scratch import rows_of, scratch_database
+from acme_orders.readiness.scratch import (
+    TENANT,  # feature: row, rls, schema
+    rows_of,
+    scratch_database,
+)
 from acme_orders.settings import Settings
 
 
@@ -98,12 +107,13 @@ class Rehearsal:
         """Call a query with its example inside a transaction, and undo what it did."""
         seen, failure = len(self.statements), None
         manager = self.service.manager
+        work_for(None if repository.across_tenants else TENANT)  # feature: row, rls, schema
         try:
             with suppress(_Undo):
                 async with manager.transaction("readiness"):
                     await getattr(repository, method)(**query.example)
-                    async with manager.savepoint():  # it sends the rows that wait for COMMIT
-                        raise _Undo  # noqa: TRY301  # leaving with it is what rolls back
+                    await manager.flush()
+                    raise _Undo  # noqa: TRY301  # leaving with it is what rolls back
         except Exception as error:
             failure = error
         return Call(tuple(self.statements[seen:]), failure)
@@ -118,7 +128,14 @@ class Rehearsal:
         """
         example = self.service.handlers[type_].payload.example()
         body = json.dumps(example, default=str).encode()
-        message = encode(identity, type_, "readiness", datetime.now(UTC), body)
+        message = encode(
+            identity,
+            type_,
+            "readiness",
+            datetime.now(UTC),
+            body,
+            extensions={"tenant": str(TENANT)},  # feature: row, rls, schema
+        )
         return Letter(message, self.service.topology.main.name, on_ack)
 
     async def set_aside(self) -> int:
@@ -153,7 +170,9 @@ async def rehearse(subject: Subject, url: str, *, whole: bool) -> AsyncIterator[
     statements: list[Statement] = []
     metrics, broker = Metrics(), MemoryBroker()
     observers = (statements.append,)
-    async with Manager(url, size=4, metrics=metrics, observers=observers) as manager:
+    async with Manager(
+        url, size=4, metrics=metrics, role=SERVICE_ROLE, observers=observers
+    ) as manager:
         service = assemble(settings, metrics=metrics, manager=manager, broker=broker)
         await broker.declare(service.topology)
         if subject.prepare:
@@ -168,6 +187,8 @@ def _prepare(subject: Subject, url: str, *, whole: bool) -> None:
             shutil.copy(file, folder)
             Path(folder, file.name.replace(".up.", ".down.")).touch()
         list(Migrator(url, folder=Path(folder)).up())
+        Tenants(url).add(TENANT, "readiness")  # feature: row, rls, schema
+        list(Migrator(url, folder=Path(folder)).up())  # feature: schema
     if subject.alter:
         rows_of(url, subject.alter)
     if whole:

@@ -5,7 +5,8 @@ import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
 
-from acme_orders.database.migrate import Migrator, migrations
+from acme_orders.database.migrate import Migrator
+from acme_orders.database.migration_files import migrations
 from acme_orders.errors import ConfigurationError
 from acme_orders.readiness.catalog import schema_of
 from acme_orders.readiness.check import Check

@@ -4,12 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
-from uuid import uuid4
+from uuid import (
+    UUID,  # feature: row, rls, schema
+    uuid4,
+)
 
 from acme_orders.database import driver
 from acme_orders.errors import ConfigurationError, DatabaseUnavailable
 
 PREFIX = "readiness_"
+TENANT = UUID(int=1)  # feature: row, rls, schema
 
 
 @contextmanager
@@ -58,6 +62,9 @@ def session(url: str) -> Iterator[Any]:
             "start it or correct the address"
         ) from error
     try:
-        yield connection.cursor()
+        cursor = connection.cursor()
+        cursor.execute(f"SET app.tenant_id = '{TENANT}'")  # feature: rls
+        cursor.execute(f"SET search_path = tenant_{TENANT.hex}, public")  # feature: schema
+        yield cursor
     finally:
         connection.close()

@@ -40,7 +40,9 @@ class TransactionsAreExplicit(Check):
             look = _alone if query.writes else _reading
             async for finding in look(rehearsal, repository, query, method):
                 yield finding
-        if await rehearsal.service.manager.fetch_sql(_SESSION) != [("on",)]:
+        async with rehearsal.service.manager.connection() as lease:
+            read_only = await lease.rows(_SESSION)
+        if read_only != [("on",)]:
             yield "outside a transaction, PostgreSQL itself does not refuse writes"
         for finding in _written(rehearsal):
             yield finding

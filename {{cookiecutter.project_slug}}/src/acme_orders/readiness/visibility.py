@@ -18,6 +18,7 @@ Scrape = Callable[[], Awaitable["Page"]]
 _DURATION = "db_client_operation_duration_seconds_count"
 _ERRORS = "db_client_errors_total"
 _FORCED = "readiness.forced_error"
+_USED = {"state": "used"}
 _GAUGES = (
     "db_client_connections",
     "db_client_connections_max",
@@ -75,8 +76,10 @@ class DatabaseIsObservable(Check):
 
 async def _forced_error(rehearsal: Rehearsal, scrape: Scrape) -> list[str]:
     before, manager = await scrape(), rehearsal.service.manager
-    with manager.named(_FORCED), suppress(DatabaseError):
-        await manager.fetch_sql("SELECT 1/0")
+    with suppress(DatabaseError):
+        async with manager.transaction("readiness.forced_error", read_only=True):
+            with manager.named(_FORCED):
+                await manager.fetch_sql("SELECT 1/0")
     after, found = await scrape(), []
     for name, labels in (
         (_ERRORS, {"query": _FORCED}),
@@ -92,7 +95,7 @@ async def _families(rehearsal: Rehearsal, scrape: Scrape) -> list[str]:
     async with rehearsal.service.manager.connection():
         busy = await scrape()
     found = [f"/metrics has no gauge {name}" for name in _GAUGES if not idle.has(name, "gauge")]
-    if not found and busy.value(_GAUGES[0], {}) != idle.value(_GAUGES[0], {}) + 1:
+    if not found and busy.value(_GAUGES[0], _USED) != idle.value(_GAUGES[0], _USED) + 1:
         found.append(f"a connection in use does not move {_GAUGES[0]}")
     if not idle.has("messages_processed", "counter"):
         found.append("/metrics has no counter messages_processed_total")

@@ -1,4 +1,5 @@
 -- reversible: yes
+-- applies to: each tenant  -- feature: schema
 
 CREATE TABLE customers (
     id uuid PRIMARY KEY,

@@ -1,0 +1,36 @@
+"""What the service may do in the database: read and write rows, and nothing else."""
+
+from acme_orders.database.connections import Lease
+from acme_orders.errors import ConfigurationError
+
+SERVICE_ROLE = "acme_orders_service"
+SYSTEM_ROLE = "acme_orders_system"  # feature: rls
+
+_TOO_MUCH = """
+SELECT 'is a superuser' FROM pg_roles WHERE rolname = current_user AND rolsuper
+UNION ALL
+SELECT 'bypasses row-level security' FROM pg_roles WHERE rolname = current_user AND rolbypassrls
+UNION ALL
+SELECT 'can create objects in schema ' || nspname FROM pg_namespace
+WHERE nspname !~ '^pg_' AND has_schema_privilege(oid, 'CREATE')
+UNION ALL
+(SELECT 'owns or can truncate ' || pg_class.oid::regclass FROM pg_class
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE relkind IN ('r', 'p') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+    AND (pg_has_role(relowner, 'USAGE') OR has_table_privilege(pg_class.oid, 'TRUNCATE'))
+LIMIT 3)
+"""
+
+
+async def verify_access(lease: Lease) -> None:
+    """Check that no mistake of ours can change the schema or empty a table.
+
+    Raises:
+        ConfigurationError: the role that sessions act as may do more than read and write rows.
+    """
+    if found := await lease.rows(_TOO_MUCH):
+        ((role,),) = await lease.rows("SELECT current_user")
+        raise ConfigurationError(
+            f"the role {role} {', '.join(reason for (reason,) in found)}: revoke that; "
+            "migrations run as another role (MIGRATION_DATABASE_URL)"
+        )

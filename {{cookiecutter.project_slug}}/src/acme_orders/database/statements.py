@@ -1,0 +1,141 @@
+"""What is told about statements: metrics, slow and repeated ones in the log, SQL comments.
+
+SQL is logged as it was written, with `%s` for each value. Values may be personal data and are
+never logged.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from acme_orders.database.failures import kind_of
+from acme_orders.database.tenant_guard import Mode, TenantGuard  # feature: row, rls, schema
+from acme_orders.database.unit_of_work import Transaction
+from acme_orders.errors import DatabaseError, TransactionMisused
+from acme_orders.observability.metrics import Metrics
+
+log = structlog.get_logger()
+
+_LONGEST_SQL = 2000  # characters of a statement in a log record
+_NOT_IN_A_COMMENT = re.compile(r"[^\w.,:-]+")
+# What outlives a transaction, and so reaches whoever gets the connection next.
+_SESSION_STATE = re.compile(
+    r"""
+    (?:\A|;)\s*(?:
+        SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b) | RESET\b | LISTEN\b | UNLISTEN\b |
+        PREPARE\b | DISCARD\b | LOAD\b | CREATE\s+(?:(?:GLOBAL|LOCAL)\s+)?TEMP
+    ) |
+    \bpg_(?:try_)?advisory_lock(?:_shared)?\s*\( | \bWITH\s+HOLD\b |
+    \bset_config\s*\([^)]*,\s*(?:false|'f[^']*'|'off')\s*\)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement that ran, as observers see it."""
+
+    query: str
+    sql: str
+    parameters: Sequence[Any]
+    seconds: float
+    unit_of_work: str | None
+    error: DatabaseError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """When a statement is worth a word.
+
+    Args:
+        slow: seconds from which a statement is logged.
+        repeats: how often a statement may run in one unit of work, for each of its items.
+        comments: whether the name of the query goes to PostgreSQL in a comment of the SQL.
+        tenant_guard: about SQL for several tenants.  # feature: row, rls, schema
+    """
+
+    slow: float = 0.5
+    repeats: int = 10
+    comments: bool = False
+    tenant_guard: Mode = "raise"  # feature: row, rls, schema
+
+
+class Reports:
+    """Tells metrics, log and observers about statements."""
+
+    def __init__(self, metrics: Metrics, watch: Watch) -> None:
+        self.observers: list[Callable[[Statement], None]] = []
+        self._metrics, self._watch = metrics, watch
+        self._guard = TenantGuard(watch.tenant_guard, metrics)  # feature: row, rls, schema
+
+    def sent(self, sql: str, query: str) -> str:
+        """The SQL as it is sent: with the name of its query, if that was asked for.
+
+        The form is that of sqlcommenter, which pg_stat_activity, auto_explain and log analysers
+        show or understand.
+        """
+        self._guard.look_at(sql, query)  # feature: row, rls, schema
+        if not self._watch.comments:
+            return sql
+        return f"{sql} /*query='{_NOT_IN_A_COMMENT.sub('_', query)}'*/"
+
+    def statement(self, statement: Statement) -> None:
+        """Tell of a statement that ran."""
+        query, error = statement.query, statement.error
+        outcome = "error" if error else "ok"
+        self._metrics.db_operation_duration.labels(query, outcome).observe(statement.seconds)
+        if error is not None:
+            self._metrics.db_errors.labels(query, kind_of(error)).inc()
+            log.info(
+                "database.statement_failed",
+                query=query,
+                sqlstate=error.sqlstate,
+                kind=kind_of(error),
+                unit_of_work=statement.unit_of_work,
+            )
+        if statement.seconds >= self._watch.slow:
+            self._metrics.db_slow_statements.labels(query).inc()
+            log.warning(
+                "database.slow_statement",
+                query=query,
+                seconds=round(statement.seconds, 3),
+                sql=_short(statement.sql),
+                unit_of_work=statement.unit_of_work,
+            )
+        for observe in self.observers:
+            observe(statement)
+
+    def transaction(self, transaction: Transaction) -> None:
+        """Tell of the statements that a transaction repeated: one for each row of another?"""
+        for query, sql, count in transaction.repeated(self._watch.repeats):
+            self._metrics.db_repeated_statements.labels(query).inc()
+            log.warning(
+                "database.repeated_statement",
+                query=query,
+                times=count,
+                items=transaction.items,
+                sql=_short(sql),
+                unit_of_work=transaction.name,
+            )
+
+
+def refuse_session_state(sql: str) -> None:
+    """Check SQL that was written by hand.
+
+    Raises:
+        TransactionMisused: it changes the session, and so what others find there.
+    """
+    if found := _SESSION_STATE.search(sql):
+        raise TransactionMisused(
+            f"{' '.join(found[0].split()).strip('; ')!r} outlives the transaction, and the next "
+            "user of the connection gets it: use SET LOCAL, set_config(…, true) or "
+            "pg_advisory_xact_lock"
+        )
+
+
+def _short(sql: str) -> str:
+    return " ".join(sql.split())[:_LONGEST_SQL]

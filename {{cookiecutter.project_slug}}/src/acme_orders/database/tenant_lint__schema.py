@@ -1,0 +1,76 @@
+# feature: row, rls, schema
+"""Refuses SQL that could leave the tenant's schema, which `search_path` selects.
+
+Views, functions, and names that stand in strings are not looked into.
+"""
+
+import functools
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from pglast import ast
+
+from acme_orders.database.sql_text import check, descendants
+
+COLUMN = "tenant_id"
+
+_SHARED = {"pg_catalog", "information_schema", "public"}
+_SETTINGS = {"search_path", "role", "session_authorization"}
+_NAMES = ("funcname", "names", "name", "collname", "operName")  # of functions, types, operators
+
+
+def violations(sql: str, tables: Collection[str]) -> list[str]:
+    """What is wrong with one SQL text; empty when it stays in the tenant's schema.
+
+    Args:
+        sql: as the driver gets it, with `%s` or `%(name)s` for parameters.
+        tables: the names of the tables that each tenant has for itself.
+    """
+    return list(_violations(sql, frozenset(tables)))
+
+
+@functools.lru_cache(maxsize=4096)
+def _violations(sql: str, tables: frozenset[str]) -> tuple[str, ...]:
+    return tuple(check(sql, functools.partial(_judge, tables=tables)))
+
+
+def _judge(statement: Any, tables: frozenset[str]) -> Iterator[str]:
+    for node in descendants(statement):
+        for schema, name in _qualified(node):
+            if name in tables:
+                yield f"{schema}.{name} names a schema: write {name}, search_path finds it"
+            elif schema not in _SHARED:
+                yield f"{schema}.{name} is in another schema: use only {', '.join(sorted(_SHARED))}"
+        if setting := _changes(node):
+            yield f"{setting} decides which tenant this is: only the transaction's start may set it"
+
+
+def _qualified(node: Any) -> Iterator[tuple[str, str]]:
+    """The schemas that a node names, each with what it names in it."""
+    if isinstance(node, ast.RangeVar) and node.schemaname:
+        yield node.schemaname, node.relname or ""
+    if isinstance(node, ast.ColumnRef):
+        *where, _ = node.fields or (None,)
+        if len(where) > 1:
+            yield where[-2].sval, where[-1].sval
+    for attribute in _NAMES:
+        names = getattr(node, attribute, None)
+        if isinstance(names, tuple) and len(names) > 1:
+            yield names[-2].sval, names[-1].sval
+
+
+def _changes(node: Any) -> str | None:
+    """The setting that a node changes, if it decides about the tenant."""
+    match node:
+        case ast.VariableSetStmt(name=str(setting)):
+            pass
+        case ast.FuncCall(
+            funcname=(*_, ast.String(sval="set_config")),
+            args=(ast.A_Const(val=ast.String(sval=str(setting))), *_),
+        ):
+            pass
+        case ast.FuncCall(funcname=(*_, ast.String(sval="set_config"))):
+            return "set_config of a setting that only the caller knows"
+        case _:
+            return None
+    return setting if setting.lower() in _SETTINGS else None

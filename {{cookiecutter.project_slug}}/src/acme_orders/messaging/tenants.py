@@ -1,0 +1,30 @@
+# feature: row, rls, schema
+"""Messages of several tenants in one batch: each tenant has a transaction of its own."""
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from acme_orders.database.tenancy import tenant_scope
+from acme_orders.messaging.broker import Delivery
+from acme_orders.messaging.envelope import Envelope
+
+Owner = TypeVar("Owner")
+Batch = Mapping[Delivery, Envelope]
+
+
+def per_tenant(
+    commit: Callable[[Owner, Batch], Awaitable[None]],
+) -> Callable[[Owner, Batch], Awaitable[None]]:
+    """Call a method once for each tenant of the batch, in the tenant's scope."""
+
+    @functools.wraps(commit)
+    async def split(self: Owner, batch: Batch) -> None:
+        shares: dict[object, dict[Delivery, Envelope]] = {}
+        for delivery, envelope in batch.items():
+            shares.setdefault(envelope.tenant, {})[delivery] = envelope
+        for share in shares.values():
+            with tenant_scope(next(iter(share.values())).tenant):
+                await commit(self, share)
+
+    return split

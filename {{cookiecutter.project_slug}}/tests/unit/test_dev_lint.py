@@ -1,0 +1,593 @@
+"""What goes around the guards of the database is found, and nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent, indent
+
+import pytest
+
+from dev.lint import RULES, findings, main, sources
+
+Codes = Callable[[str, str], list[str]]
+
+API = "src/shop/orders/api.py"
+MODELS = "src/shop/orders/models.py"
+REPOSITORY = "src/shop/orders/repository.py"
+AROUND_THE_MANAGER = """
+    aio_execute aio_create aio_save aio_delete_instance aio_get aio_get_or_none aio_get_or_create
+    aio_fetch aio_first aio_scalar aio_count aio_exists aio_peek aio_prefetch aio_atomic
+    aio_transaction aio_begin aio_savepoint aio_connection aio_m2m aio_create_table aio_drop_table
+    aio_execute_sql execute_sql allow_sync set_allow_sync connection_context
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return a project whose package has nothing in it."""
+    package = tmp_path / "src" / "shop"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('"""Sells."""\n')
+    (tmp_path / "src" / "shop.egg-info").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def codes(project: Path) -> Codes:
+    """Write a file and return the codes of what is found in the project."""
+
+    def find(path: str, text: str) -> list[str]:
+        file = project / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dedent(text), encoding="utf-8")
+        return [found.code for source in sources(project) for found in findings(source)]
+
+    return find
+
+
+def function(body: str) -> str:
+    """Put lines into a coroutine function."""
+    return "async def work(manager, orders):\n" + indent(dedent(body).strip("\n"), "    ") + "\n"
+
+
+def transaction(body: str) -> str:
+    """Put lines into a transaction."""
+    inside = indent(dedent(body).strip("\n"), "    ")
+    return function(f"async with manager.transaction('work'):\n{inside}\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (API, "import peewee\n"),
+        (API, "import peewee as orm\n"),
+        (API, "from peewee import TextField\n"),
+        (API, "import peewee_async.utils\n"),
+        (API, "from playhouse.postgres_ext import DateTimeTZField\n"),
+        (API, "import shop.orders.models\n"),
+        (API, "from shop.orders.models import Order\n"),
+        (API, "from shop.orders import models\n"),
+        (API, "from .models import Order\n"),
+        (API, "from . import models\n"),
+        (API, "from ..orders.models import Order\n"),
+        (API, "def late():\n    from shop.orders.models import Order\n"),
+        ("src/shop/models.py", "import peewee\n"),
+        ("src/shop/readiness/plans.py", "import peewee\n"),
+    ],
+)
+def test_models_stay_in_repositories(codes: Codes, path: str, text: str) -> None:
+    """However they are imported, and however far inside."""
+    assert codes(path, text) == ["D1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (MODELS, "import peewee\n"),
+        (REPOSITORY, "import peewee\nfrom shop.orders.models import Order\n"),
+        ("src/shop/database/manager.py", "import peewee_async\n"),
+        ("src/shop/messaging/inbox.py", "import peewee\n"),
+        (API, "import aio_pika\nfrom shop.orders.repository import Orders\n"),
+        (API, "from fastapi.openapi.models import APIKey\nimport models_of_cars\n"),
+        ("tests/integration/test_orders.py", "from shop.orders.models import Order\n"),
+    ],
+)
+def test_repositories_and_machinery_may_use_models(codes: Codes, path: str, text: str) -> None:
+    """Models of other packages are not meant, and tests may look at everything."""
+    assert codes(path, text) == []
+
+
+@pytest.mark.parametrize("name", AROUND_THE_MANAGER.split())
+def test_every_way_around_the_manager_is_found(codes: Codes, name: str) -> None:
+    """Also where it is handed on and called elsewhere, and even in a repository."""
+    assert codes(REPOSITORY, f"rows = await_(order.{name}())\nlater(order.{name})\n") == ["D2"] * 2
+
+
+def test_an_imported_way_around_the_manager_is_found(codes: Codes) -> None:
+    """A function needs no object in front of it."""
+    text = "from peewee_async.connection import connection_context\n"
+    assert codes(REPOSITORY, text) == ["D2"]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("src/shop/database/manager.py", "database.aio_execute(query)\n"),
+        (REPOSITORY, "self.manager.execute(query)\nself.manager.fetch(query)\n"),
+        (REPOSITORY, "'''Never aio_execute.'''\nNAMES = {'aio_execute'}\n"),
+        ("src/shop/messaging/rabbitmq.py", "opentelemetry.instrumentation.aio_pika.on()\n"),
+    ],
+)
+def test_the_managers_own_way_is_no_way_around_it(codes: Codes, path: str, text: str) -> None:
+    """Neither are names in texts, nor a package that is called alike."""
+    assert codes(path, text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import peewee\nat = peewee.DateTimeField()\n",
+        "import peewee as orm\nid = orm.AutoField()\n",
+        "import peewee\nid = peewee.PrimaryKeyField()\n",
+        "from peewee import TimestampField\n",
+        "from peewee import ManyToManyField as Pairs\n",
+        "from playhouse.postgres_ext import BinaryJSONField\n",
+        "from playhouse import postgres_ext\nx = postgres_ext.HStoreField()\n",
+    ],
+)
+def test_fields_that_do_not_fit_postgresql_are_found(codes: Codes, text: str) -> None:
+    """Under whatever name peewee is imported."""
+    assert codes(MODELS, text) == ["D3"]
+
+
+def test_fields_that_fit_are_left_alone(codes: Codes) -> None:
+    """Their names may end like those of others."""
+    text = """
+    import peewee
+    from playhouse.postgres_ext import DateTimeTZField
+    from shop.forms import DateTimeField
+
+    id = peewee.BigAutoField()
+    at = DateTimeTZField()
+    payload = peewee.JSONField()
+    amount = peewee.DecimalField()
+    """
+    assert codes(MODELS, text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SQL = 'SET search_path = other'\n",
+        "SQL = 'SET search_path TO other'\n",
+        "SQL = 'SET SESSION statement_timeout = 0'\n",
+        "SQL = 'SET ROLE reader'\n",
+        "SQL = \"SET TIME ZONE 'UTC'\"\n",
+        "SQL = 'SELECT 1; SET search_path = other'\n",
+        "SQL = '''\n  -- quick\n  SET work_mem = 1\n'''\n",
+        "SQL = 'LISTEN orders'\n",
+        "SQL = f'LISTEN {channel}'\n",
+        "SQL = f'SET {name} = 1'\n",
+        "SQL = 'SET %s = 1' % name\n",
+        "SQL = 'LISTEN ' + channel\n",
+        "SQL = 'LISTEN %s' % channel\n",
+        "SQL = 'LISTEN {}'.format(channel)\n",
+        "SQL = 'UNLISTEN *'\n",
+        "SQL = 'PREPARE q AS SELECT 1'\n",
+        "SQL = 'DISCARD ALL'\n",
+        "SQL = 'CREATE TEMP TABLE t (x int)'\n",
+        "SQL = 'CREATE TEMPORARY TABLE t AS SELECT 1'\n",
+        "SQL = 'CREATE OR REPLACE TEMP VIEW v AS SELECT 1'\n",
+        "SQL = 'SELECT pg_advisory_lock(%s)'\n",
+        "SQL = 'select pg_try_advisory_lock_shared (1)'\n",
+        "SQL = \"SELECT set_config('a.b', %s, false)\"\n",
+        "SQL = \"SELECT set_config('a.b', lower(%s), FALSE)\"\n",
+        "manager.fetch_sql('set search_path to other')\n",
+        "self.sql('listen orders')\n",
+        "self.sql(sql='discard all')\n",
+        "peewee.SQL('create temp table t (x int)')\n",
+        "Order.select(fn.pg_advisory_lock(1))\n",
+        "Order.select(peewee.fn.set_config('a.b', value, False))\n",
+    ],
+)
+def test_state_that_stays_on_a_connection_is_found(codes: Codes, text: str) -> None:
+    """In upper case anywhere, in any case where a text is known to be SQL."""
+    assert codes(REPOSITORY, text) == ["D4"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SQL = 'SET LOCAL search_path = other'\n",
+        "SQL = 'SET TRANSACTION ISOLATION LEVEL SERIALIZABLE'\n",
+        "SQL = 'SET CONSTRAINTS ALL DEFERRED'\n",
+        "SQL = 'UPDATE orders SET status = %s'\n",
+        "SQL = '''\n  UPDATE orders\n  SET status = %s\n'''\n",
+        "SQL = f'UPDATE {table} SET status = %s'\n",
+        "SQL = 'UPDATE orders ' + 'SET status = %s'\n",
+        "SQL = 'INSERT INTO a VALUES (1) ON CONFLICT (x) DO UPDATE SET x = 1'\n",
+        "SQL = \"SELECT '; SET x = 1; LISTEN y'\"\n",
+        "SQL = 'SELECT 1 -- ; SET x = 1'\n",
+        "SQL = 'CREATE TEMP TABLE t (x int) ON COMMIT DROP'\n",
+        "SQL = 'SELECT pg_advisory_xact_lock(%s), pg_try_advisory_xact_lock(%s)'\n",
+        "SQL = \"SELECT set_config('a.b', %s, true), f(1, false)\"\n",
+        "self.sql('update orders set status = %s')\n",
+        "Order.select(fn.set_config('a.b', value, True))\n",
+        "structlog.set_config(app, debug)\n",
+        "'''SET search_path = other'''\n",
+        "def f():\n    '''LISTEN to what is said.'''\n",
+        "LOG = 'set LOG_LEVEL to DEBUG'\n",
+        "LOG = 'Set LISTEN_HOST = 127.0.0.1; listen to it'\n",
+        "LOG = 'prepare the order; discard all others'\n",
+        "LOG = 'LISTEN_HOST'\n",
+    ],
+)
+def test_what_ends_with_the_transaction_is_left_alone(codes: Codes, text: str) -> None:
+    """Neither prose nor docstrings are SQL."""
+    assert codes(REPOSITORY, text) == []
+
+
+@pytest.mark.parametrize("folder", ["database", "readiness"])
+def test_who_connects_for_itself_may_change_its_session(codes: Codes, folder: str) -> None:
+    """Those connections serve nobody else."""
+    assert codes(f"src/shop/{folder}/x.py", "run('SET ROLE x')\nfetch_sql(f'{x}')\n") == []
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "f'SELECT {column}'",
+        "'SELECT %s' % value",
+        "'SELECT ' + value",
+        "SELECT + where",
+        "'SELECT {}'.format(value)",
+        "' AND '.join(conditions)",
+        "dedent(f'SELECT {column}')",
+        "'SELECT 1' if simple else f'SELECT {column}'",
+        "sql=f'SELECT {column}'",
+    ],
+)
+@pytest.mark.parametrize("door", ["self.manager.fetch_sql", "self.sql", "peewee.SQL"])
+def test_sql_that_is_built_in_the_call_is_found(codes: Codes, door: str, argument: str) -> None:
+    """However the text is put together, and through every door."""
+    assert codes(REPOSITORY, f"{door}({argument})\n") == ["D5"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "self.sql('SELECT %s', (a + b,))",
+        "self.sql('SELECT ' '1')",
+        "self.sql(f'SELECT 1')",
+        "self.sql(_SELECT, (f'{name}%',))",
+        "self.sql()",
+        "log.info(f'sent {sql}')",
+        "session.execute(f'{x}')",
+    ],
+)
+def test_parameters_may_be_built(codes: Codes, call: str) -> None:
+    """Only the text is SQL."""
+    assert codes(REPOSITORY, f"{call}\n") == []
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "",
+        " Exception",
+        " BaseException as error",
+        " DatabaseError",
+        " errors.ConstraintViolated",
+        " (ValueError, Conflict)",
+        " peewee.IntegrityError",
+        " psycopg.DatabaseError",
+        "* Conflict",
+    ],
+)
+def test_a_swallowed_error_of_the_database_is_found(codes: Codes, kind: str) -> None:
+    """Whatever it is caught as."""
+    body = f"""
+    try:
+        await orders.add()
+    except{kind}:
+        log.info("it was there")
+    """
+    assert codes(API, transaction(body)) == ["D6"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        """
+        if order:
+            for line in order:
+                try:
+                    await orders.add(line)
+                except Conflict:
+                    continue
+        """,
+        """
+        try:
+            await orders.add()
+        except Conflict as error:
+            if error.sqlstate == "40001":
+                return
+            raise
+        """,
+        """
+        try:
+            await orders.add()
+        except Conflict:
+            raise
+        except Exception:
+            pass
+        """,
+        """
+        async with manager.savepoint():
+            try:
+                await orders.add()
+            except Conflict:
+                pass
+        """,
+        """
+        try:
+            await orders.begin()
+            async with manager.savepoint():
+                await orders.add()
+        except Conflict:
+            pass
+        """,
+        """
+        with suppress(ConstraintViolated):
+            await orders.add()
+        """,
+    ],
+)
+def test_an_error_is_swallowed_in_many_ways(codes: Codes, body: str) -> None:
+    """On one way of several, too, and where the savepoint protects something else."""
+    assert codes(API, transaction(body)) == ["D6"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        """
+        try:
+            async with manager.savepoint():
+                await orders.add()
+        except ConstraintViolated:
+            pass
+        """,
+        """
+        try:
+            async with asyncio.timeout(1), manager.savepoint():
+                await orders.add()
+        except DatabaseError:
+            pass
+        """,
+        """
+        try:
+            await orders.add()
+        except DatabaseError:
+            log.warning("no")
+            raise
+        except Exception:
+            pass
+        """,
+        """
+        try:
+            await orders.add()
+        except ConstraintViolated as error:
+            raise Refused from error
+        """,
+        """
+        try:
+            number = int(text)
+        except Exception:
+            number = 0
+        await orders.add(number)
+        """,
+        """
+        try:
+            await orders.add()
+        except KeyError:
+            pass
+        """,
+        """
+        with suppress(ConstraintViolated):
+            async with manager.savepoint():
+                await orders.add()
+        """,
+        """
+        async def later():
+            try:
+                await orders.add()
+            except Conflict:
+                pass
+        """,
+    ],
+)
+def test_an_error_that_leaves_the_transaction_whole_is_left_alone(codes: Codes, body: str) -> None:
+    """Behind a savepoint, raised again, or none of the database's."""
+    assert codes(API, transaction(body)) == []
+
+
+def test_outside_a_transaction_errors_may_be_caught(codes: Codes) -> None:
+    """It has been rolled back by then."""
+    body = """
+    try:
+        async with manager.transaction("work"):
+            await orders.add()
+    except Conflict:
+        pass
+    """
+    assert codes(API, function(body)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("tests/integration/test_x.py", "from peewee_async.testing import TransactionTestCase\n"),
+        ("tests/integration/test_x.py", "class T(testing.TransactionTestCase): ...\n"),
+        (REPOSITORY, "from peewee_async.testing import TransactionTestCase\n"),
+        (REPOSITORY, "for row in Order.select().iterator(): ...\n"),
+        (REPOSITORY, "self.sql('DECLARE c CURSOR FOR SELECT 1')\n"),
+        (REPOSITORY, "SQL = 'DECLARE c NO SCROLL CURSOR FOR SELECT 1'\n"),
+    ],
+)
+def test_test_cases_and_cursors_of_the_orm_are_found(codes: Codes, path: str, text: str) -> None:
+    """Each has something of ours in its place."""
+    assert codes(path, text) == ["D7"]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("tests/unit/test_x.py", "'''No TransactionTestCase.'''\nBAD = 'TransactionTestCase'\n"),
+        ("tests/unit/test_x.py", "rows.iterator()\nSQL = 'DECLARE c CURSOR FOR SELECT 1'\n"),
+        ("src/shop/database/manager.py", "SQL = 'DECLARE c CURSOR FOR SELECT 1'\n"),
+        (REPOSITORY, "async for row in self.manager.stream(query): ...\n"),
+    ],
+)
+def test_streams_and_texts_are_left_alone(codes: Codes, path: str, text: str) -> None:
+    """The Manager declares its own cursors."""
+    assert codes(path, text.replace("async for", "for")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        transaction("await asyncio.gather(orders.add(), orders.add())"),
+        transaction("asyncio.create_task(orders.add())"),
+        transaction("await gather(orders.add())"),
+        transaction("async with asyncio.TaskGroup() as group:\n    pass"),
+        transaction("if order:\n    await asyncio.wait_for(orders.add(), 1)"),
+        function("async with manager.savepoint():\n    group.create_task(orders.add())"),
+        function("async with manager.transaction('x'), asyncio.TaskGroup():\n    pass"),
+        function("async with TaskGroup() as g, manager.transaction('x'):\n    g.create_task(x())"),
+        function("await manager.run('x', lambda: asyncio.gather(orders.add(), orders.add()))"),
+        function("await asyncio.gather(orders.add())") + "manager.run('x', work)\n",
+        function("await asyncio.gather(orders.add())")
+        + "manager.run('x', partial(self.work, 1))\n",
+        "@query('x', writes=True)\n" + function("await asyncio.gather(orders.add())"),
+    ],
+)
+def test_a_task_inside_a_transaction_is_found(codes: Codes, text: str) -> None:
+    """In every kind of block and function that runs inside one."""
+    assert codes(API, text) == ["D8"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        function("await asyncio.gather(orders.add(), orders.add())"),
+        function("async with manager.transaction('x'):\n    pass\nasyncio.create_task(x())"),
+        function("async with asyncio.TaskGroup() as g, manager.transaction('x'):\n    await x()"),
+        transaction("async def later():\n    await asyncio.gather(x(), y())"),
+        transaction("manager.current_transaction().after_commit.add(lambda: create_task(x()))"),
+        "@query('x')\n" + function("await asyncio.gather(orders.add())"),
+        function("await asyncio.gather(orders.add())") + "asyncio.run(work())\n",
+    ],
+)
+def test_tasks_beside_transactions_are_left_alone(codes: Codes, text: str) -> None:
+    """Before it, after it, or in a function that only is written inside."""
+    assert codes(API, text) == []
+
+
+def test_a_handler_is_inside_a_transaction(codes: Codes) -> None:
+    """Its caller has opened it."""
+    body = """
+    try:
+        await asyncio.gather(orders.add(), orders.add())
+    except Exception:
+        pass
+    """
+    assert sorted(codes("src/shop/orders/handlers.py", function(body))) == ["D6", "D8"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SQL = 'LISTEN x'  # lint: D4 (a connection of its own)\n",
+        "SQL = 'LISTEN x'  # noqa: S608  # lint: D4 (see docs, under listen())\n",
+        "SQL = '''\nLISTEN x\n'''  # lint: D4 (a connection of its own)\n",
+        "self.sql(f'LISTEN {x}')  # lint: D4 (its own) # lint: D5 (from a constant)\n",
+    ],
+)
+def test_a_note_with_a_reason_lets_a_line_pass(codes: Codes, text: str) -> None:
+    """On the first or the last line of what it is about; several beside each other."""
+    assert codes(REPOSITORY, text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SQL = 'LISTEN x'  # lint: D4\n", ["D0"]),
+        ("SQL = 'LISTEN x'  # lint: D4 ()\n", ["D0"]),
+        ("SQL = 'SELECT 1'  # lint: D4 (no longer needed)\n", ["D0"]),
+        ("SQL = 'LISTEN x'  # lint: D5 (another rule)\n", ["D4", "D0"]),
+        ("SQL = 'LISTEN x'  # lint: off\n", ["D4", "D0"]),
+        ("# lint: D4 (on a line of its own)\nSQL = 'LISTEN x'\n", ["D4", "D0"]),
+    ],
+)
+def test_a_note_that_is_wrong_is_found_itself(codes: Codes, text: str, expected: list[str]) -> None:
+    """Without a reason nobody knows when it may go; without effect it has to."""
+    assert codes(REPOSITORY, text) == expected
+
+
+def test_a_file_that_is_not_python_is_a_finding(codes: Codes) -> None:
+    """The other files are looked at nevertheless."""
+    assert codes(API, "def (\n") == ["D0"]
+
+
+def test_findings_are_printed_in_order_with_what_helps(
+    project: Path, codes: Codes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line each, which editors can follow; the exit status says that there are some."""
+    codes(REPOSITORY, "x = 1\nself.sql('LISTEN x')\n")
+    codes(API, "import peewee\n")
+
+    assert main([str(project)]) == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{API}:1: D1 imports peewee — Import it in models.py")
+    assert second == (
+        f"{REPOSITORY}:2: D4 `LISTEN x` outlives the transaction — Use SET LOCAL, "
+        "set_config(…, true), pg_advisory_xact_lock(…) or ON COMMIT DROP"
+    )
+
+
+def test_a_clean_project_is_counted(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """So that nobody takes a folder without files for a clean one."""
+    assert main([str(project)]) == 0
+    assert capsys.readouterr().out == "nothing found in 1 files\n"
+
+
+@pytest.mark.parametrize("packages", [[], ["shop", "shelf"]])
+def test_which_package_is_meant_has_to_be_clear(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], packages: list[str]
+) -> None:
+    """With none or several below `src`, nothing is called clean."""
+    for name in packages:
+        (tmp_path / "src" / name).mkdir(parents=True)
+        (tmp_path / "src" / name / "__init__.py").touch()
+
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path)])
+    assert ended.value.code == 2
+    assert f"holds {len(packages)} packages instead of one" in capsys.readouterr().err
+
+
+def test_the_help_gives_a_reason_for_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    """And says what helps."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    for rule in RULES:
+        reason, helps = rule.reason_and_help
+        assert f"{rule.code}  {reason}\n    {helps}.\n" in printed
+        assert helps
+
+
+def test_this_project_is_clean() -> None:
+    """All of it; what has to be an exception carries its reason."""
+    assert main([]) == 0
