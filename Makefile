@@ -11,7 +11,7 @@ WORKERS ?= 2
 IN_LIVE = $(MAKE) --no-print-directory -C '$(LIVE)' VENV='$(abspath $(VENV))' -o '$(abspath $(READY))' WORKERS=$(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-template check bake readiness verify
+.PHONY: help setup demo run test test-template faults check bake readiness verify
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -45,6 +45,9 @@ test: $(READY) ## all tests of the template and of the live project
 test-template: $(READY) ## the tests of the template alone
 	@root="$$PWD" && cd '$(LIVE)' && python -m dev.servers --broker rabbitmq -- \
 		sh -c "cd '$$root' && exec python -m pytest -n $(WORKERS)"
+
+faults: $(READY) ## the long checks: 10,000 interleavings and database outages with real servers
+	@$(IN_LIVE) faults
 
 check: $(READY) ## formatting, lint, types, import contracts; of the template and the live project
 	@ruff format --check . && ruff check . && mypy

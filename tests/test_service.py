@@ -13,7 +13,7 @@ Bake = Callable[..., Path]
 
 MUTANTS = {
     "K1": (
-        "migrations/0002_orders.up.sql",
+        "migrations/0004_orders.up.sql",
         "CREATE INDEX orders_placed_at ON orders (placed_at, id);",
         "",
     ),
@@ -23,8 +23,8 @@ MUTANTS = {
         "if True:",
     ),
     "K3": (
-        "migrations/0001_inbox_and_outbox.up.sql",
-        "    PRIMARY KEY (consumer, source, id)",
+        "migrations/0003_inbox.up.sql",
+        "    PRIMARY KEY (\n        consumer, source, id\n    )",
         "    CHECK (true)",
     ),
     "K4": (
@@ -49,7 +49,7 @@ def python(project: Path, *arguments: str, **variables: str) -> subprocess.Compl
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=840,
     )
 
 
@@ -70,17 +70,42 @@ def edit(project: Path, file: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), "utf-8")
 
 
-@pytest.mark.parametrize("driver", ["aiopg", "psycopg"])
-def test_the_checklist_of_a_generated_project_passes(bake: Bake, driver: str) -> None:
-    """Under another name, with either driver."""
+@pytest.mark.parametrize(
+    ("driver", "tenancy"),
+    [
+        ("aiopg", "none"),
+        ("psycopg", "none"),
+        ("aiopg", "row"),
+        ("psycopg", "rls"),
+        ("aiopg", "schema"),
+        ("psycopg", "schema"),
+    ],
+)
+def test_the_checklist_of_a_generated_project_passes(bake: Bake, driver: str, tenancy: str) -> None:
+    """Under another name, with either driver, however tenants are kept apart."""
     project = bake(
         project_name="My Shop",
         project_slug="my-shop",
         package_name="my_shop",
         database_driver=driver,
+        tenancy=tenancy,
         http_api=driver == "aiopg",
     )
     assert red(project, "my_shop") == []
+
+
+LEAKS = {
+    "row": (
+        "src/acme_orders/database/table.py",
+        "return cls._pinned(super().select(*fields))",
+        "return super().select(*fields)",
+    ),
+    "rls": (
+        "migrations/0005_row_level_security.up.sql",
+        "ALTER TABLE orders FORCE ROW LEVEL SECURITY;",
+        "",
+    ),
+}
 
 
 @pytest.mark.parametrize("check", MUTANTS)
@@ -91,10 +116,41 @@ def test_a_deliberate_defect_turns_exactly_its_check_red(bake_fresh: Bake, check
     assert red(project, "acme_orders") == [check]
 
 
+@pytest.mark.parametrize("tenancy", ["row", "rls"])
+def test_a_leak_between_tenants_turns_its_check_red(bake_fresh: Bake, tenancy: str) -> None:
+    """A predicate, or what makes a policy hold for the owner of a table."""
+    project = bake_fresh(tenancy=tenancy)
+    edit(project, *LEAKS[tenancy])
+    assert red(project, "acme_orders") == ["N1"]
+
+
+OWN_TESTS = {
+    "none": ["tests", "--ignore=tests/integration/test_dev_servers.py", "--ignore=tests/unit"],
+    "row": ["tests/tenancy", "tests/readiness", "tests/integration/test_consumer.py"],
+    "schema": [
+        *["tests/tenancy", "tests/readiness", "tests/acceptance", "tests/integration"],
+        "--ignore=tests/integration/test_dev_servers.py",
+        "--ignore=tests/integration/test_interleavings.py",
+        "--ignore=tests/acceptance/test_database_outages.py",
+    ],
+}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("tenancy", OWN_TESTS)
+def test_a_generated_project_passes_its_own_tests(bake_fresh: Bake, tenancy: str) -> None:
+    """What the running project in the template, which keeps tenants apart, does not show."""
+    project = bake_fresh(tenancy=tenancy)
+    options = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    ended = python(project, *options, *OWN_TESTS[tenancy])
+    assert ended.returncode == 0, ended.stdout[-10_000:] + ended.stderr
+    assert " passed" in ended.stdout
+
+
 def test_an_empty_down_migration_turns_exactly_its_check_red(bake_fresh: Bake) -> None:
     """A migration that cannot be taken back has to say so."""
     project = bake_fresh()
-    (project / "migrations/0002_orders.down.sql").write_text("", "utf-8")
+    (project / "migrations/0004_orders.down.sql").write_text("", "utf-8")
     assert red(project, "acme_orders") == ["K5"]
 
 
@@ -108,7 +164,7 @@ def test_crash_points_turn_red_when_ack_comes_before_commit(bake_fresh: Bake) ->
         project,
         "src/acme_orders/messaging/consumer.py",
         "        try:\n            fresh = await self._manager.run(\n",
-        "        for early in decoded:\n            await early.ack()\n"
+        "        for early in batch:\n            await early.ack()\n"
         "        try:\n            fresh = await self._manager.run(\n",
     )
     ended = python(project, *CRASH, "-k", "between_commit_and_ack")

@@ -14,7 +14,7 @@ END $$;
 
 DO $$
 BEGIN
-    IF NOT pg_has_role('acme_orders_service', 'MEMBER') THEN
+    IF NOT pg_has_role('acme_orders_service', 'USAGE') THEN
         EXECUTE format('GRANT acme_orders_service TO %I', current_user);
     END IF;
 END $$;
@@ -52,7 +52,7 @@ END $$;
 
 DO $$
 BEGIN
-    IF NOT pg_has_role('acme_orders_system', 'MEMBER') THEN
+    IF NOT pg_has_role('acme_orders_system', 'USAGE') THEN
         EXECUTE format('GRANT acme_orders_system TO %I', current_user);
     END IF;
 END $$;

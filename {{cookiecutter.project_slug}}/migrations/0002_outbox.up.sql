@@ -3,7 +3,7 @@
 CREATE TABLE outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant_id uuid NOT NULL REFERENCES tenants (id),  -- feature: row, rls
-    message_id uuid NOT NULL UNIQUE,
+    message_id uuid NOT NULL,
     type text NOT NULL,
     body text NOT NULL,
     extensions jsonb NOT NULL DEFAULT '{}',
@@ -11,7 +11,10 @@ CREATE TABLE outbox (
     available_at timestamptz NOT NULL DEFAULT now(),
     attempts integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     lease uuid,
-    last_error text
+    last_error text,
+    UNIQUE (
+        tenant_id,  -- feature: row, rls
+        message_id
+    )
 );
 CREATE INDEX outbox_available ON outbox (available_at, id);
-CREATE INDEX outbox_tenant_id ON outbox (tenant_id, id);  -- feature: row, rls

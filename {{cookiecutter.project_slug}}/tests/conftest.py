@@ -20,7 +20,7 @@ import pytest
 
 from acme_orders.app import Service, connected
 from acme_orders.database.migrate import Migrator
-from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
+from acme_orders.database.tenancy import tenant_scope  # feature: row, rls, schema
 from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
 from acme_orders.messaging.broker import Message
 from acme_orders.observability.metrics import Metrics
@@ -59,10 +59,10 @@ def migrated() -> Iterator[str]:
 
 # feature: row, rls, schema {
 @pytest.fixture
-def tenant() -> UUID:
+def tenant() -> Iterator[UUID]:
     """Whose data a test works with that calls the manager itself."""
-    work_for(TENANT)
-    return TENANT
+    with tenant_scope(TENANT):
+        yield TENANT
 
 
 # feature: row, rls, schema }

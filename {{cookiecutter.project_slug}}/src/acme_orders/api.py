@@ -6,6 +6,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from acme_orders.database.manager import Manager
+from acme_orders.database.tenancy import UnknownTenant  # feature: row, rls, schema
 from acme_orders.errors import (
     Conflict,
     ConstraintViolated,
@@ -25,6 +26,7 @@ STATUS: tuple[tuple[type[ServiceError], int], ...] = (
     (StatementTimeout, 503),
     (Conflict, 503),
     (ConstraintViolated, 409),
+    (UnknownTenant, 403),  # feature: row, rls, schema
     (MessageError, 400),
 )
 RETRY_AFTER = "5"  # seconds; most outages that are noticed at all take longer than one

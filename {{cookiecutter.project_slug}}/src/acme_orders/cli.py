@@ -19,6 +19,7 @@ from acme_orders.database.explain import explain as explain_query
 from acme_orders.database.migrate import Migrator
 from acme_orders.database.migration_files import FOLDER
 from acme_orders.database.migration_files import migrations as all_migrations
+from acme_orders.database.repository import Query, Repository  # feature: row, rls, schema
 from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
 from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
 from acme_orders.errors import ConfigurationError, ServiceError
@@ -102,6 +103,21 @@ def doctor() -> None:
         asyncio.run(look())
 
 
+# feature: row, rls, schema {
+_Whose = Annotated[UUID | None, typer.Option(help="Whose data; `tenants list` shows them.")]
+
+
+def _work_for(tenant: UUID | None, repository: Repository, query: Query) -> None:
+    if tenant is None and not repository.across_tenants:
+        raise ConfigurationError(
+            f"{query.name} works for one tenant: name it with --tenant; `tenants list` shows them"
+        )
+    work_for(None if repository.across_tenants else tenant)
+
+
+# feature: row, rls, schema }
+
+
 @cli.command()
 def explain(
     name: Annotated[str, typer.Argument(help="Of a registered query, such as orders.page.")],
@@ -110,26 +126,27 @@ def explain(
         bool, typer.Option("--analyze", help="Run it, measure it, and roll it back.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    tenant: Annotated[str, typer.Option(help="Whose data.")] = "",  # feature: row, rls, schema
+    tenant: _Whose = None,  # feature: row, rls, schema
 ) -> None:
     """Show how PostgreSQL runs a query with its example."""
-    settings = _settings().model_copy(update={"broker_url": "memory://"})
 
     async def look() -> None:
+        settings = _settings().model_copy(update={"broker_url": "memory://"})
         async with application.connected(settings, Metrics()) as service:
             known = service.queries()
             if name not in known:
                 near = difflib.get_close_matches(name, known, cutoff=0.4) or sorted(known)
                 raise ConfigurationError(f"no query {name!r}; there is {', '.join(near)}")
-            work_for(None if known[name][0].across_tenants else tenant)  # feature: row, rls, schema
+            _work_for(tenant, *known[name][:2])  # feature: row, rls, schema
             plans = await explain_query(service.manager, *known[name], analyze=analyze)
+        if not plans:
+            raise ConfigurationError(f"{name} sends no query with its example: give it another")
         if json:
             found = [{"sql": plan.sql, "plan": plan.lines} for plan in plans]
             typer.echo(json_text.dumps(found, indent=2))
             return
-        for plan in plans:
-            Console().print(plan.sql, style="bold", markup=False, highlight=False)
-            Console().print("\n".join(plan.lines), "", sep="\n", markup=False, highlight=False)
+        shown = ("\n".join((typer.style(plan.sql, bold=True), *plan.lines)) for plan in plans)
+        typer.echo("\n\n".join(shown))
 
     with _explained():
         asyncio.run(look())
@@ -141,7 +158,9 @@ def readiness(
 ) -> None:
     """Inspect what this project has become; status 1 if it is not ready for production."""
     with _explained():
-        results = asyncio.run(checklist.go_through(Subject(_settings())))
+        settings = _settings()
+        logs.configure(level="CRITICAL", style=settings.log_format)  # defects are tried on purpose
+        results = asyncio.run(checklist.go_through(Subject(settings)))
         if json:
             typer.echo(report.as_json(results))
         else:
@@ -160,14 +179,16 @@ def plan() -> None:
 
 @migrations.command()
 def up(
-    count: Annotated[int | None, typer.Option(help="Only so many; all without it.")] = None,
+    count: Annotated[int | None, typer.Option(help="Only so many; all without it.", min=1)] = None,
 ) -> None:
     """Apply what is pending."""
     _report(lambda: _migrator().up(count=count), "applied", "nothing is pending")
 
 
 @migrations.command()
-def down(count: Annotated[int, typer.Option(help="How many to take back.")] = 1) -> None:
+def down(
+    count: Annotated[int, typer.Option(help="How many to take back.", min=1)] = 1,
+) -> None:
     """Take back the newest migrations."""
     _report(lambda: _migrator().down(count=count), "taken back", "nothing was applied")
 
@@ -223,8 +244,11 @@ def add_tenant(
 def list_tenants() -> None:
     """Show every tenant."""
     with _explained():
-        for tenant, name in Tenants(_settings().owner_url).all():
+        known = Tenants(_settings().owner_url).all()
+        for tenant, name in known:
             typer.echo(f"{tenant}  {name}")
+        if not known:
+            typer.echo("there is none yet: `tenants add NAME` registers one", err=True)
 
 
 # feature: row, rls, schema }

@@ -20,7 +20,8 @@ def scoped_by_header(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, send)
             return
         try:
-            tenant = tenant_id(Headers(scope=scope).get(HEADER, ""))
+            # Sent twice it is refused: nobody knows which of the two was checked.
+            tenant = tenant_id(", ".join(Headers(scope=scope).getlist(HEADER)))
         except Malformed as error:
             refusal = JSONResponse({"detail": f"header {HEADER}: {error}"}, 400)
             await refusal(scope, receive, send)

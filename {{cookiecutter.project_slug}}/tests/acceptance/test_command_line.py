@@ -1,11 +1,20 @@
 """What a person sees who gives it bad settings, a missing server or an occupied port."""
 
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from uuid import UUID  # feature: row, rls, schema
 
 import pytest
+
+from acme_orders.readiness.scratch import (
+    TENANT,  # feature: row, rls, schema
+    rows_of,
+    scratch_database,
+)
 
 from tests.conftest import PROJECT
 
@@ -24,6 +33,13 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         timeout=60,
         check=False,
     )
+
+
+def explain(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Ask how PostgreSQL runs a query."""
+    whose: list[str] = []
+    whose += ["--tenant", str(TENANT)]  # feature: row, rls, schema
+    return run("explain", *arguments, *whose, DATABASE_URL=url, BROKER_URL="memory://")
 
 
 @pytest.mark.parametrize(
@@ -108,5 +124,172 @@ def test_help_names_every_command() -> None:
     """Each with a sentence."""
     ended = run("--help")
     assert ended.returncode == 0
-    for command in ("run", "migrate", "readiness", "doctor"):
+    for command in ("run", "migrate", "readiness", "doctor", "explain"):
         assert command in ended.stdout
+
+
+def test_migrations_are_shown_applied_and_taken_back(database_url: str) -> None:
+    """From an empty database, and step by step."""
+    with scratch_database(database_url) as url:
+
+        def migrate(*arguments: str) -> str:
+            ended = run("migrate", *arguments, DATABASE_URL=url, BROKER_URL="memory://")
+            assert ended.returncode == 0, ended.stderr
+            return ended.stdout
+
+        assert "pending" in migrate("status")
+        assert "-- 0001_access\n-- reversible: yes" in migrate("plan")
+        (only,) = migrate("up", "--count", "1").splitlines()
+        assert re.match(r"0001_access .*applied \(\d", only)
+        assert "-- 0001_access" not in migrate("plan")
+        migrate("up")
+        assert migrate("up") == "nothing is pending\n"
+        assert migrate("plan") == ""
+        assert "pending" not in migrate("status")
+        assert " taken back (" in migrate("down", "--count", "99")
+        assert migrate("down") == "nothing was applied\n"
+
+
+@pytest.mark.parametrize("arguments", [["up", "--count=0"], ["down", "--count=-1"]])
+def test_fewer_than_one_migration_is_refused(database_url: str, arguments: list[str]) -> None:
+    """Nobody means it, and -1 would be all but one."""
+    ended = run("migrate", *arguments, DATABASE_URL=database_url, BROKER_URL="memory://")
+    assert ended.returncode == 2, ended.stdout
+
+
+def test_a_migration_whose_files_are_gone_is_not_taken_back(database_url: str) -> None:
+    """It is named with what helps."""
+    history = "public.schema_migrations (id, checksum, duration_ms)"
+    rows_of(database_url, f"INSERT INTO {history} VALUES ('9999_later', '', 0)")
+    ended = run("migrate", "down", DATABASE_URL=database_url, BROKER_URL="memory://")
+    assert ended.returncode == 78
+    assert "9999_later is applied" in ended.stderr
+    assert "its files are not in migrations" in ended.stderr
+
+
+def test_a_plan_is_explained(database_url: str) -> None:
+    """Below its SQL, which has a placeholder for each value; no line is broken."""
+    name = database_url.rpartition("/")[2]
+    rows_of(database_url, f"ALTER DATABASE {name} SET enable_seqscan = off")  # it is empty
+    ended = explain(database_url, "orders.page")
+    assert ended.returncode == 0, ended.stderr
+    sql, *plan = ended.stdout.splitlines()
+    assert sql.startswith("SELECT")
+    assert sql.endswith("LIMIT %s")
+    assert "orders_placed_at" in "".join(plan)
+    assert "actual" not in ended.stdout
+
+
+def test_a_query_is_measured(database_url: str) -> None:
+    """With the time and the rows of each step."""
+    ended = explain(database_url, "orders.page", "--analyze")
+    assert ended.returncode == 0, ended.stderr
+    assert "actual time=" in ended.stdout
+    assert "Execution Time" in ended.stdout
+
+
+def test_a_plan_is_there_for_programs(database_url: str) -> None:
+    """With the plan of each statement."""
+    ended = explain(database_url, "orders.add", "--json")
+    assert ended.returncode == 0, ended.stderr
+    statements = json.loads(ended.stdout)
+    assert any(each["sql"].startswith('INSERT INTO "orders"') for each in statements)
+    assert all(each["plan"] for each in statements)
+
+
+def test_measuring_a_write_leaves_nothing_behind(database_url: str) -> None:
+    """It is carried out, and rolled back."""
+    ended = explain(database_url, "orders.add", "--analyze")
+    assert ended.returncode == 0, ended.stderr
+    for table in ("customers", "orders", "order_lines", "audit_log"):
+        assert f"Insert on {table}" in ended.stdout
+        assert rows_of(database_url, f"SELECT count(*) FROM {table}") == [(0,)]
+
+
+def test_an_unknown_query_is_named_with_those_that_are_near(database_url: str) -> None:
+    """Somebody mistyped it."""
+    ended = explain(database_url, "order.page")
+    assert ended.returncode == 78
+    assert "no query 'order.page'; there is orders.page" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_bad_setting_is_named_by_explain_too(database_url: str) -> None:
+    """Not only by what runs for long."""
+    ended = explain("mysql://here", "orders.page")
+    assert ended.returncode == 78
+    assert "Traceback" not in ended.stderr
+
+
+# feature: row, rls, schema {
+def tenants(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Ask for tenants, or register one."""
+    return run("tenants", *arguments, DATABASE_URL=url, BROKER_URL="memory://")
+
+
+def test_a_tenant_is_registered_and_listed(database_url: str) -> None:
+    """By its name; its id is printed, and no other text with it."""
+    added = tenants(database_url, "add", "acme")
+    assert added.returncode == 0, added.stderr
+    identity = UUID(added.stdout.strip())
+    listed = tenants(database_url, "list")
+    assert listed.stdout.splitlines() == [f"{TENANT}  test", f"{identity}  acme"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["test"], "this name is taken"),
+        (["other", "--id", str(TENANT)], "this id is taken"),
+        ([""], "a name is not empty"),
+    ],
+)
+def test_a_tenant_that_cannot_be_is_refused(
+    database_url: str, arguments: list[str], expected: str
+) -> None:
+    """With the reason in one line."""
+    ended = tenants(database_url, "add", *arguments)
+    assert ended.returncode == 78
+    assert expected in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert len(tenants(database_url, "list").stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["list"], ["add", "acme"]])
+def test_a_registry_that_is_not_there_is_named(database_url: str, command: list[str]) -> None:
+    """With the command that makes it."""
+    with scratch_database(database_url) as url:
+        ended = tenants(url, *command)
+    assert ended.returncode == 78
+    assert "`migrate up` makes it" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("whose", "status", "expected"),
+    [
+        ([], 78, "name it with --tenant"),
+        (["--tenant", "acme"], 2, "UUID"),
+        (["--tenant", str(UUID(int=99))], 1, "is not registered"),
+    ],
+)
+def test_a_plan_is_that_of_one_tenant(
+    database_url: str, whose: list[str], status: int, expected: str
+) -> None:
+    """Without one there is no plan that says anything about production."""
+    settings = {"DATABASE_URL": database_url, "BROKER_URL": "memory://"}
+    ended = run("explain", "orders.page", *whose, **settings)
+    assert ended.returncode == status
+    assert expected in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_query_across_tenants_needs_none(database_url: str) -> None:
+    """The relay works for all of them."""
+    settings = {"DATABASE_URL": database_url, "BROKER_URL": "memory://"}
+    ended = run("explain", "outbox.lease", **settings)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("UPDATE outbox SET lease = %s")
+
+
+# feature: row, rls, schema }

@@ -78,7 +78,7 @@ async def opened(
 ) -> AsyncIterator[Database]:
     """Open a database as the documentation does it; `options` are those of a connection."""
     place = urlsplit(url)
-    pool = (
+    limits = (
         {"minsize": 1, "maxsize": size, "timeout": acquire}
         if kind is KINDS["aiopg"]
         else {"min_size": 1, "max_size": size, "timeout": acquire}
@@ -89,7 +89,7 @@ async def opened(
         port=place.port,
         user=place.username,
         password=place.password or "",
-        pool_params=pool,
+        pool_params=limits,
         **options,
     )
     await database.aio_connect()
@@ -177,7 +177,7 @@ async def outcome(work: Awaitable[Any]) -> str:
     """How it ended: `no error`, or which one."""
     try:
         await work
-    except BaseException as error:
+    except (Exception, asyncio.CancelledError) as error:
         return name_of(error)
     return "no error"
 

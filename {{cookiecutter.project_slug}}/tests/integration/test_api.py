@@ -3,7 +3,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from http.client import HTTPConnection
 from typing import Any
 
@@ -15,8 +15,14 @@ from acme_orders.orders.messages import OrderForm
 from acme_orders.readiness.scratch import TENANT  # feature: row, rls, schema
 
 from tests.conftest import Connect, consuming, count, eventually, settled
+from tests.tenancy.several import ADA, BOB, NOBODY, register  # feature: row, rls, schema
 
 FORM = dict(OrderForm.example())
+HEADERS = {
+    "Content-Type": "application/json",
+    "Connection": "close",
+    "X-Tenant-ID": str(TENANT),  # feature: row, rls, schema
+}
 
 
 @pytest.fixture
@@ -36,16 +42,13 @@ async def port(service: Service) -> AsyncIterator[int]:
         stop.set()
 
 
-async def ask(port: int, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+async def ask(
+    port: int, method: str, path: str, body: Any = None, headers: Mapping[str, str] = HEADERS
+) -> tuple[int, Any]:
     """One request, as a client on the network makes it."""
 
     def exchange() -> tuple[int, Any]:
         connection = HTTPConnection("127.0.0.1", port, timeout=30)
-        headers = {
-            "Content-Type": "application/json",
-            "Connection": "close",
-            "X-Tenant-ID": str(TENANT),  # feature: row, rls, schema
-        }
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = connection.getresponse()
         text = answer.read()
@@ -99,3 +102,90 @@ async def test_a_bad_request_is_refused_and_its_connection_given_back(
     assert (await ask(port, method, path, body))[0] == expected
     assert await count(service, "outbox") == 0
     await eventually(lambda: connections_in_use(service) == 0)
+
+
+# feature: row, rls, schema {
+def of(tenant: object) -> dict[str, str]:
+    """The headers of a request in the name of a tenant."""
+    return {**HEADERS, "X-Tenant-ID": str(tenant)}
+
+
+async def test_a_tenant_sees_its_own_orders_only(service: Service, port: int) -> None:
+    """What another has is not there: no list shows it, and its id finds nothing."""
+    register(service.settings.database_url, [ADA, BOB])
+    placed = {}
+    for tenant in (ADA, BOB):
+        status, answer = await ask(port, "POST", "/orders", FORM, of(tenant))
+        assert status == 202
+        placed[tenant] = answer["order_id"]
+
+    async with consuming(service):
+        await service.relay.run_once()
+        await eventually(lambda: settled(service, "done") == 2)
+
+    for tenant, another in ((ADA, BOB), (BOB, ADA)):
+        status, page = await ask(port, "GET", "/orders", headers=of(tenant))
+        assert (status, [each["id"] for each in page]) == (200, [placed[tenant]])
+        path = f"/orders/{placed[tenant]}"
+        assert (await ask(port, "GET", path, headers=of(str(tenant).upper())))[0] == 200
+        assert (await ask(port, "GET", path, headers=of(another)))[0] == 404
+    assert await ask(port, "GET", "/orders") == (200, [])
+
+
+@pytest.mark.parametrize("tenant", [None, "", "ada"])
+async def test_a_request_for_no_tenant_is_refused(
+    service: Service, port: int, tenant: str | None
+) -> None:
+    """The answer names the header; nothing is sent to PostgreSQL."""
+    headers = {name: value for name, value in HEADERS.items() if name != "X-Tenant-ID"}
+    headers |= {} if tenant is None else {"X-Tenant-ID": tenant}
+    sent: list[Any] = []
+    service.manager.observe(sent.append)
+    for method, path, body in (("POST", "/orders", FORM), ("GET", "/orders", None)):
+        status, answer = await ask(port, method, path, body, headers)
+        assert status == 400
+        assert answer["detail"].startswith(f"header X-Tenant-ID: {tenant or ''!r} is no tenant")
+    assert sent == []
+
+
+@pytest.mark.parametrize(
+    ("path", "tenants", "expected"),
+    [
+        ("/orders", [TENANT], 200),
+        ("/orders", [TENANT, ADA], 400),  # nobody knows which of the two was checked by whom
+        ("/docs", [], 200),
+        ("/openapi.json", [], 200),
+        ("/elsewhere", [], 400),
+    ],
+)
+async def test_a_request_names_one_tenant_unless_it_is_about_the_documentation(
+    port: int, path: str, tenants: list[object], expected: int
+) -> None:
+    """Not two of them; and what is no path at all is no exception."""
+
+    def exchange() -> int:
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.putrequest("GET", path)
+        for tenant in tenants:
+            connection.putheader("X-Tenant-ID", str(tenant))
+        connection.putheader("Connection", "close")
+        connection.endheaders()
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    assert await asyncio.to_thread(exchange) == expected
+
+
+async def test_a_request_for_an_unknown_tenant_is_refused(service: Service, port: int) -> None:
+    """Forbidden, with its id; nothing is written, and the pool is whole."""
+    path = f"/orders/{NOBODY}"
+    for method, where, body in (("POST", "/orders", FORM), ("GET", path, None)):
+        status, answer = await ask(port, method, where, body, of(NOBODY))
+        assert status == 403
+        assert f"tenant {NOBODY} is not registered" in answer["detail"]
+    assert await count(service, "outbox") == 0
+    await eventually(lambda: connections_in_use(service) == 0)
+
+
+# feature: row, rls, schema }

@@ -18,6 +18,8 @@ from acme_orders.messaging.inbox import Inbox
 from acme_orders.messaging.outbox import Outbox, Pending
 from acme_orders.readiness.rehearsal import Subject
 
+from tests.readiness.tenant_defects import ALTERED, CARELESS, becomes  # feature: row, rls, schema
+
 STRAY_WRITE = """
 async def announce(outbox, payload):
     await outbox.add("stray", payload)
@@ -210,4 +212,8 @@ DEFECTS = (
         "no reason",
         migrated("0003_inbox.up.sql", "-- reversible: yes", "-- reversible: no"),
     ),
+    # feature: row, rls, schema {
+    *(Defect("N1", name, prepared(becomes(how))) for name, how in CARELESS.items()),
+    *(Defect("N1", name, altered(sql)) for name, sql in ALTERED.items()),
+    # feature: row, rls, schema }
 )

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -126,7 +126,7 @@ class Connections:
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer or refuses us.
-            ConfigurationError: it is too old.
+            ConfigurationError: it is too old, or does not let us act as the role.
         """
         try:
             async with self.lease() as lease:
@@ -134,6 +134,11 @@ class Connections:
         except DatabaseUnavailable as error:
             if "client_connection_check_interval" in str(error):
                 raise ConfigurationError(_too_old(self._where, "an older version")) from error
+            if (role := self._session.get("role")) and f'"{role}"' in str(error):
+                raise ConfigurationError(
+                    f"whoever logs in to PostgreSQL at {self._where} (DATABASE_URL) has to act as "
+                    f"{role}: {error}; `migrate up` makes it, then `GRANT {role} TO …`"
+                ) from error
             raise DatabaseUnavailable(
                 f"cannot reach PostgreSQL at {self._where} (DATABASE_URL): {error}; "
                 "start it or correct the address"
@@ -164,8 +169,12 @@ class Connections:
         try:
             yield lease
         finally:
-            self._lease.reset(token)
+            # A generator that was abandoned is closed by a task of the event loop, which can't
+            # reset the variable of this one: the lease must not be found there any more.
+            lease.owner = None
             self._pool.release(pooled)
+            with suppress(ValueError):
+                self._lease.reset(token)
             self._metrics.db_connection_use.observe(time.perf_counter() - began)
 
     def held(self) -> Lease | None:

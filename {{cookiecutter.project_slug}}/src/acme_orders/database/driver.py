@@ -16,7 +16,11 @@ DriverError = psycopg2.Error
 class _Connection(aiopg.Connection):
     """aiopg's, where an error of the server stays an error and a cancellation a cancellation."""
 
-    async def _poll(self, waiter: "asyncio.Future[None]", timeout: float) -> None:  # noqa: ARG002, ASYNC109
+    async def _poll(
+        self,
+        waiter: "asyncio.Future[None]",
+        timeout: float,  # noqa: ARG002, ASYNC109
+    ) -> None:
         # aiopg would make a cancellation that nobody asked for out of a statement timeout: a
         # TaskGroup ends as if all were well, and the work is lost.
         self._ready(self._weakref)

@@ -1,14 +1,16 @@
 """How PostgreSQL would run a registered query, or how it did."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+import inspect
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from acme_orders.database.manager import Manager
 from acme_orders.database.repository import Query, Repository
 from acme_orders.database.statements import Statement
+from acme_orders.errors import ConfigurationError
 
-_EXPLAINABLE = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "(")
+_EXPLAINABLE = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "DECLARE", "(")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ async def explain(
 ) -> list[Plan]:
     """The plans of all statements that a query sends when it is called with its example.
 
-    Everything happens in a transaction that is rolled back.
+    Everything happens in transactions that are rolled back.
 
     Args:
         manager: of the database.
@@ -37,23 +39,39 @@ async def explain(
         query: what was registered.
         method: its name.
         analyze: run each statement once more, and measure it.
+
+    Raises:
+        ConfigurationError: the example does not fit the method.
     """
+    call = getattr(repository, method)
+    try:
+        inspect.signature(call).bind(**query.example)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{query.name} cannot be called with its example: {error}; correct it in @query(…)"
+        ) from error
     statements: list[Statement] = []
     manager.observe(statements.append)
+    async with _undone(manager):
+        await call(**query.example)
+        await manager.flush()
+    sent, plans = [each for each in statements if explainable(each.sql)], []
     options = "ANALYZE, BUFFERS" if analyze else "COSTS"
-    plans = []
+    # From the same beginning once more: behind the call an INSERT would meet its own rows.
+    async with _undone(manager):
+        for each in sent:
+            with manager.named("explain"):
+                rows = await manager.fetch_sql(f"EXPLAIN ({options}) {each.sql}", each.parameters)
+            plans.append(Plan(inspect.cleandoc(each.sql), [line for (line,) in rows]))
+    return plans
+
+
+@asynccontextmanager
+async def _undone(manager: Manager) -> AsyncIterator[None]:
     with suppress(_Undo):
         async with manager.transaction("explain"):
-            await getattr(repository, method)(**query.example)
-            await manager.flush()
-            for sent in [each for each in statements if explainable(each.sql)]:
-                with manager.named("explain"):
-                    rows = await manager.fetch_sql(
-                        f"EXPLAIN ({options}) {sent.sql}", sent.parameters
-                    )
-                plans.append(Plan(sent.sql, [line for (line,) in rows]))
+            yield
             raise _Undo
-    return plans
 
 
 class _Undo(Exception):

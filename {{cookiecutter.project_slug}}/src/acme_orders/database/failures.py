@@ -1,5 +1,7 @@
 """From a driver's error to one of ours. The one place that knows SQLSTATE."""
 
+import re
+
 from acme_orders.database import driver
 from acme_orders.errors import (
     Conflict,
@@ -15,6 +17,7 @@ from acme_orders.errors import (
 _CONFLICTS = {"40001": "serialization", "40P01": "deadlock", "55P03": "lock"}
 _OUTAGE_CLASSES = ("08", "53", "57P")  # connection, out of resources, shutdown
 _READ_ONLY = "25006"
+_QUOTED = re.compile(r'".*"', re.DOTALL)
 
 
 def translate(error: BaseException, *, in_transaction: bool, broken: bool = False) -> DatabaseError:
@@ -30,6 +33,10 @@ def translate(error: BaseException, *, in_transaction: bool, broken: bool = Fals
     diagnosis = getattr(error, "diag", None) if state else None
     text = getattr(diagnosis, "message_primary", None) or " ".join(str(error).split())
     text = text or type(error).__name__
+    if state is not None:
+        if state.startswith("22"):  # the value itself is what is wrong, and is quoted
+            text = _QUOTED.sub('"…"', text)
+        error.args = (text,)  # a traceback shows the cause as well
     translated: DatabaseError
     if state in _CONFLICTS:
         translated = Conflict(text)

@@ -100,7 +100,11 @@ class Manager:
         self._query: ContextVar[str] = ContextVar("query", default="unregistered")
 
     async def __aenter__(self) -> Self:
-        await self._connections.open()
+        try:
+            await self._connections.open()
+        except BaseException:
+            await self._connections.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

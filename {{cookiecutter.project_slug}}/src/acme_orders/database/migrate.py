@@ -53,4 +53,9 @@ class Migrator:
         known = {each.id: each for each in migrations(self._folder)}
         with migration_session(self._url, self._lock_timeout) as session, session.alone():
             for identity, *_ in session.history()[::-1][:count]:
+                if identity not in known:
+                    raise ConfigurationError(
+                        f"{identity} is applied, and its files are not in {self._folder}: take it "
+                        "back with the version of the project that has them"
+                    )
                 yield identity, session.down(known[identity])

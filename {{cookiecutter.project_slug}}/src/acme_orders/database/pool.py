@@ -130,14 +130,17 @@ class Pool:
 
     def _grow(self) -> None:
         """Open connections for those who wait, without making them wait for just these."""
+        # One that has failed stays in the set until the next turn of the loop, and opens nothing.
+        under_way = sum(not opening.done() for opening in self._opening)
         while (
-            len(self._opening) < len(self._waiting)
-            and len(self._opening) + len(self._idle) + len(self._used) < self.size
+            under_way < len(self._waiting)
+            and under_way + len(self._idle) + len(self._used) < self.size
             and not self._closed
         ):
             opening = asyncio.get_running_loop().create_task(self._open())
             self._opening.add(opening)
             opening.add_done_callback(self._opening.discard)
+            under_way += 1
 
     async def _open(self) -> None:
         began = time.monotonic()

@@ -10,6 +10,7 @@ connection never carries one tenant's scope to another; reads need a transaction
 """
 
 import functools
+import re
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,6 +30,8 @@ Result = TypeVar("Result")
 Work = Callable[Arguments, Coroutine[Any, Any, Result]]
 
 log = structlog.get_logger()
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 
 class NoTenant(TransactionMisused):
@@ -111,17 +114,17 @@ def require_scope(*, across: bool) -> None:
 
 
 def tenant_id(value: object) -> UUID:
-    """Read the id of a tenant, from outside.
+    """Read the id of a tenant, from outside; a text has to be a UUID in its usual form.
 
     Raises:
-        Malformed: it is no UUID.
+        Malformed: it is none.
     """
     if isinstance(value, UUID):
         return value
-    try:
-        return UUID(value if isinstance(value, str) else "")
-    except ValueError:
-        raise Malformed(f"{value!r:.60} is no tenant: a UUID is expected") from None
+    # UUID() takes much else: braces, underscores, hyphens anywhere.
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return UUID(value)
+    raise Malformed(f"{value!r:.60} is no tenant: a UUID is expected, like {UUID(int=1)}")
 
 
 @contextmanager

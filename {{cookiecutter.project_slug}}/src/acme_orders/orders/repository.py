@@ -15,6 +15,7 @@ from acme_orders.orders.models import AuditEntry, Customer, Line, Order
 LARGEST_PAGE = 100
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _NOBODY = UUID(int=0)
+_EXAMPLE = OrderPlaced.model_validate(OrderPlaced.example())
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Orders(Repository):
         "orders.add",
         traffic="high",
         writes=True,
-        example={"order": OrderPlaced.model_validate(OrderPlaced.example())},
+        example={"order": _EXAMPLE},
     )
     async def add(self, order: OrderPlaced) -> Insertion:
         """Store an order with its customer and lines, unless it is there already."""
@@ -90,7 +91,7 @@ class Orders(Repository):
             self.add_later(AuditEntry, audit)
         return added
 
-    @query("orders.by_id", traffic="high", example={"order_id": _NOBODY})
+    @query("orders.by_id", traffic="high", example={"order_id": _EXAMPLE.order_id})
     async def by_id(self, order_id: UUID) -> OrderDetails | None:
         """One order with its lines."""
         row = await self.fetch_one(_summaries().where(Order.id == order_id))
@@ -99,7 +100,7 @@ class Orders(Repository):
         lines = await self.lines_of([order_id])
         return OrderDetails(**row, lines=lines[order_id])
 
-    @query("orders.lines_of", traffic="high", example={"order_ids": [_NOBODY]})
+    @query("orders.lines_of", traffic="high", example={"order_ids": [_EXAMPLE.order_id]})
     async def lines_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, tuple[LineDetails, ...]]:
         """The lines of some orders, in one query for all of them."""
         select = Line.select(

@@ -9,6 +9,7 @@ from acme_orders.readiness.idempotency import RetriesAreIdempotent
 from acme_orders.readiness.rehearsal import Subject, rehearse
 from acme_orders.readiness.reversibility import MigrationsAreReversible
 from acme_orders.readiness.scratch import scratch_database
+from acme_orders.readiness.tenants import TenantsAreKeptApart  # feature: row, rls, schema
 from acme_orders.readiness.transactions import TransactionsAreExplicit
 from acme_orders.readiness.visibility import DatabaseIsObservable
 
@@ -18,6 +19,7 @@ CHECKS: tuple[type[Check], ...] = (
     RetriesAreIdempotent,
     DatabaseIsObservable,
     MigrationsAreReversible,
+    TenantsAreKeptApart,  # feature: row, rls, schema
 )
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from acme_orders.readiness.check import Check, Result
 from acme_orders.readiness.checklist import CHECKS
 
-_BLOCK = re.compile(r"(?<=<!-- checks -->\n).*(?=<!-- end of checks -->)", re.DOTALL)
+_BLOCK = re.compile(r"(?<=<!-- checks (\w) -->\n).*?(?=<!-- end of checks -->)", re.DOTALL)
 
 
 def as_table(results: Sequence[Result]) -> Table:
@@ -44,13 +44,19 @@ def as_json(results: Sequence[Result]) -> str:
 
 def as_markdown(checks: Sequence[type[Check]] = CHECKS) -> str:
     """For the documentation: each check and its advice."""
-    rows = [f"| {check.id} | {check.title()} | {check.advice()} |\n" for check in checks]
-    return "".join(["| Check | What holds | If it fails |\n", "|---|---|---|\n", *rows])
+    return "".join(["| Check | What holds | If it fails |\n", "|---|---|---|\n", *map(row, checks)])
+
+
+def row(check: type[Check]) -> str:
+    """A line of the documentation."""
+    return f"| {check.id} | {check.title()} | {check.advice()} |\n"
 
 
 def with_checks(text: str) -> str:
-    """A document with the table between its two marks brought up to date."""
-    return _BLOCK.sub(lambda _: as_markdown(), text)
+    """A document with the table of each family between its two marks brought up to date."""
+    return _BLOCK.sub(
+        lambda block: as_markdown([check for check in CHECKS if check.id[0] == block[1]]), text
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,10 @@ from acme_orders.errors import ConfigurationError
 from acme_orders.readiness.catalog import schema_of
 from acme_orders.readiness.check import Check
 from acme_orders.readiness.rehearsal import Rehearsal
-from acme_orders.readiness.scratch import scratch_database
+from acme_orders.readiness.scratch import (
+    ensure_tenant,  # feature: schema
+    scratch_database,
+)
 
 _HEADER = re.compile(r"\A(?:--.*\n|\s)*?-- reversible: (yes|no \([^)\s][^)]*\))\s*$", re.MULTILINE)
 _COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -42,6 +45,7 @@ def _stairway(url: str, folder: Path) -> Iterator[str]:
         header = _HEADER.match(migration.up.read_text(encoding="utf-8"))
         if header is None:
             yield f"{migration.up.name} does not begin with `-- reversible: yes` or `no (reason)`"
+        ensure_tenant(url)  # feature: schema
         before = schema_of(url)
         try:
             list(migrator.up(count=1))

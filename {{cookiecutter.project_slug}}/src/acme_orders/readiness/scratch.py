@@ -13,7 +13,7 @@ from acme_orders.database import driver
 from acme_orders.errors import ConfigurationError, DatabaseUnavailable
 
 PREFIX = "readiness_"
-TENANT = UUID(int=1)  # feature: row, rls, schema
+TENANT, OTHER = UUID(int=1), UUID(int=2)  # feature: row, rls, schema
 
 
 @contextmanager
@@ -68,3 +68,14 @@ def session(url: str) -> Iterator[Any]:
         yield cursor
     finally:
         connection.close()
+
+
+# feature: schema {
+def ensure_tenant(url: str) -> None:
+    """Register a tenant as soon as there is a registry: without one no schema is made."""
+    if rows_of(url, "SELECT to_regclass('public.tenants')") != [(None,)]:
+        insert = "INSERT INTO public.tenants (id, name) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+        rows_of(url, insert, (str(TENANT), "readiness"))
+
+
+# feature: schema }

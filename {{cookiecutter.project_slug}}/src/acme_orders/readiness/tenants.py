@@ -1,0 +1,110 @@
+# feature: row, rls, schema
+"""N1: what one tenant can see and change of another."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextvars import Context
+from typing import Any
+from uuid import UUID
+
+from acme_orders.database.repository import Query, Repository
+from acme_orders.database.tenancy import NoTenant, work_for
+from acme_orders.database.tenant_guard import tenant_tables
+from acme_orders.database.tenant_lint import violations
+from acme_orders.readiness.check import Check
+from acme_orders.readiness.rehearsal import Rehearsal, register
+from acme_orders.readiness.scratch import OTHER, TENANT
+from acme_orders.readiness.tenant_catalog import holes, owned_by
+
+
+class TenantsAreKeptApart(Check):
+    """Tenants are kept apart."""
+
+    id = "N1"
+
+    async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
+        """Begin every query with its model, and every table with the tenant.
+
+        SQL that is written by hand says `tenant_id = %s`, joined by AND. What works for all tenants
+        at once belongs in a repository with `across_tenants = True`.
+        """
+        registered = [each for each in rehearsal.queries() if not each[0].across_tenants]
+        for repository, query, method in registered:
+            self.inspected += 1
+            async for finding in _without_scope(rehearsal, repository, query, method):
+                yield finding
+        await _fill(rehearsal, TENANT)
+        alone = {each[1].name: await _result(rehearsal, *each) for each in registered}
+        await asyncio.to_thread(register, rehearsal.subject, rehearsal.url, OTHER)
+        await _fill(rehearsal, OTHER)
+        for each in registered:
+            seen, before = len(rehearsal.statements), await _owned(rehearsal)
+            result, name = await _result(rehearsal, *each), each[1].name
+            if not each[1].writes and result != alone[name]:
+                yield f"{name} reads what belongs to another tenant"
+            if await _owned(rehearsal) != before:
+                yield f"{name} changes what belongs to another tenant"
+            for statement in rehearsal.statements[seen:]:
+                for violation in violations(statement.sql, tenant_tables()):
+                    yield f"{name}: {violation}"
+        for hole in await asyncio.to_thread(_holes, rehearsal.url):
+            yield hole
+
+
+async def _without_scope(
+    rehearsal: Rehearsal, repository: Repository, query: Query, method: str
+) -> AsyncGenerator[str, None]:
+    """A query that nobody has said a tenant for is refused before anything is sent."""
+    seen = len(rehearsal.statements)
+
+    async def call() -> None:
+        async with rehearsal.service.manager.transaction("readiness"):
+            await getattr(repository, method)(**query.example)
+
+    try:
+        await asyncio.get_running_loop().create_task(call(), context=Context())
+    except NoTenant:
+        pass
+    except Exception as error:
+        yield f"{query.name} without a tenant raises {error!r}"
+    else:
+        yield f"{query.name} works without a tenant"
+    if len(rehearsal.statements) > seen:
+        yield f"{query.name} sends SQL before it finds that there is no tenant"
+
+
+async def _fill(rehearsal: Rehearsal, tenant: UUID) -> None:
+    """The same data for each tenant: whatever examples lead to."""
+    work_for(None)
+    for number, type_ in enumerate(rehearsal.service.handlers):
+        await rehearsal.service.consumer.process(
+            [rehearsal.letter(type_, f"tenants-{number}", tenant=tenant)]
+        )
+    for repository, query, method in rehearsal.queries():
+        if query.writes and not repository.across_tenants:
+            await _result(rehearsal, repository, query, method, tenant=tenant)
+
+
+async def _result(
+    rehearsal: Rehearsal,
+    repository: Repository,
+    query: Query,
+    method: str,
+    *,
+    tenant: UUID = TENANT,
+) -> Any:
+    """What a query returns for a tenant, committed; an error counts as what it says."""
+    work_for(tenant)
+    try:
+        async with rehearsal.service.manager.transaction("readiness"):
+            return await getattr(repository, method)(**query.example)
+    except Exception as error:
+        return repr(error)
+
+
+async def _owned(rehearsal: Rehearsal) -> Any:
+    return await asyncio.to_thread(owned_by, rehearsal.url, OTHER)
+
+
+def _holes(url: str) -> list[str]:
+    return list(holes(url))

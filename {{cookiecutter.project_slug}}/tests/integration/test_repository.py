@@ -1,0 +1,327 @@
+"""What every repository can do: bounded reads, pages, children, and writes that say what happened.
+
+On the tables of the orders, through the service as it is.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from acme_orders.app import Service
+from acme_orders.database.repository import Insertion, Repository, query
+from acme_orders.errors import (
+    QueryRefused,
+    TransactionMisused,
+    WriteOutsideTransaction,
+)
+from acme_orders.orders.models import Customer, Line, Order
+from acme_orders.orders.repository import Orders, OrderSummary
+
+from tests.conftest import Connect, count, eventually, rows
+
+pytestmark = pytest.mark.usefixtures("tenant")  # feature: row, rls, schema
+
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+BUYER = UUID(int=1)
+WAITING = """
+    SELECT 1 FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
+class Undone(Exception):
+    """Ends a transaction without a COMMIT."""
+
+
+class Probe(Repository):
+    """Queries that only tests send."""
+
+    @query("probe.boundless", example={})
+    async def boundless(self) -> list[dict[str, Any]]:
+        """All orders, however many."""
+        return await self.fetch_all(Order.select(Order.id))
+
+    @query("probe.whole", example={})
+    async def whole(self) -> list[dict[str, Any]]:
+        """All columns, whatever is added to them."""
+        return await self.fetch_all(Order.select().limit(10))
+
+    @query("probe.whole_row", example={})
+    async def whole_row(self) -> dict[str, Any] | None:
+        """All columns of one row."""
+        return await self.fetch_one(Order.select())
+
+    @query("probe.lines", example={"orders": []})
+    async def lines(self, orders: Sequence[UUID], *, most: int) -> dict[Any, list[dict[str, Any]]]:
+        """The lines of orders, if there are not too many."""
+        select = Line.select(Line.order_id, Line.position).order_by(Line.position)
+        return await self.fetch_children(select, Line.order_id, orders, most=most)
+
+    @query("probe.enter", writes=True, example={"number": 1})
+    async def enter(self, number: int) -> Insertion:
+        """A customer, unless there is one with this address."""
+        return await self.insert_once(Customer, customer(number), Customer.email)
+
+    @query("probe.change_nothing", writes=True)
+    async def change_nothing(self) -> None:
+        """Say that it writes."""
+        await self.fetch_sql("SELECT 1")
+
+
+def customer(number: int) -> dict[str, Any]:
+    """The row of a customer."""
+    return {"id": UUID(int=number), "email": f"{number}@example.com"}
+
+
+def order(number: int, **changes: Any) -> dict[str, Any]:
+    """The row of an order; seven at a time are placed at the same moment."""
+    return {
+        "id": UUID(int=number),
+        "customer_id": BUYER,
+        "status": "accepted",
+        "currency": "EUR",
+        "total_cents": number,
+        "placed_at": BEGINNING + timedelta(seconds=number // 7),
+    } | changes
+
+
+def line(number: int, position: int) -> dict[str, Any]:
+    """The row of an article of an order."""
+    return {
+        "order_id": UUID(int=number),
+        "position": position,
+        "sku": "TEA-1",
+        "quantity": 1,
+        "unit_price_cents": position,
+    }
+
+
+@pytest.fixture
+async def service(connect: Connect) -> AsyncIterator[Service]:
+    """The service in memory."""
+    async with connect() as connected:
+        yield connected
+
+
+@pytest.fixture
+def probe(service: Service) -> Probe:
+    """A repository on the service's database."""
+    return Probe(service.manager)
+
+
+@pytest.fixture
+def sent(service: Service) -> list[str]:
+    """The SQL of every statement from now on."""
+    statements: list[str] = []
+    service.manager.observe(lambda statement: statements.append(statement.sql))
+    return statements
+
+
+async def fill(probe: Probe, orders: Sequence[dict[str, Any]]) -> None:
+    """Store orders of one customer."""
+    async with probe.manager.transaction("fill"):
+        await probe.insert_all(Customer, [customer(1)])
+        await probe.insert_all(Order, orders)
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    ("method", "remedy"),
+    [
+        ("boundless", r"probe\.boundless has no limit: add \.limit\(…\)"),
+        ("whole", r"probe\.whole reads whole rows: name the columns in \.select\(…\)"),
+        ("whole_row", r"probe\.whole_row reads whole rows: name the columns"),
+    ],
+)
+async def test_a_read_without_bound_or_columns_is_refused(
+    probe: Probe, sent: list[str], method: str, remedy: str
+) -> None:
+    """Before it is sent, with the name of the query and with what helps."""
+    async with probe.manager.transaction("test", read_only=True):
+        with pytest.raises(QueryRefused, match=remedy):
+            await getattr(probe, method)()
+    assert sent == []
+
+
+async def test_pages_have_no_gaps_and_no_repeats(probe: Probe) -> None:
+    """Though many orders were placed at the same moment, also where one page ends."""
+    numbers = [number * 37 % 251 for number in range(1, 251)]  # in no order
+    await fill(probe, [order(number) for number in numbers])
+    orders, pages, after = Orders(probe.manager), list[Sequence[OrderSummary]](), None
+    async with probe.manager.transaction("test", read_only=True):
+        while page := await orders.page(after=after, limit=100):
+            pages.append(page)
+            after = (page[-1].placed_at, page[-1].id)
+    assert [len(page) for page in pages] == [100, 100, 50]
+    found = [each.id for page in pages for each in page]
+    assert found == [UUID(int=number) for number in range(1, 251)]
+
+
+async def test_children_of_many_parents_are_one_statement(probe: Probe, sent: list[str]) -> None:
+    """Fifty orders with their lines are two statements; an order without lines has none."""
+    lines = [line(number, position) for number in range(1, 50) for position in range(1, 4)]
+    await fill(probe, [order(number) for number in range(1, 51)])
+    orders = Orders(probe.manager)
+    async with probe.manager.transaction("test"):
+        await probe.insert_all(Line, lines)
+        sent.clear()
+        page = await orders.page(limit=50)
+        children = await orders.lines_of([each.id for each in page])
+    assert len(sent) == 2
+    found = {key: [each.position for each in lines] for key, lines in children.items()}
+    assert found == {UUID(int=number): [1, 2, 3] for number in range(1, 50)} | {UUID(int=50): []}
+
+
+async def test_more_children_than_expected_are_refused(probe: Probe) -> None:
+    """A part of them would look like all of them."""
+    await fill(probe, [order(1), order(2)])
+    ids = [UUID(int=1), UUID(int=2)]
+    async with probe.manager.transaction("test"):
+        await probe.insert_all(Line, [line(1, 1), line(1, 2), line(2, 1)])
+        found = await probe.lines(ids, most=3)
+        assert {key: len(lines) for key, lines in found.items()} == {ids[0]: 2, ids[1]: 1}
+        with pytest.raises(QueryRefused, match=r"probe\.lines finds more than 2 children of 2"):
+            await probe.lines(ids, most=2)
+        assert await probe.lines([], most=2) == {}
+
+
+async def test_sql_by_hand_takes_parameters(probe: Probe) -> None:
+    """Whatever they look like, they are values."""
+    async with probe.manager.transaction("test", read_only=True):
+        found = await probe.fetch_sql("SELECT %s::text, %s::int + 1", "it's; -- 100%", 41)
+    assert found == [("it's; -- 100%", 42)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SET search_path = public",
+        "SELECT 1; RESET ALL",
+        "SELECT set_config('work_mem', '1MB', false)",
+        "SELECT pg_advisory_lock(1)",
+        "LISTEN orders",
+        "CREATE TEMP TABLE mine (id int)",
+    ],
+)
+async def test_sql_by_hand_changes_no_session(probe: Probe, sent: list[str], sql: str) -> None:
+    """It is refused before it is sent."""
+    async with probe.manager.transaction("test"):
+        with pytest.raises(TransactionMisused, match="outlives the transaction"):
+            await probe.fetch_sql(sql)
+    assert sent == []
+
+
+# Writing
+
+
+async def test_an_insertion_says_what_it_was(probe: Probe) -> None:
+    """Inserted, then a duplicate; in one transaction and in two."""
+    async with probe.manager.transaction("first"):
+        assert await probe.enter(1) is Insertion.INSERTED
+        assert await probe.enter(1) is Insertion.DUPLICATE
+    async with probe.manager.transaction("second"):
+        assert await probe.enter(1) is Insertion.DUPLICATE
+
+
+@pytest.mark.parametrize(
+    ("first_commits", "expected"), [(True, Insertion.DUPLICATE), (False, Insertion.INSERTED)]
+)
+async def test_two_insertions_at_once_wait_for_each_other(
+    service: Service, probe: Probe, *, first_commits: bool, expected: Insertion
+) -> None:
+    """The second one knows what it is when the first one has ended."""
+    inserted, end = asyncio.Event(), asyncio.Event()
+
+    async def first() -> None:
+        async with probe.manager.transaction("first"):
+            assert await probe.enter(1) is Insertion.INSERTED
+            inserted.set()
+            await end.wait()
+            if not first_commits:
+                raise Undone
+
+    async def second() -> Insertion:
+        async with probe.manager.transaction("second"):
+            return await probe.enter(1)
+
+    one = asyncio.create_task(first())
+    await inserted.wait()
+    other = asyncio.create_task(second())
+    await eventually(lambda: rows(service, WAITING))
+    end.set()
+    assert await other is expected
+    await asyncio.wait([one])
+    assert isinstance(one.exception(), Undone) is not first_commits
+    assert await count(service, "customers") == 1
+
+
+async def test_many_rows_are_few_statements(
+    service: Service, probe: Probe, sent: list[str]
+) -> None:
+    """A thousand in each."""
+    async with probe.manager.transaction("test"):
+        assert await probe.insert_all(Customer, [customer(each) for each in range(2500)]) == 2500
+        assert len(sent) == 3
+        assert await probe.insert_all(Customer, []) == 0
+        assert len(sent) == 3
+    assert await count(service, "customers") == 2500
+
+
+async def test_only_the_keys_of_new_rows_are_returned(service: Service, probe: Probe) -> None:
+    """Those that were there before are left as they are."""
+    async with probe.manager.transaction("test"):
+        await probe.insert_all(Customer, [customer(2), customer(4)])
+        new = await probe.insert_all_once(
+            Customer, [customer(each) for each in range(1, 6)], Customer.id
+        )
+    assert new == {(UUID(int=each),) for each in (1, 3, 5)}
+    assert await count(service, "customers") == 5
+
+
+async def test_an_upsert_changes_the_named_columns_only(service: Service, probe: Probe) -> None:
+    """Of rows that are there; the others are inserted as they are."""
+    await fill(probe, [order(1), order(2)])
+    changed = [order(each, status="cancelled", total_cents=99) for each in (2, 3)]
+    async with probe.manager.transaction("test"):
+        count_ = await probe.upsert(Order, changed, Order.id, update=[Order.status])
+    assert count_ == 2
+    assert await rows(service, "SELECT status, total_cents FROM orders ORDER BY id") == [
+        ("accepted", 1),
+        ("cancelled", 2),
+        ("cancelled", 99),
+    ]
+
+
+async def test_a_write_outside_a_transaction_is_refused(probe: Probe, sent: list[str]) -> None:
+    """Before anything is sent, by the name of the query."""
+    with pytest.raises(WriteOutsideTransaction, match=r"probe\.change_nothing needs `async with"):
+        await probe.change_nothing()
+    assert sent == []
+
+
+# Registration
+
+
+@pytest.mark.parametrize("name", ["orders", "Orders.add", "orders.", "orders.by-id", "orders add"])
+def test_a_name_of_another_form_is_refused_at_once(name: str) -> None:
+    """When the class is defined, with a name that would do."""
+    with pytest.raises(ValueError, match=r"call a query like orders\.by_id"):
+        query(name)
+
+
+def test_names_are_unique(service: Service) -> None:
+    """Two queries of one name would be one in metrics and logs."""
+    names = Counter(
+        registered.name
+        for repository in service.repositories
+        for registered, _ in repository.queries()
+    )
+    assert names
+    assert set(names.values()) == {1}

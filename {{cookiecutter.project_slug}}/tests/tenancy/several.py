@@ -1,0 +1,52 @@
+# feature: row, rls, schema
+"""Several tenants in one database, and what each of them has there."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from acme_orders.database.migrate import Migrator
+from acme_orders.orders.messages import OrderPlaced
+from acme_orders.readiness.scratch import rows_of
+
+from tests.conftest import PROJECT
+
+ADA, BOB, EVE, NOBODY = (UUID(int=number) for number in (0xADA, 0xB0B, 0xE5E, 0xDEAD))
+
+
+def register(url: str, tenants: Sequence[UUID]) -> None:
+    """Register tenants, all in one statement, and make all of them ready for work."""
+    rows_of(
+        url,
+        "INSERT INTO tenants (id, name) SELECT unnest(%s::uuid[]), unnest(%s::text[])",
+        ([str(tenant) for tenant in tenants], [f"tenant {tenant}" for tenant in tenants]),
+    )
+    list(Migrator(url, folder=PROJECT / "migrations").up())
+
+
+def schemas(url: str) -> dict[UUID, str]:
+    """The schema of each tenant, where each has its own."""
+    column = "attrelid = 'tenants'::regclass AND attname = 'schema_name'"
+    if not rows_of(url, f"SELECT 1 FROM pg_attribute WHERE {column}"):
+        return {}
+    found = rows_of(url, "SELECT id::text, schema_name FROM tenants ORDER BY created_at")
+    return {UUID(identity): schema for identity, schema in found}
+
+
+def owned(url: str, columns: str, table: str) -> dict[UUID, list[tuple[Any, ...]]]:
+    """What is committed in a table: the rows of each tenant that has any."""
+    places = schemas(url)
+    found: dict[UUID, list[tuple[Any, ...]]] = {
+        tenant: rows_of(url, f"SELECT {columns} FROM {schema}.{table}")
+        for tenant, schema in places.items()
+    }
+    if not places:
+        for identity, *row in rows_of(url, f"SELECT tenant_id::text, {columns} FROM {table}"):
+            found.setdefault(UUID(identity), []).append(tuple(row))
+    return {tenant: rows for tenant, rows in found.items() if rows}
+
+
+def order(total_cents: int, **changes: Any) -> OrderPlaced:
+    """The same order for everybody, but for its total."""
+    line = {"sku": "TEA-1", "quantity": 1, "unit_price_cents": total_cents}
+    return OrderPlaced.model_validate({**OrderPlaced.example(), "lines": [line], **changes})

@@ -1,0 +1,150 @@
+# feature: row, rls, schema
+"""Many tenants at once on two connections, and a part of the work is interrupted."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from datetime import date
+from uuid import UUID
+
+import pytest
+
+from acme_orders.database.access import SERVICE_ROLE
+from acme_orders.database.connections import Timeouts
+from acme_orders.database.manager import Manager
+from acme_orders.database.tenancy import system_scope, tenant_scope
+from acme_orders.messaging.outbox import Outbox, Pending
+from acme_orders.observability.metrics import Metrics
+from acme_orders.orders.messages import ORDER_PLACED
+from acme_orders.orders.repository import Orders
+
+from tests.integration.hazards_bare import DRIVERS, use_driver
+from tests.tenancy.several import order, owned, register, schemas
+
+CONNECTIONS = 2
+UNITS = 200
+SCHEMAS = 24  # of tenants; each has tables of its own to be made
+LONGEST = 0.01  # seconds until an interruption; a unit alone takes about as long
+INTERRUPTED = (TimeoutError, asyncio.CancelledError)
+SESSION = """
+SELECT nullif(current_setting('app.tenant_id', true), ''), current_user::text,
+    (SELECT setting = reset_val FROM pg_settings WHERE name = 'search_path')
+"""
+
+
+@pytest.fixture
+def tenants(database_url: str) -> list[UUID]:
+    """Registered tenants: as many as there are units, or fewer if each has a schema."""
+    count = SCHEMAS if schemas(database_url) else UNITS
+    found = [UUID(int=1000 + number) for number in range(count)]
+    register(database_url, found)
+    return found
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """What the manager counts."""
+    return Metrics()
+
+
+@pytest.fixture(params=DRIVERS)
+async def manager(
+    request: pytest.FixtureRequest,
+    database_url: str,
+    metrics: Metrics,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Manager]:
+    """A manager whose connections everybody waits for."""
+    use_driver(request.param, monkeypatch)
+    async with Manager(
+        database_url,
+        size=CONNECTIONS,
+        metrics=metrics,
+        timeouts=Timeouts(acquire=60),
+        role=SERVICE_ROLE,
+    ) as opened:
+        yield opened
+
+
+async def store_and_read(manager: Manager, tenant: UUID) -> None:
+    """One unit: the order that all have, with the tenant's own total, and every way to see it."""
+    orders, outbox, placed = Orders(manager), Outbox(manager), order(tenant.int)
+    with tenant_scope(tenant):
+        async with manager.transaction("store"):
+            await orders.add(placed)
+            await outbox.add(ORDER_PLACED, placed)
+        async with manager.transaction("read", read_only=True):
+            found = await orders.by_id(placed.order_id)
+            page = await orders.page()
+            days = await orders.revenue(since=date(2026, 1, 1))
+    assert found is not None
+    seen = [found.total_cents, [line.unit_price_cents for line in found.lines]]
+    seen += [[each.total_cents for each in page], [(day.orders, day.total_cents) for day in days]]
+    assert seen == [tenant.int, [tenant.int], [tenant.int], [(1, tenant.int)]]
+
+
+async def look_at_all(manager: Manager) -> None:
+    """What the relay does between the tenants, with more rights than they have."""
+    with system_scope("test"):
+        async with manager.transaction("all", read_only=True):
+            await Pending(manager).backlog()
+
+
+async def cancelled(manager: Manager, tenant: UUID, after: float) -> None:
+    """A unit that somebody gives up on, perhaps while it still waits for a connection."""
+    task = asyncio.create_task(store_and_read(manager, tenant))
+    await asyncio.wait([task], timeout=after)
+    task.cancel()
+    await task
+
+
+async def timed_out(manager: Manager, tenant: UUID, after: float) -> None:
+    """A unit that runs out of time in the middle of its work."""
+    async with manager.connection(), asyncio.timeout(after):
+        await store_and_read(manager, tenant)
+
+
+async def left_behind(manager: Manager, all_of_them: asyncio.Barrier) -> tuple[object, ...]:
+    """What a session is like when nobody works in it."""
+    async with manager.connection() as lease:
+        await all_of_them.wait()
+        ((tenant, role, has_default_path),) = await lease.rows(SESSION)
+        return tenant, role, has_default_path
+
+
+async def test_no_tenant_meets_another(
+    manager: Manager, tenants: list[UUID], metrics: Metrics, database_url: str
+) -> None:
+    """Whatever is interrupted: who reads sees his own, and the connections keep nothing of it."""
+    chance = random.Random(20260131)
+    done, units = set(), []
+
+    async def unit(tenant: UUID) -> None:
+        await store_and_read(manager, tenant)
+        done.add(tenant)
+
+    for number in range(UNITS):
+        tenant = tenants[number % len(tenants)]
+        if chance.random() < 0.25:
+            interrupt = chance.choice((timed_out, cancelled))
+            units.append(interrupt(manager, tenant, chance.choice((0, chance.uniform(0, LONGEST)))))
+        else:
+            units.append(unit(tenant))
+        if number % 10 == 0:
+            units.append(look_at_all(manager))
+    ends = await asyncio.gather(*units, return_exceptions=True)
+
+    interruptions = [end for end in ends if end is not None]
+    unexpected = [end for end in interruptions if not isinstance(end, INTERRUPTED)]
+    assert unexpected == []
+    assert {type(end) for end in interruptions} == set(INTERRUPTED)
+    for table, column in (("orders", "total_cents"), ("order_lines", "unit_price_cents")):
+        found = owned(database_url, column, table)
+        assert done <= found.keys() <= set(tenants)
+        assert found == {tenant: [(tenant.int,)] for tenant in found}
+    value = metrics.registry.get_sample_value
+    assert value("db_client_connections", {"state": "used"}) == 0
+    assert value("db_client_connections_pending_requests") == 0
+    all_of_them = asyncio.Barrier(CONNECTIONS)
+    left = [left_behind(manager, all_of_them) for _ in range(CONNECTIONS)]
+    assert list(await asyncio.gather(*left)) == [(None, SERVICE_ROLE, True)] * CONNECTIONS

@@ -1,0 +1,234 @@
+# feature: schema
+"""The schemas of tenants: made, migrated and taken back, each with a history of its own."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acme_orders.database.access import SERVICE_ROLE
+from acme_orders.database.manager import Manager
+from acme_orders.database.migrate import Migrator
+from acme_orders.database.tenancy import tenant_scope
+from acme_orders.errors import ConfigurationError, DatabaseError
+from acme_orders.observability.metrics import Metrics
+from acme_orders.orders.repository import Orders
+from acme_orders.readiness.scratch import TENANT, rows_of
+
+from tests.conftest import PROJECT, Connect
+from tests.tenancy.several import ADA, BOB, EVE, schemas
+
+if not hasattr(Migrator, "_schemas"):
+    pytest.skip("tenants share one schema in this project", allow_module_level=True)
+
+NEW = (ADA, BOB, EVE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The migrations, to be added to."""
+    return Path(shutil.copytree(PROJECT / "migrations", tmp_path / "migrations"))
+
+
+@pytest.fixture
+def migrator(database_url: str, folder: Path) -> Migrator:
+    """Of a database with one tenant, whose schema is there."""
+    return Migrator(database_url, folder=folder)
+
+
+@pytest.fixture
+def places(database_url: str, migrator: Migrator) -> dict[Any, str]:
+    """Three more tenants, whose schemas nobody has made yet."""
+    for tenant in NEW:
+        rows_of(
+            database_url,
+            "INSERT INTO tenants (id, name) VALUES (%s, %s)",
+            (str(tenant), f"tenant {tenant}"),
+        )
+    return schemas(database_url)
+
+
+def add(folder: Path, number: int) -> str:
+    """Add a migration for each tenant; returns its id."""
+    identity = f"{number:04}_more"
+    up = f"-- applies to: each tenant\n-- reversible: yes\nCREATE TABLE more_{number} (id int);\n"
+    (folder / f"{identity}.up.sql").write_text(up, encoding="utf-8")
+    down = f"DROP TABLE more_{number};\n"
+    (folder / f"{identity}.down.sql").write_text(down, encoding="utf-8")
+    return identity
+
+
+def tables(url: str) -> dict[str, set[str]]:
+    """The tables of each schema that is a tenant's."""
+    found = rows_of(
+        url,
+        "SELECT nspname, array_agg(relname::text) FROM pg_class "
+        "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE relkind = 'r' AND nspname LIKE 'tenant_%' GROUP BY nspname",
+    )
+    return {schema: set(names) for schema, names in found}
+
+
+def names(done: Any) -> list[str]:
+    """What was applied or taken back, and where."""
+    return [name for name, _ in done]
+
+
+def test_a_new_tenant_gets_its_schema(
+    migrator: Migrator, places: dict[Any, str], database_url: str
+) -> None:
+    """With the same tables as every other; who has them already is left alone."""
+    done = names(migrator.up())
+    assert sorted({name.partition(" in ")[2] for name in done}) == [places[each] for each in NEW]
+    found = tables(database_url)
+    assert found.keys() == set(places.values())
+    assert {"orders", "order_lines", "customers", "inbox"} <= found[places[ADA]]
+    assert "outbox" not in found[places[ADA]]
+    assert all(found[schema] == found[places[TENANT]] for schema in found)
+    assert names(migrator.up()) == []
+    migrator.verify()
+
+
+def test_nobody_starts_while_a_schema_lags(migrator: Migrator, places: dict[Any, str]) -> None:
+    """The refusal names the migration and the schema."""
+    assert [each.id for each in migrator.pending()] == ["0003_inbox", "0004_orders"]
+    with pytest.raises(ConfigurationError, match="`migrate up`") as refused:
+        migrator.verify()
+    assert f"0004_orders in {places[ADA]}, {places[BOB]}, {places[EVE]}" in str(refused.value)
+    assert places[TENANT] not in str(refused.value)
+
+
+def test_hundreds_of_lagging_schemas_are_counted(migrator: Migrator, database_url: str) -> None:
+    """A message names some and says how many more there are."""
+    rows_of(
+        database_url,
+        "INSERT INTO tenants (id, name) SELECT gen_random_uuid(), n FROM generate_series(1, 103) n",
+    )
+    with pytest.raises(ConfigurationError, match=r"0003_inbox in .* and 100 more;"):
+        migrator.verify()
+
+
+async def test_the_service_does_not_start_while_a_schema_lags(
+    connect: Connect, places: dict[Any, str]
+) -> None:
+    """It would fail for this tenant only, and later."""
+    with pytest.raises(ConfigurationError, match=places[ADA]):
+        async with connect():
+            pytest.fail("the service started")
+
+
+def test_a_migration_that_fails_in_one_schema_is_done_in_the_others(
+    migrator: Migrator, places: dict[Any, str], folder: Path, database_url: str
+) -> None:
+    """The error names the schema; after it was put right the next run does what is left."""
+    more, bad = add(folder, 9000), places[BOB]
+    rows_of(database_url, f"CREATE SCHEMA {bad}")
+    rows_of(database_url, f"CREATE TABLE {bad}.orders (by_hand int)")
+    with pytest.raises(ConfigurationError) as failed:
+        list(migrator.up())
+    assert bad in str(failed.value)
+    assert "0004_orders.up.sql" in str(failed.value)
+    assert "already exists" in str(failed.value)
+    assert places[ADA] not in str(failed.value)
+    found = tables(database_url)
+    assert found[bad] == {"schema_migrations", "inbox", "orders"}
+    for tenant in (ADA, EVE):
+        assert found[places[tenant]] == {*found[bad], "customers", "order_lines", "audit_log"}
+    with pytest.raises(ConfigurationError, match=f"0004_orders in {bad};"):
+        migrator.verify()
+
+    rows_of(database_url, f"DROP TABLE {bad}.orders")
+    done = names(migrator.up())
+    assert done[0] == f"0004_orders in {bad}"
+    assert sorted(done[1:]) == sorted(f"{more} in {schema}" for schema in places.values())
+    migrator.verify()
+
+
+def test_all_is_taken_back_and_applied_again(
+    migrator: Migrator, places: dict[Any, str], folder: Path, database_url: str
+) -> None:
+    """One step is one migration, in every schema that has it."""
+    list(migrator.up())
+    before = tables(database_url)
+    more = add(folder, 9000)
+    assert names(migrator.up(count=1)) == [f"{more} in {schema}" for schema in places.values()]
+    assert all("more_9000" in found for found in tables(database_url).values())
+    assert names(migrator.down()) == [f"{more} in {schema}" for schema in places.values()]
+    assert tables(database_url) == before
+    assert len(names(migrator.down(count=2))) == 2 * len(places)
+    assert all(found == {"schema_migrations"} for found in tables(database_url).values())
+    (folder / f"{more}.up.sql").unlink()
+    list(migrator.up())
+    assert tables(database_url) == before
+    migrator.verify()
+
+
+def test_what_cannot_be_taken_back_in_one_schema_is_taken_back_in_the_others(
+    migrator: Migrator, places: dict[Any, str], database_url: str
+) -> None:
+    """The error names the schema, and the next run takes back what is left."""
+    list(migrator.up())
+    bad = places[BOB]
+    rows_of(database_url, f"CREATE VIEW {bad}.by_hand AS SELECT id FROM {bad}.orders")
+    with pytest.raises(ConfigurationError, match=r"0004_orders\.down\.sql") as failed:
+        list(migrator.down())
+    assert bad in str(failed.value)
+    assert {schema for schema, found in tables(database_url).items() if "orders" in found} == {bad}
+    rows_of(database_url, f"DROP VIEW {bad}.by_hand")
+    assert names(migrator.down()) == [f"0004_orders in {bad}"]
+
+
+def test_a_migration_whose_files_are_gone_is_not_passed_over(
+    migrator: Migrator, folder: Path, database_url: str
+) -> None:
+    """Taking back the one before it would pull the floor from under it."""
+    more = add(folder, 9000)
+    list(migrator.up())
+    before = tables(database_url)
+    (folder / f"{more}.up.sql").unlink()
+    with pytest.raises(ConfigurationError, match=f"{more} is applied in tenant_"):
+        list(migrator.down())
+    assert tables(database_url) == before
+
+
+def test_the_service_changes_no_schema_and_no_history(
+    migrator: Migrator, places: dict[Any, str], database_url: str
+) -> None:
+    """It reads and writes rows, and may look which migrations there are."""
+    list(migrator.up())
+    for schema in places.values():
+        history = f"'{SERVICE_ROLE}', '{schema}.schema_migrations'"
+        assert rows_of(
+            database_url,
+            f"SELECT has_schema_privilege('{SERVICE_ROLE}', '{schema}', 'USAGE'), "
+            f"has_schema_privilege('{SERVICE_ROLE}', '{schema}', 'CREATE'), "
+            f"has_table_privilege({history}, 'SELECT'), "
+            f"has_table_privilege({history}, 'INSERT, UPDATE, DELETE, TRUNCATE'), "
+            f"has_table_privilege('{SERVICE_ROLE}', '{schema}.orders', 'UPDATE')",
+        ) == [(True, False, True, False, True)]
+
+
+async def test_a_tenant_without_a_schema_finds_no_tables(
+    places: dict[Any, str], database_url: str
+) -> None:
+    """Rather than those of somebody else."""
+    async with Manager(database_url, size=1, metrics=Metrics(), role=SERVICE_ROLE) as manager:
+        with tenant_scope(ADA), pytest.raises(DatabaseError, match="does not exist") as refused:
+            async with manager.transaction("test", read_only=True):
+                await Orders(manager).page()
+    assert refused.value.sqlstate == "42P01"
+
+
+def test_a_schema_can_be_made_by_somebody_who_was_interrupted(
+    migrator: Migrator, places: dict[Any, str], database_url: str
+) -> None:
+    """Each step is committed by itself, and the next run goes on behind the last one."""
+    steps = migrator.up()
+    first, _ = next(steps)
+    del steps
+    assert first == f"0003_inbox in {places[ADA]}"
+    done = names(migrator.up())
+    assert first not in done
+    assert len(done) == 2 * len(NEW) - 1
+    migrator.verify()
