@@ -10,8 +10,6 @@ from acme_orders.database.repository import Insertion
 from acme_orders.orders.messages import OrderPlaced
 from acme_orders.orders.repository import Orders, Revenue
 
-_KEY = "ALTER TABLE orders ADD UNIQUE (id)"
-
 
 class Reading(Orders):
     """A read that forgets the tenant."""
@@ -56,22 +54,24 @@ def becomes(careless: type[Orders]) -> Any:
     return prepare
 
 
-CARELESS: dict[str, type[Orders]] = {
-    "read without tenant": Reading,  # feature: row, rls
-    "write without tenant": Writing,  # feature: row, rls
-    "schema named": ReadingElsewhere,  # feature: schema
-}
-ALTERED: dict[str, str] = {
-    # feature: row, rls {
-    "key without tenant": _KEY,
-    "reference without tenant": f"{_KEY}; ALTER TABLE order_lines ADD FOREIGN KEY (order_id) "
+CARELESS: dict[str, type[Orders]] = {}
+ALTERED: dict[str, str] = {}
+# feature: row, rls {
+KEY = "ALTER TABLE orders ADD UNIQUE (id)"
+CARELESS |= {"read without tenant": Reading, "write without tenant": Writing}
+ALTERED |= {
+    "key without tenant": KEY,
+    "reference without tenant": f"{KEY}; ALTER TABLE order_lines ADD FOREIGN KEY (order_id) "
     "REFERENCES orders (id)",
-    # feature: row, rls }
-    # feature: rls {
+}
+# feature: row, rls }
+# feature: rls {
+ALTERED |= {
     "policy for everybody": "ALTER POLICY tenant ON orders USING (true)",
-    "policy missing": "DROP POLICY tenant ON audit_log; CREATE POLICY all_of_it ON audit_log "
-    "USING (true)",
+    "policy replaced": "DROP POLICY tenant ON audit_log; "
+    "CREATE POLICY everybody ON audit_log USING (true)",
     "owner exempt": "ALTER TABLE orders NO FORCE ROW LEVEL SECURITY",
     "policies off": "ALTER TABLE orders DISABLE ROW LEVEL SECURITY",
-    # feature: rls }
 }
+# feature: rls }
+CARELESS |= {"schema named": ReadingElsewhere}  # feature: schema

@@ -1,7 +1,10 @@
 """What the service may do in the database: read and write rows, and nothing else."""
 
 from acme_orders.database.connections import Lease
-from acme_orders.errors import ConfigurationError
+from acme_orders.errors import (
+    ConfigurationError,
+    DatabaseError,  # feature: rls
+)
 
 SERVICE_ROLE = "acme_orders_service"
 SYSTEM_ROLE = "acme_orders_system"  # feature: rls
@@ -26,7 +29,8 @@ async def verify_access(lease: Lease) -> None:
     """Check that no mistake of ours can change the schema or empty a table.
 
     Raises:
-        ConfigurationError: the role that sessions act as may do more than read and write rows.
+        ConfigurationError: the role that sessions act as may do more than read and write rows, or
+            less than its work needs.
     """
     if found := await lease.rows(_TOO_MUCH):
         ((role,),) = await lease.rows("SELECT current_user")
@@ -34,3 +38,12 @@ async def verify_access(lease: Lease) -> None:
             f"the role {role} {', '.join(reason for (reason,) in found)}: revoke that; "
             "migrations run as another role (MIGRATION_DATABASE_URL)"
         )
+    # feature: rls {
+    try:
+        await lease.send(f"BEGIN; SET LOCAL ROLE {SYSTEM_ROLE}; ROLLBACK")
+    except DatabaseError as error:
+        raise ConfigurationError(
+            f"the relay works for all tenants and has to act as {SYSTEM_ROLE}: {error}; "
+            f"`GRANT {SYSTEM_ROLE} TO …` whoever logs in with DATABASE_URL"
+        ) from error
+    # feature: rls }

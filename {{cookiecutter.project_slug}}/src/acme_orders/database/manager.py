@@ -244,6 +244,7 @@ class Manager:
         """
         lease = self._connections.held()
         if lease is None or lease.transaction is None:
+            self._metrics.db_guard_violations.labels("no_transaction").inc()
             raise WriteOutsideTransaction(
                 f"{self.query_name} needs `async with manager.transaction(…)` around it"
             )
@@ -267,7 +268,11 @@ class Manager:
         Raises:
             TransactionMisused: it changes the session, which outlives the transaction.
         """
-        refuse_session_state(sql)
+        try:
+            refuse_session_state(sql)
+        except TransactionMisused:
+            self._metrics.db_guard_violations.labels("session_state").inc()
+            raise
         rows: list[Any] = await self._run(sql, parameters, all_rows)
         return rows
 

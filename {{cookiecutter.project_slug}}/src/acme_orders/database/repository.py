@@ -121,6 +121,8 @@ class Repository:
         Raises:
             QueryRefused: a table grows, and the query has no limit; or it names no columns.
         """
+        if isinstance(query, peewee.RawQuery):
+            raise QueryRefused(f"{self.manager.query_name} is SQL by hand: send it with fetch_sql")
         if isinstance(query, peewee.SelectBase):
             if getattr(query, "_limit", None) is None:
                 raise QueryRefused(

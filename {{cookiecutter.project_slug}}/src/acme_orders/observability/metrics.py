@@ -132,7 +132,7 @@ class Metrics:
         )  # fmt: skip
         self.db_guard_violations = Counter(
             "db_guard_violations",
-            "Uses of the database that were refused: child_task, no_transaction, session_state",
+            "Uses of the database that break its rules, by kind",
             ["kind"],
             registry=registry,
         )

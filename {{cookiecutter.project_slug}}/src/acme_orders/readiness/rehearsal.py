@@ -127,7 +127,7 @@ class Rehearsal:
         type_: str,
         identity: str,
         on_ack: Callable[[], Awaitable[None]] | None = None,
-        *,
+        *,  # feature: row, rls, schema
         tenant: UUID = TENANT,  # feature: row, rls, schema
     ) -> Letter:
         """The example of a handler's payload as a delivery.
@@ -195,31 +195,23 @@ async def rehearse(subject: Subject, url: str, *, whole: bool) -> AsyncIterator[
 
 
 def _prepare(subject: Subject, url: str, *, whole: bool) -> None:
-    _migrate(subject, url)
-    register(subject, url, TENANT)  # feature: row, rls, schema
+    migrate(subject, url)
+    Tenants(url).add(TENANT, "one")  # feature: row, rls, schema
+    migrate(subject, url)  # feature: schema
     if subject.alter:
         rows_of(url, subject.alter)
     if whole:
         catalog.restore_inbox_key(url)
 
 
-def _migrate(subject: Subject, url: str) -> None:
+def migrate(subject: Subject, url: str) -> None:
+    """Apply the migrations that are inspected."""
     with TemporaryDirectory() as folder:
         # A missing down file is for K5 to find; here it would stop every check.
         for file in subject.migrations.glob("*.up.sql"):
             shutil.copy(file, folder)
             Path(folder, file.name.replace(".up.", ".down.")).touch()
         list(Migrator(url, folder=Path(folder)).up())
-
-
-# feature: row, rls, schema {
-def register(subject: Subject, url: str, tenant: UUID) -> None:
-    """Add a tenant to a scratch database."""
-    Tenants(url).add(tenant, str(tenant))
-    _migrate(subject, url)  # feature: schema
-
-
-# feature: row, rls, schema }
 
 
 class _Undo(Exception):

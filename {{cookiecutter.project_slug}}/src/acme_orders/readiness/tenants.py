@@ -11,8 +11,12 @@ from acme_orders.database.repository import Query, Repository
 from acme_orders.database.tenancy import NoTenant, work_for
 from acme_orders.database.tenant_guard import tenant_tables
 from acme_orders.database.tenant_lint import violations
+from acme_orders.database.tenants import Tenants
 from acme_orders.readiness.check import Check
-from acme_orders.readiness.rehearsal import Rehearsal, register
+from acme_orders.readiness.rehearsal import (
+    Rehearsal,
+    migrate,  # feature: schema
+)
 from acme_orders.readiness.scratch import OTHER, TENANT
 from acme_orders.readiness.tenant_catalog import holes, owned_by
 
@@ -35,7 +39,8 @@ class TenantsAreKeptApart(Check):
                 yield finding
         await _fill(rehearsal, TENANT)
         alone = {each[1].name: await _result(rehearsal, *each) for each in registered}
-        await asyncio.to_thread(register, rehearsal.subject, rehearsal.url, OTHER)
+        Tenants(rehearsal.url).add(OTHER, "other")
+        await asyncio.to_thread(migrate, rehearsal.subject, rehearsal.url)  # feature: schema
         await _fill(rehearsal, OTHER)
         for each in registered:
             seen, before = len(rehearsal.statements), await _owned(rehearsal)
