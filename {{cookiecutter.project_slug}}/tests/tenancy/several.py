@@ -25,11 +25,12 @@ def register(url: str, tenants: Sequence[UUID]) -> None:
 
 
 def schemas(url: str) -> dict[UUID, str]:
-    """The schema of each tenant, where each has its own."""
-    column = "attrelid = 'tenants'::regclass AND attname = 'schema_name'"
-    if not rows_of(url, f"SELECT 1 FROM pg_attribute WHERE {column}"):
-        return {}
-    found = rows_of(url, "SELECT id::text, schema_name FROM tenants ORDER BY created_at")
+    """The schema of each tenant, where they have schemas of their own."""
+    found = rows_of(
+        url,
+        "SELECT id::text, nspname::text FROM tenants "
+        "JOIN pg_namespace ON nspname = 'tenant_' || replace(id::text, '-', '')",
+    )
     return {UUID(identity): schema for identity, schema in found}
 
 

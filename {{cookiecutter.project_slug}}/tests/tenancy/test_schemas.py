@@ -4,6 +4,7 @@
 import shutil
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -17,7 +18,7 @@ from acme_orders.orders.repository import Orders
 from acme_orders.readiness.scratch import TENANT, rows_of
 
 from tests.conftest import PROJECT, Connect
-from tests.tenancy.several import ADA, BOB, EVE, schemas
+from tests.tenancy.several import ADA, BOB, EVE
 
 if not hasattr(Migrator, "_schemas"):
     pytest.skip("tenants share one schema in this project", allow_module_level=True)
@@ -38,7 +39,7 @@ def migrator(database_url: str, folder: Path) -> Migrator:
 
 
 @pytest.fixture
-def places(database_url: str, migrator: Migrator) -> dict[Any, str]:
+def places(database_url: str, migrator: Migrator) -> dict[UUID, str]:
     """Three more tenants, whose schemas nobody has made yet."""
     for tenant in NEW:
         rows_of(
@@ -46,7 +47,7 @@ def places(database_url: str, migrator: Migrator) -> dict[Any, str]:
             "INSERT INTO tenants (id, name) VALUES (%s, %s)",
             (str(tenant), f"tenant {tenant}"),
         )
-    return schemas(database_url)
+    return {tenant: f"tenant_{tenant.hex}" for tenant in (TENANT, *NEW)}
 
 
 def add(folder: Path, number: int) -> str:
@@ -76,7 +77,7 @@ def names(done: Any) -> list[str]:
 
 
 def test_a_new_tenant_gets_its_schema(
-    migrator: Migrator, places: dict[Any, str], database_url: str
+    migrator: Migrator, places: dict[UUID, str], database_url: str
 ) -> None:
     """With the same tables as every other; who has them already is left alone."""
     done = names(migrator.up())
@@ -90,7 +91,7 @@ def test_a_new_tenant_gets_its_schema(
     migrator.verify()
 
 
-def test_nobody_starts_while_a_schema_lags(migrator: Migrator, places: dict[Any, str]) -> None:
+def test_nobody_starts_while_a_schema_lags(migrator: Migrator, places: dict[UUID, str]) -> None:
     """The refusal names the migration and the schema."""
     assert [each.id for each in migrator.pending()] == ["0003_inbox", "0004_orders"]
     with pytest.raises(ConfigurationError, match="`migrate up`") as refused:
@@ -110,7 +111,7 @@ def test_hundreds_of_lagging_schemas_are_counted(migrator: Migrator, database_ur
 
 
 async def test_the_service_does_not_start_while_a_schema_lags(
-    connect: Connect, places: dict[Any, str]
+    connect: Connect, places: dict[UUID, str]
 ) -> None:
     """It would fail for this tenant only, and later."""
     with pytest.raises(ConfigurationError, match=places[ADA]):
@@ -119,7 +120,7 @@ async def test_the_service_does_not_start_while_a_schema_lags(
 
 
 def test_a_migration_that_fails_in_one_schema_is_done_in_the_others(
-    migrator: Migrator, places: dict[Any, str], folder: Path, database_url: str
+    migrator: Migrator, places: dict[UUID, str], folder: Path, database_url: str
 ) -> None:
     """The error names the schema; after it was put right the next run does what is left."""
     more, bad = add(folder, 9000), places[BOB]
@@ -146,7 +147,7 @@ def test_a_migration_that_fails_in_one_schema_is_done_in_the_others(
 
 
 def test_all_is_taken_back_and_applied_again(
-    migrator: Migrator, places: dict[Any, str], folder: Path, database_url: str
+    migrator: Migrator, places: dict[UUID, str], folder: Path, database_url: str
 ) -> None:
     """One step is one migration, in every schema that has it."""
     list(migrator.up())
@@ -165,7 +166,7 @@ def test_all_is_taken_back_and_applied_again(
 
 
 def test_what_cannot_be_taken_back_in_one_schema_is_taken_back_in_the_others(
-    migrator: Migrator, places: dict[Any, str], database_url: str
+    migrator: Migrator, places: dict[UUID, str], database_url: str
 ) -> None:
     """The error names the schema, and the next run takes back what is left."""
     list(migrator.up())
@@ -193,7 +194,7 @@ def test_a_migration_whose_files_are_gone_is_not_passed_over(
 
 
 def test_the_service_changes_no_schema_and_no_history(
-    migrator: Migrator, places: dict[Any, str], database_url: str
+    migrator: Migrator, places: dict[UUID, str], database_url: str
 ) -> None:
     """It reads and writes rows, and may look which migrations there are."""
     list(migrator.up())
@@ -210,7 +211,7 @@ def test_the_service_changes_no_schema_and_no_history(
 
 
 async def test_a_tenant_without_a_schema_finds_no_tables(
-    places: dict[Any, str], database_url: str
+    places: dict[UUID, str], database_url: str
 ) -> None:
     """Rather than those of somebody else."""
     async with Manager(database_url, size=1, metrics=Metrics(), role=SERVICE_ROLE) as manager:
@@ -221,7 +222,7 @@ async def test_a_tenant_without_a_schema_finds_no_tables(
 
 
 def test_a_schema_can_be_made_by_somebody_who_was_interrupted(
-    migrator: Migrator, places: dict[Any, str], database_url: str
+    migrator: Migrator, places: dict[UUID, str], database_url: str
 ) -> None:
     """Each step is committed by itself, and the next run goes on behind the last one."""
     steps = migrator.up()

@@ -1,19 +1,34 @@
 """What differs between drivers, for psycopg 3."""
 
+import asyncio
 from typing import Any
 
 import psycopg
 from peewee_async import Psycopg3Database as Database
 from psycopg.pq import TransactionStatus
+from psycopg.waiting import wait_async
 
 __all__ = ["Database"]
 
 DriverError = psycopg.Error
 
 
+class _Connection(psycopg.AsyncConnection[Any]):
+    """psycopg's, where a cancellation does not wait for the server."""
+
+    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        # psycopg would ask the server to end the statement and wait up to ten seconds for that:
+        # while nothing answers, no time limit would hold.
+        try:
+            return await wait_async(gen, self.pgconn.socket, *args, **{"interval": 0.1, **kwargs})
+        except asyncio.CancelledError:
+            self.pgconn.finish()  # the server notices, and ends the statement
+            raise
+
+
 async def open_connection(url: str, **parameters: Any) -> Any:
     """Open a connection for one task at a time; `parameters` are those of libpq."""
-    return await psycopg.AsyncConnection.connect(
+    return await _Connection.connect(
         url, autocommit=True, cursor_factory=psycopg.AsyncClientCursor, **parameters
     )
 

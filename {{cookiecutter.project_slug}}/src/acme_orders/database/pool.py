@@ -19,6 +19,7 @@ from acme_orders.database import driver
 from acme_orders.observability.metrics import Metrics
 
 _PING_AFTER = 30.0  # seconds; firewalls forget idle connections without telling anybody
+_TRY_AGAIN = 0.2  # seconds after a failed attempt to connect, for those who still wait
 _PING_TIMEOUT = 2.0  # seconds; a live server answers in a millisecond
 
 
@@ -148,10 +149,12 @@ class Pool:
             connection = await self._connect()
         except Exception as error:
             self.last_failure = " ".join(str(error).split()) or type(error).__name__
-            if not self._used and not self._idle:  # otherwise one of those may become free
-                while self._waiting:
-                    if not (waiter := self._waiting.popleft()).done():
-                        waiter.set_exception(error)
+            if self._used or self._idle:  # one of those may become free, or the server have room
+                asyncio.get_running_loop().call_later(_TRY_AGAIN, self._grow)
+                return
+            while self._waiting:
+                if not (waiter := self._waiting.popleft()).done():
+                    waiter.set_exception(error)
         else:
             self._metrics.db_connection_create.observe(time.monotonic() - began)
             age = self._max_age * random.uniform(0.9, 1.1)  # noqa: S311
