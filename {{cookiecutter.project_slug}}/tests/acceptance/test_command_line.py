@@ -229,11 +229,11 @@ def tenants(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_tenant_is_registered_and_listed(database_url: str) -> None:
     """By its name; its id is printed, and no other text with it."""
-    added = tenants(database_url, "add", "acme")
+    added = tenants(database_url, "add", "widgets")
     assert added.returncode == 0, added.stderr
     identity = UUID(added.stdout.strip())
     listed = tenants(database_url, "list")
-    assert listed.stdout.splitlines() == [f"{TENANT}  test", f"{identity}  acme"]
+    assert listed.stdout.splitlines() == [f"{TENANT}  test", f"{identity}  widgets"]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_tenant_that_cannot_be_is_refused(
     assert len(tenants(database_url, "list").stdout.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", [["list"], ["add", "acme"]])
+@pytest.mark.parametrize("command", [["list"], ["add", "widgets"]])
 def test_a_registry_that_is_not_there_is_named(database_url: str, command: list[str]) -> None:
     """With the command that makes it."""
     with scratch_database(database_url) as url:
@@ -269,7 +269,7 @@ def test_a_registry_that_is_not_there_is_named(database_url: str, command: list[
     ("whose", "status", "expected"),
     [
         ([], 78, "name it with --tenant"),
-        (["--tenant", "acme"], 2, "UUID"),
+        (["--tenant", "widgets"], 2, "UUID"),
         (["--tenant", str(UUID(int=99))], 1, "is not registered"),
     ],
 )

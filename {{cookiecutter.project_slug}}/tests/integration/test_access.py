@@ -126,7 +126,7 @@ async def test_a_role_that_may_do_too_much_is_refused(
 ) -> None:
     """At start, with what it may do."""
     rows_of(database_url, sql)
-    with pytest.raises(ConfigurationError, match=f"the role {SERVICE_ROLE} .*{reason}"):
+    with pytest.raises(ConfigurationError, match=f"acts as {SERVICE_ROLE}, which .*{reason}"):
         async with connect():
             pass
 

@@ -59,6 +59,13 @@ FINE_EVERYWHERE = [
     'INSERT INTO "plans" ("id", "price") VALUES (%s, %s)',
 ]
 REFUSED_EVERYWHERE = [
+    "SET LOCAL ROLE other",
+    "SET LOCAL ROLE NONE",
+    "SET LOCAL row_security = off",
+    "SET LOCAL app.tenant_id = 'other'",
+    "SELECT set_config('app.tenant_id', %s, true)",
+    "SELECT id FROM plans WHERE set_config('ROLE', %s, true) = 'x'",
+    "SELECT set_config(%s, %s, true)",
     "SELEC 1",
     "SELECT 1; SELEC 2",
     "SELECT 'open",
@@ -346,7 +353,6 @@ OUT_OF_SCHEMA = [
     "SELECT 1 OPERATOR(other.+) 1",
     "SET LOCAL search_path = other",
     "SET LOCAL SCHEMA 'other'",
-    "SET LOCAL ROLE other",
     "SET LOCAL SESSION AUTHORIZATION other",
     "SELECT set_config('search_path', 'other', true)",
     "SELECT pg_catalog.set_config('Search_Path', %s, true)",

@@ -10,6 +10,11 @@ SERVICE_ROLE = "acme_orders_service"
 SYSTEM_ROLE = "acme_orders_system"  # feature: rls
 
 _TOO_MUCH = """
+SELECT 'is not ' || %s || ' (a proxy that drops startup options?)' WHERE current_user <> %s
+UNION ALL
+SELECT 'may write outside a transaction'
+WHERE current_setting('default_transaction_read_only') <> 'on'
+UNION ALL
 SELECT 'is a superuser' FROM pg_roles WHERE rolname = current_user AND rolsuper
 UNION ALL
 SELECT 'bypasses row-level security' FROM pg_roles WHERE rolname = current_user AND rolbypassrls
@@ -26,17 +31,17 @@ LIMIT 3)
 
 
 async def verify_access(lease: Lease) -> None:
-    """Check that no mistake of ours can change the schema or empty a table.
+    """Check that the guards hold: no mistake of ours may change the schema or empty a table.
 
     Raises:
         ConfigurationError: the role that sessions act as may do more than read and write rows, or
             less than its work needs.
     """
-    if found := await lease.rows(_TOO_MUCH):
+    if found := await lease.rows(_TOO_MUCH, (SERVICE_ROLE, SERVICE_ROLE)):
         ((role,),) = await lease.rows("SELECT current_user")
         raise ConfigurationError(
-            f"the role {role} {', '.join(reason for (reason,) in found)}: revoke that; "
-            "migrations run as another role (MIGRATION_DATABASE_URL)"
+            f"the service acts as {role}, which {', '.join(reason for (reason,) in found)}: "
+            "revoke that, and let migrations run as another role (MIGRATION_DATABASE_URL)"
         )
     # feature: rls {
     try:

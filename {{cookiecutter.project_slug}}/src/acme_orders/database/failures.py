@@ -8,7 +8,6 @@ from acme_orders.errors import (
     ConstraintViolated,
     DatabaseError,
     DatabaseUnavailable,
-    PoolExhausted,
     StatementTimeout,
     TransactionMisused,
     WriteOutsideTransaction,
@@ -70,7 +69,6 @@ def kind_of(error: DatabaseError) -> str:
         StatementTimeout: "timeout",
         ConstraintViolated: "constraint",
         DatabaseUnavailable: "connection",
-        PoolExhausted: "pool",
         TransactionMisused: "misused",
         WriteOutsideTransaction: "no_transaction",
     }

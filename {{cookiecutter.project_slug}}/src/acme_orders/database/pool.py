@@ -1,8 +1,7 @@
 """A bounded pool that hands out connections which answer.
 
 Neither aiopg's nor psycopg's pool is used: the one opens connections while it holds the lock that
-every release needs, both hand out connections that have died meanwhile, and neither notices a
-transaction that was left open.
+every release needs, and both hand out connections that have died meanwhile.
 """
 
 import asyncio

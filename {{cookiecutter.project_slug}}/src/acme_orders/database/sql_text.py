@@ -16,6 +16,8 @@ from pglast.parser import ParseError, parse_sql, scan
 QUERIES = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 
 _PLACEHOLDER = re.compile(r"%(?:(%)|s|\([^)]+\)s)")
+# What decides whose rows are seen: the tenant (`app.…`), the role, the schema, the policies.
+_DECIDES = re.compile(r"app\..*|search_path|role|session_authorization|row_security", re.IGNORECASE)
 _HARMLESS = (ast.VariableShowStmt, ast.FetchStmt, ast.ClosePortalStmt)
 _TRANSACTION = {
     TransactionStmtKind.TRANS_STMT_BEGIN,
@@ -85,7 +87,7 @@ def _judge(statement: Any, judge: Callable[[Any], Iterable[str]]) -> Iterable[st
         case ast.VariableSetStmt(is_local=False) if statement.name != "TRANSACTION":
             problem = f"SET {statement.name} would outlive the transaction: write SET LOCAL"
         case _ if isinstance(statement, (*QUERIES, ast.VariableSetStmt)):
-            return judge(statement)
+            return [*_settings(statement), *judge(statement)]
         case _ if isinstance(statement, _HARMLESS) or _is_transaction(statement):
             return []
         case _:
@@ -93,6 +95,25 @@ def _judge(statement: Any, judge: Callable[[Any], Iterable[str]]) -> Iterable[st
             what = " ".join((type(statement).__name__.removesuffix("Stmt").upper(), *tables))
             problem = f"{what} may reach every tenant: only queries and transactions are run here"
     return [problem]
+
+
+def _settings(statement: Any) -> Iterator[str]:
+    for node in descendants(statement):
+        if (setting := _changed(node)) is not None and _DECIDES.fullmatch(setting):
+            yield f"{setting} decides whose rows are seen: only a transaction's beginning sets it"
+
+
+def _changed(node: Any) -> str | None:
+    """The setting that a node changes; the first that matters if nobody knows which."""
+    match node:
+        case ast.VariableSetStmt():
+            return str(node.name) if node.name else "role"  # RESET ALL has no name
+        case ast.FuncCall(funcname=(*_, ast.String(sval="set_config"))):
+            match node.args:
+                case (ast.A_Const(val=ast.String(sval=str(setting))), *_):
+                    return setting
+            return "role"
+    return None
 
 
 def _is_transaction(statement: Any) -> bool:

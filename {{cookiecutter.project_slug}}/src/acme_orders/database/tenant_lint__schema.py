@@ -15,7 +15,6 @@ from acme_orders.database.sql_text import check, descendants
 COLUMN = "tenant_id"
 
 _SHARED = {"pg_catalog", "information_schema", "public"}
-_SETTINGS = {"search_path", "role", "session_authorization"}
 _NAMES = ("funcname", "names", "name", "collname", "operName")  # of functions, types, operators
 
 
@@ -41,8 +40,6 @@ def _judge(statement: Any, tables: frozenset[str]) -> Iterator[str]:
                 yield f"{schema}.{name} names a schema: write {name}, search_path finds it"
             elif schema not in _SHARED:
                 yield f"{schema}.{name} is in another schema: use only {', '.join(sorted(_SHARED))}"
-        if setting := _changes(node):
-            yield f"{setting} decides which tenant this is: only the transaction's start may set it"
 
 
 def _qualified(node: Any) -> Iterator[tuple[str, str]]:
@@ -57,20 +54,3 @@ def _qualified(node: Any) -> Iterator[tuple[str, str]]:
         names = getattr(node, attribute, None)
         if isinstance(names, tuple) and len(names) > 1:
             yield names[-2].sval, names[-1].sval
-
-
-def _changes(node: Any) -> str | None:
-    """The setting that a node changes, if it decides about the tenant."""
-    match node:
-        case ast.VariableSetStmt(name=str(setting)):
-            pass
-        case ast.FuncCall(
-            funcname=(*_, ast.String(sval="set_config")),
-            args=(ast.A_Const(val=ast.String(sval=str(setting))), *_),
-        ):
-            pass
-        case ast.FuncCall(funcname=(*_, ast.String(sval="set_config"))):
-            return "set_config of a setting that only the caller knows"
-        case _:
-            return None
-    return setting if setting.lower() in _SETTINGS else None
