@@ -44,7 +44,7 @@ BRINGS: list[tuple[str, object, set[str]]] = [
     ("http_api", True, {"fastapi"}),
     ("tracing", True, {"opentelemetry"}),
     ("database_driver", "aiopg", {"aiopg"}),
-    ("database_driver", "psycopg", {"psycopg_pool"}),
+    ("database_driver", "psycopg", {"psycopg"}),
 ]
 JINJA = re.compile(r"\{\{|\{%|\{#")
 SWITCHES = {question: [False, True] for question in FLAGS}

@@ -23,6 +23,7 @@ from acme_orders.database.tenancy import (
 )
 from acme_orders.database.tenant_guard import Mode
 from acme_orders.errors import Malformed, TransactionMisused
+from acme_orders.messaging.envelope import Payload
 from acme_orders.messaging.outbox import Outbox, Pending
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import ORDER_PLACED
@@ -397,3 +398,11 @@ async def test_sql_of_the_system_is_not_kept_to_a_tenant(manager: Manager) -> No
     with system_scope("test"):
         async with manager.transaction("test", read_only=True):
             assert await manager.fetch_sql("SELECT count(*) FROM outbox") == [(0,)]
+
+
+async def test_an_event_belongs_to_a_tenant(manager: Manager) -> None:
+    """In the scope of all tenants nobody could say to which."""
+    with system_scope("test"):
+        async with manager.transaction("test"):
+            with pytest.raises(TransactionMisused, match="one tenant"):
+                await Outbox(manager).add("example", Payload())

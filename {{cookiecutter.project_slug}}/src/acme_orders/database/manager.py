@@ -318,8 +318,9 @@ class Manager:
 
     async def _run(self, sql: str, parameters: Sequence[Any], fetch: Fetch | None) -> Any:
         query, failure = self.query_name, None
+        scope = current_scope()  # feature: row, rls, schema
         async with self._connections.lease() as lease:
-            current_scope().admit(lease)  # feature: row, rls, schema
+            scope.admit(lease)  # feature: row, rls, schema
             transaction, started = lease.transaction, time.perf_counter()
             if transaction is not None and not sql.startswith("FETCH"):
                 transaction.statements[query, sql] += 1

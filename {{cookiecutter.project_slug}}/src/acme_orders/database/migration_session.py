@@ -114,6 +114,7 @@ def migration_session(url: str, lock_timeout: float) -> Iterator[MigrationSessio
 
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer or refuses us.
+        ConfigurationError: it does not let us do what we want.
     """
     try:
         connection = driver.connect(url)
@@ -124,5 +125,11 @@ def migration_session(url: str, lock_timeout: float) -> Iterator[MigrationSessio
         ) from error
     try:
         yield MigrationSession(connection, lock_timeout)
+    except driver.DriverError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigurationError(
+            f"PostgreSQL refuses: {reason}; migrations need the owner of the tables "
+            "(MIGRATION_DATABASE_URL)"
+        ) from error
     finally:
         connection.close()

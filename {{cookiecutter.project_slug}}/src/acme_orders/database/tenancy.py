@@ -96,6 +96,18 @@ def current_scope() -> Scope:
     return scope
 
 
+def current_tenant() -> UUID:
+    """The tenant whose scope is open.
+
+    Raises:
+        NoTenant: no scope is open.
+        TransactionMisused: it is that of all tenants.
+    """
+    if (tenant := current_scope().tenant) is None:
+        raise TransactionMisused("this is done for one tenant: use `with tenant_scope(tenant)`")
+    return tenant
+
+
 def require_scope(*, across: bool) -> None:
     """Check that a query works for whom it was written.
 

@@ -15,7 +15,7 @@ from structlog.contextvars import get_contextvars
 from acme_orders.database.manager import Manager
 from acme_orders.database.repository import Repository, query
 from acme_orders.database.table import Table
-from acme_orders.database.tenancy import current_scope  # feature: row, rls, schema
+from acme_orders.database.tenancy import current_tenant  # feature: row, rls, schema
 from acme_orders.messaging.envelope import Payload
 
 _EXAMPLE_LEASE = UUID(int=0)
@@ -174,5 +174,5 @@ def _inherited() -> dict[str, Any]:
     bound, inherited = get_contextvars(), {}
     if "correlation_id" in bound:
         inherited["correlationid"] = bound["correlation_id"]
-    inherited["tenant"] = str(current_scope().tenant)  # feature: row, rls, schema
+    inherited["tenant"] = str(current_tenant())  # feature: row, rls, schema
     return inherited
