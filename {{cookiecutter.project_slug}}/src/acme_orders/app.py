@@ -13,7 +13,7 @@ from starlette.types import ASGIApp  # feature: http_api
 
 from acme_orders.api import api  # feature: http_api
 from acme_orders.database.access import SERVICE_ROLE, verify_access
-from acme_orders.database.connections import Timeouts
+from acme_orders.database.lease import Timeouts
 from acme_orders.database.manager import Manager
 from acme_orders.database.migrate import Migrator
 from acme_orders.database.repository import Query, Repository

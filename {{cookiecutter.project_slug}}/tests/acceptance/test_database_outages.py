@@ -16,9 +16,9 @@ import psutil
 import pytest
 import structlog
 
-from acme_orders.database import connections
-from acme_orders.database.connections import Timeouts
+from acme_orders.database import lease
 from acme_orders.database.driver import DriverError, connect
+from acme_orders.database.lease import Timeouts
 from acme_orders.database.manager import Manager
 from acme_orders.database.migrate import Migrator
 from acme_orders.errors import CommitUnknown, DatabaseUnavailable
@@ -164,7 +164,7 @@ async def load(
 ) -> AsyncIterator[Load]:
     """A manager that has one connection, and an empty table."""
     use_driver(request.param, monkeypatch)
-    monkeypatch.setattr(connections, "_GRACE", GRACE)
+    monkeypatch.setattr(lease, "_GRACE", GRACE)
     url = server.create_database(template=migrated_here)
     async with prepared(url):
         metrics = Metrics()

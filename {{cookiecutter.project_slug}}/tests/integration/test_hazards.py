@@ -12,7 +12,7 @@ from typing import Any
 import peewee
 import pytest
 
-from acme_orders.database.connections import Timeouts
+from acme_orders.database.lease import Timeouts
 from acme_orders.database.manager import Manager
 from acme_orders.database.repository import Insertion, Repository
 from acme_orders.database.table import Table

@@ -21,7 +21,7 @@ import pytest
 import structlog
 
 from acme_orders.database import connections, manager, pool
-from acme_orders.database.connections import Lease, Timeouts
+from acme_orders.database.lease import Lease, Timeouts
 from acme_orders.database.manager import Manager, retryable
 from acme_orders.errors import CommitUnknown, DatabaseError
 from acme_orders.observability.metrics import Metrics
@@ -569,13 +569,13 @@ async def test_no_interleaving_leaves_anything_behind(ask: Ask, database_url: st
 
 def no_undo_after_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was cancelled is left as it is."""
-    undo = manager._undo
+    undo = Lease.undo
 
     async def instead(lease: Lease, sql: str) -> None:
         if not isinstance(sys.exc_info()[1], asyncio.CancelledError):
             await undo(lease, sql)
 
-    monkeypatch.setattr(manager, "_undo", instead)
+    monkeypatch.setattr(Lease, "undo", instead)
 
 
 def no_check_at_release(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -595,7 +595,7 @@ def any_commit_is_success(monkeypatch: pytest.MonkeyPatch) -> None:
     async def instead(lease: Lease) -> None:
         await lease.send("COMMIT")
 
-    monkeypatch.setattr(manager, "_commit", instead)
+    monkeypatch.setattr(Lease, "commit", instead)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from acme_orders.database.access import SERVICE_ROLE
-from acme_orders.database.connections import Timeouts
+from acme_orders.database.lease import Timeouts
 from acme_orders.database.manager import Manager
 from acme_orders.database.tenancy import system_scope, tenant_scope
 from acme_orders.messaging.outbox import Outbox, Pending

@@ -1,6 +1,6 @@
 """What the service may do in the database: read and write rows, and nothing else."""
 
-from acme_orders.database.connections import Lease
+from acme_orders.database.lease import Lease
 from acme_orders.errors import (
     ConfigurationError,
     DatabaseError,  # feature: rls

@@ -2,17 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from acme_orders.database import driver
 from acme_orders.database.failures import translate
+from acme_orders.database.lease import Lease, Timeouts
 from acme_orders.database.pool import Pool
-from acme_orders.database.unit_of_work import Transaction
 from acme_orders.errors import (
     ConfigurationError,
     DatabaseUnavailable,
@@ -21,64 +20,7 @@ from acme_orders.errors import (
 )
 from acme_orders.observability.metrics import Metrics
 
-Fetch = Callable[[Any], Awaitable[Any]]
-
 OLDEST_SERVER = 14  # the first with client_connection_check_interval
-_GRACE = 5.0  # seconds beyond its own time limit after which the server is taken for gone
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Limits in seconds: for getting a connection, and for every transaction."""
-
-    acquire: float = 5
-    connect: float = 10
-    statement: float = 30
-    lock: float = 5
-    idle_in_transaction: float = 60
-
-
-@dataclass(slots=True)
-class Lease:
-    """A connection while a task holds it; `statement` is the time limit of a statement."""
-
-    connection: Any
-    owner: asyncio.Task[Any] | None
-    statement: float
-    transaction: Transaction | None = None
-
-    @property
-    def broken(self) -> bool:
-        """Whether the connection is of no use any more."""
-        return bool(self.connection.closed)
-
-    async def send(
-        self, sql: str, parameters: Sequence[Any] = (), fetch: Fetch | None = None
-    ) -> Any:
-        """Run one statement; returns what `fetch` makes of the cursor, or the command tag.
-
-        Raises:
-            DatabaseError: whichever kind `failures.translate` finds it to be.
-        """
-        try:
-            async with asyncio.timeout(self.statement + _GRACE), self.connection.cursor() as cursor:
-                # Without parameters a percent sign is one; with them it has to be doubled.
-                await cursor.execute(sql, parameters or None)
-                return await fetch(cursor) if fetch else driver.command_tag(cursor)
-        except TimeoutError as error:
-            driver.discard(self.connection)
-            raise DatabaseUnavailable(
-                f"no answer within {self.statement + _GRACE:g} s, though PostgreSQL ends "
-                f"statements after {self.statement:g} s (STATEMENT_TIMEOUT): the network is cut"
-            ) from error
-        except (driver.DriverError, OSError, ValueError, TypeError, IndexError) as error:
-            inside = self.transaction is not None
-            raise translate(error, in_transaction=inside, broken=self.broken) from error
-
-    async def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """Run one statement and return its rows as tuples."""
-        rows: list[Any] = await self.send(sql, parameters, all_rows)
-        return rows
 
 
 class Connections:
@@ -222,11 +164,6 @@ class Connections:
             ) from error
         except (driver.DriverError, OSError) as error:
             raise translate(error, in_transaction=False, broken=True) from error
-
-
-async def all_rows(cursor: Any) -> list[Any]:
-    """What a cursor has; nothing after a statement that returns no rows."""
-    return list(await cursor.fetchall()) if cursor.description else []
 
 
 def _too_old(where: str, version: str) -> str:

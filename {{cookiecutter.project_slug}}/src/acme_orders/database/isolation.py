@@ -4,7 +4,7 @@
 from uuid import UUID
 
 from acme_orders.database.access import SYSTEM_ROLE  # feature: rls
-from acme_orders.database.connections import Lease
+from acme_orders.database.lease import Lease
 
 # Transaction-local, so the next user of the connection finds nothing of it.
 _ENTER = """

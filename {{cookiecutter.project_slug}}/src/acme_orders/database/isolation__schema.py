@@ -3,7 +3,7 @@
 
 from uuid import UUID
 
-from acme_orders.database.connections import Lease
+from acme_orders.database.lease import Lease
 
 # The name comes from the registry, never from outside. Transaction-local, so the next user of the
 # connection finds nothing of it. `public` holds what all tenants share.

@@ -11,19 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Literal, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from peewee_async.result_wrappers import fetch_models
 
 from acme_orders.database import driver
-from acme_orders.database.connections import (
-    Connections,
-    Fetch,
-    Lease,
-    Timeouts,
-    all_rows,
-)
+from acme_orders.database.connections import Connections
 from acme_orders.database.failures import conflict_of
+from acme_orders.database.lease import Fetch, Isolation, Lease, Timeouts, all_rows
 from acme_orders.database.statements import (
     Reports,
     Statement,
@@ -33,11 +28,8 @@ from acme_orders.database.statements import (
 from acme_orders.database.tenancy import current_scope  # feature: row, rls, schema
 from acme_orders.database.unit_of_work import Transaction
 from acme_orders.errors import (
-    CommitUnknown,
     Conflict,
     DatabaseError,
-    DatabaseUnavailable,
-    TransactionAborted,
     TransactionMisused,
     WriteOutsideTransaction,
 )
@@ -45,7 +37,6 @@ from acme_orders.observability.metrics import Metrics
 
 Result = TypeVar("Result")
 Unit = TypeVar("Unit", bound=Callable[..., Awaitable[Any]])
-Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 
 _LONGEST_BACKOFF = 1.0  # seconds between two attempts after conflicts
 
@@ -156,17 +147,17 @@ class Manager:
             started, outcome, usual = time.perf_counter(), "rollback", lease.statement
             try:
                 lease.statement = limits.statement
-                await lease.send(_begin(isolation, limits, read_only=read_only))
+                await lease.begin(isolation, limits, read_only=read_only)
                 await scope.enter(lease)  # feature: row, rls, schema
                 yield transaction
                 await self._flush(transaction)
-                await _commit(lease)
+                await lease.commit()
                 outcome = "commit"
                 for notify in transaction.after_commit:
                     notify()
             finally:
                 if outcome == "rollback":
-                    await _undo(lease, "ROLLBACK")
+                    await lease.undo("ROLLBACK")
                 lease.transaction, lease.statement = None, usual
                 self._reports.transaction(transaction)
                 self._metrics.db_transaction_duration.labels(name, outcome).observe(
@@ -188,7 +179,7 @@ class Manager:
                 await lease.send(f"RELEASE SAVEPOINT {name}")
             except BaseException:
                 transaction.forget()
-                await _undo(lease, f"ROLLBACK TO SAVEPOINT {name}")
+                await lease.undo(f"ROLLBACK TO SAVEPOINT {name}")
                 raise
             finally:
                 transaction.depth -= 1
@@ -363,37 +354,3 @@ class _Database(driver.Database):
 
 async def _row_count(_database: object, cursor: Any) -> int:
     return int(cursor.rowcount)
-
-
-def _begin(isolation: Isolation, limits: Timeouts, *, read_only: bool) -> str:
-    """All in one round trip, and gone with the transaction."""
-    milliseconds = {
-        "statement_timeout": limits.statement,
-        "lock_timeout": limits.lock,
-        "idle_in_transaction_session_timeout": limits.idle_in_transaction,
-    }
-    begin = f"BEGIN ISOLATION LEVEL {isolation} READ {'ONLY' if read_only else 'WRITE'}"
-    settings = (f"SET LOCAL {name} = {1000 * milliseconds[name]:.0f}" for name in milliseconds)
-    return "; ".join((begin, *settings))
-
-
-async def _commit(lease: Lease) -> None:
-    try:
-        tag = await lease.send("COMMIT")
-    except DatabaseUnavailable as error:
-        raise CommitUnknown from error
-    if tag != "COMMIT":
-        raise TransactionAborted
-
-
-async def _undo(lease: Lease, sql: str) -> None:
-    """Roll back; a closed connection has been rolled back by the server already."""
-    if lease.broken:
-        return
-    try:
-        await lease.send(sql)
-    except BaseException as error:
-        # Nobody knows what is open now, and the pool would hand it out.
-        driver.discard(lease.connection)
-        if not isinstance(error, DatabaseError):
-            raise

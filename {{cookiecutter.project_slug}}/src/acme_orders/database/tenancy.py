@@ -22,7 +22,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from acme_orders.database import isolation
-from acme_orders.database.connections import Lease
+from acme_orders.database.lease import Lease
 from acme_orders.errors import Malformed, MessageError, TransactionMisused
 
 Arguments = ParamSpec("Arguments")
