@@ -32,10 +32,8 @@ from acme_orders.orders.messages import (
     ORDER_PLACED,
     OrderPlaced,
 )
-from acme_orders.readiness.scratch import (
-    TENANT,  # feature: row, rls, schema
-    rows_of,
-)
+from acme_orders.readiness.scratch import rows_of
+from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 from acme_orders.settings import load_settings
 
 ORDERS, DUPLICATES, MALFORMED, FALTERING = 3000, 300, 30, 60

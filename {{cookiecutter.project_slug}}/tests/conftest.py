@@ -11,10 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import (
-    UUID,  # feature: row, rls, schema
-    uuid4,
-)
+from uuid import uuid4
 
 import pytest
 
@@ -25,10 +22,8 @@ from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
 from acme_orders.messaging.broker import Message
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
-from acme_orders.readiness.scratch import (
-    TENANT,  # feature: row, rls, schema
-    rows_of,
-)
+from acme_orders.readiness.scratch import rows_of
+from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 from acme_orders.settings import Settings, load_settings
 
 from dev.databases import Databases
@@ -59,10 +54,10 @@ def migrated() -> Iterator[str]:
 
 # feature: row, rls, schema {
 @pytest.fixture
-def tenant() -> Iterator[UUID]:
+def tenant() -> Iterator[None]:
     """Whose data a test works with that calls the manager itself."""
     with tenant_scope(TENANT):
-        yield TENANT
+        yield
 
 
 # feature: row, rls, schema }

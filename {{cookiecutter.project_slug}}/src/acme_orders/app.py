@@ -18,6 +18,7 @@ from acme_orders.database.manager import Manager
 from acme_orders.database.migrate import Migrator
 from acme_orders.database.repository import Query, Repository
 from acme_orders.database.statements import Watch
+from acme_orders.database.system_role import verify_system_role  # feature: rls
 from acme_orders.errors import BrokerUnavailable
 from acme_orders.http import listen, serve
 from acme_orders.messaging import rabbitmq
@@ -172,6 +173,7 @@ async def connected(settings: Settings, metrics: Metrics) -> AsyncIterator[Servi
         await asyncio.to_thread(Migrator(settings.database_url).verify)
         async with manager.connection() as lease:
             await verify_access(lease)
+            await verify_system_role(lease)  # feature: rls
         service = assemble(settings, metrics=metrics, manager=manager, broker=broker)
         await broker.declare(service.topology)
         yield service

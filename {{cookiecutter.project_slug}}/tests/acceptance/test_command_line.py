@@ -10,11 +10,8 @@ from uuid import UUID  # feature: row, rls, schema
 
 import pytest
 
-from acme_orders.readiness.scratch import (
-    TENANT,  # feature: row, rls, schema
-    rows_of,
-    scratch_database,
-)
+from acme_orders.readiness.scratch import rows_of, scratch_database
+from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from tests.conftest import PROJECT
 

@@ -12,7 +12,7 @@ import pytest
 from acme_orders.app import Service
 from acme_orders.http import listen, serve
 from acme_orders.orders.messages import OrderForm
-from acme_orders.readiness.scratch import TENANT  # feature: row, rls, schema
+from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from tests.conftest import Connect, consuming, count, eventually, settled
 from tests.tenancy.several import ADA, BOB, NOBODY, register  # feature: row, rls, schema

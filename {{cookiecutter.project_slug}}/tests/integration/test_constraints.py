@@ -7,7 +7,7 @@ import pytest
 
 from acme_orders.app import Service
 from acme_orders.errors import ConstraintViolated
-from acme_orders.readiness.scratch import TENANT  # feature: row, rls
+from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls
 
 from tests.conftest import Connect, count
 

@@ -12,7 +12,7 @@ from acme_orders.database.tenancy import system_scope, tenant_scope
 from acme_orders.database.tenants import Tenants
 from acme_orders.errors import ConfigurationError, DatabaseError
 from acme_orders.observability.metrics import Metrics
-from acme_orders.readiness.scratch import TENANT
+from acme_orders.readiness.two_tenants import TENANT
 
 from dev.databases import Databases
 from tests.tenancy.several import ADA, BOB

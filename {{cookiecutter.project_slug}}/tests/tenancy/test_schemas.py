@@ -15,7 +15,8 @@ from acme_orders.database.tenancy import tenant_scope
 from acme_orders.errors import ConfigurationError, DatabaseError
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.repository import Orders
-from acme_orders.readiness.scratch import TENANT, rows_of
+from acme_orders.readiness.scratch import rows_of
+from acme_orders.readiness.two_tenants import TENANT
 
 from tests.conftest import PROJECT, Connect
 from tests.tenancy.several import ADA, BOB, EVE

@@ -1,13 +1,9 @@
 """What the service may do in the database: read and write rows, and nothing else."""
 
 from acme_orders.database.lease import Lease
-from acme_orders.errors import (
-    ConfigurationError,
-    DatabaseError,  # feature: rls
-)
+from acme_orders.errors import ConfigurationError
 
 SERVICE_ROLE = "acme_orders_service"
-SYSTEM_ROLE = "acme_orders_system"  # feature: rls
 
 _TOO_MUCH = """
 SELECT 'is not ' || %s || ' (a proxy that drops startup options?)' WHERE current_user <> %s
@@ -34,8 +30,7 @@ async def verify_access(lease: Lease) -> None:
     """Check that the guards hold: no mistake of ours may change the schema or empty a table.
 
     Raises:
-        ConfigurationError: the role that sessions act as may do more than read and write rows, or
-            less than its work needs.
+        ConfigurationError: the role that sessions act as may do more than read and write rows.
     """
     if found := await lease.rows(_TOO_MUCH, (SERVICE_ROLE, SERVICE_ROLE)):
         ((role,),) = await lease.rows("SELECT current_user")
@@ -43,12 +38,3 @@ async def verify_access(lease: Lease) -> None:
             f"the service acts as {role}, which {', '.join(reason for (reason,) in found)}: "
             "revoke that, and let migrations run as another role (MIGRATION_DATABASE_URL)"
         )
-    # feature: rls {
-    try:
-        await lease.send(f"BEGIN; SET LOCAL ROLE {SYSTEM_ROLE}; ROLLBACK")
-    except DatabaseError as error:
-        raise ConfigurationError(
-            f"the relay works for all tenants and has to act as {SYSTEM_ROLE}: {error}; "
-            f"`GRANT {SYSTEM_ROLE} TO …` whoever logs in with DATABASE_URL"
-        ) from error
-    # feature: rls }

@@ -3,8 +3,8 @@
 
 from uuid import UUID
 
-from acme_orders.database.access import SYSTEM_ROLE  # feature: rls
 from acme_orders.database.lease import Lease
+from acme_orders.database.system_role import SYSTEM_ROLE  # feature: rls
 
 # Transaction-local, so the next user of the connection finds nothing of it.
 _ENTER = """

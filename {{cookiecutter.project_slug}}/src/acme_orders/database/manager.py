@@ -18,7 +18,13 @@ from peewee_async.result_wrappers import fetch_models
 from acme_orders.database import driver
 from acme_orders.database.connections import Connections
 from acme_orders.database.failures import conflict_of
-from acme_orders.database.lease import Fetch, Isolation, Lease, Timeouts, all_rows
+from acme_orders.database.lease import (
+    Fetch,
+    Isolation,
+    Lease,
+    Timeouts,
+    all_rows,
+)
 from acme_orders.database.statements import (
     Reports,
     Statement,

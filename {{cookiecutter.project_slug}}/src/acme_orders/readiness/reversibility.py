@@ -3,18 +3,18 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import suppress  # feature: schema
 from pathlib import Path
 
 from acme_orders.database.migrate import Migrator
 from acme_orders.database.migration_files import migrations
+from acme_orders.database.tenants import Tenants  # feature: schema
 from acme_orders.errors import ConfigurationError
 from acme_orders.readiness.catalog import schema_of
 from acme_orders.readiness.check import Check
 from acme_orders.readiness.rehearsal import Rehearsal
-from acme_orders.readiness.scratch import (
-    ensure_tenant,  # feature: schema
-    scratch_database,
-)
+from acme_orders.readiness.scratch import scratch_database
+from acme_orders.readiness.two_tenants import TENANT  # feature: schema
 
 _HEADER = re.compile(r"\A(?:--.*\n|\s)*?-- reversible: (yes|no \([^)\s][^)]*\))\s*$", re.MULTILINE)
 _COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -45,7 +45,7 @@ def _stairway(url: str, folder: Path) -> Iterator[str]:
         header = _HEADER.match(migration.up.read_text(encoding="utf-8"))
         if header is None:
             yield f"{migration.up.name} does not begin with `-- reversible: yes` or `no (reason)`"
-        ensure_tenant(url)  # feature: schema
+        _with_tenant(url)  # feature: schema
         before = schema_of(url)
         try:
             list(migrator.up(count=1))
@@ -62,6 +62,16 @@ def _stairway(url: str, folder: Path) -> Iterator[str]:
         except ConfigurationError as error:
             yield str(error)
             return
+
+
+# feature: schema {
+def _with_tenant(url: str) -> None:
+    """Register a tenant as soon as there is a registry: without one no schema is made."""
+    with suppress(ConfigurationError):
+        Tenants(url).add(TENANT, "one")
+
+
+# feature: schema }
 
 
 def _differences(

@@ -4,16 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
-from uuid import (
-    UUID,  # feature: row, rls, schema
-    uuid4,
-)
+from uuid import uuid4
 
 from acme_orders.database import driver
 from acme_orders.errors import ConfigurationError, DatabaseUnavailable
+from acme_orders.readiness.two_tenants import TENANT  # feature: rls, schema
 
 PREFIX = "readiness_"
-TENANT, OTHER = UUID(int=1), UUID(int=2)  # feature: row, rls, schema
 
 
 @contextmanager
@@ -68,14 +65,3 @@ def session(url: str) -> Iterator[Any]:
         yield cursor
     finally:
         connection.close()
-
-
-# feature: schema {
-def ensure_tenant(url: str) -> None:
-    """Register a tenant as soon as there is a registry: without one no schema is made."""
-    if rows_of(url, "SELECT to_regclass('public.tenants')") != [(None,)]:
-        insert = "INSERT INTO public.tenants (id, name) VALUES (%s, %s) ON CONFLICT DO NOTHING"
-        rows_of(url, insert, (str(TENANT), "readiness"))
-
-
-# feature: schema }

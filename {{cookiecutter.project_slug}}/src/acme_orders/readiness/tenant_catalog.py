@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-from acme_orders.database.access import SERVICE_ROLE, SYSTEM_ROLE  # feature: rls
-from acme_orders.readiness.scratch import (
-    TENANT,  # feature: rls
-    session,
-)
+from acme_orders.database.access import SERVICE_ROLE  # feature: rls
+from acme_orders.database.system_role import SYSTEM_ROLE  # feature: rls
+from acme_orders.readiness.scratch import session
+from acme_orders.readiness.two_tenants import TENANT  # feature: rls
 
 _TABLES = """
 SELECT attrelid::regclass::text FROM pg_attribute

@@ -17,8 +17,8 @@ from acme_orders.readiness.rehearsal import (
     Rehearsal,
     migrate,  # feature: schema
 )
-from acme_orders.readiness.scratch import OTHER, TENANT
 from acme_orders.readiness.tenant_catalog import holes, owned_by
+from acme_orders.readiness.two_tenants import OTHER, TENANT
 
 
 class TenantsAreKeptApart(Check):
