@@ -73,11 +73,16 @@ class RabbitMQ:
     def kill(self) -> None:
         """Kill it as a power failure would; data is kept.
 
-        Let a quorum queue be a second old before: RabbitMQ 3.10 (and maybe later) writes down a
-        little too late that a new queue has elected a leader, and after a kill in this second the
-        queue waits for a leader for ever.
+        Wait for `queues_written` before: RabbitMQ 3.10 (and maybe later) writes a new quorum queue
+        into its directory about a second late, and after a kill in this second the queue waits for
+        a leader for ever.
         """
         self._server.kill()
+
+    def queues_written(self, since: float) -> bool:
+        """Whether the directory of quorum queues was written after this time of `time.time()`."""
+        directories = self._scratch.path.rglob("quorum/*/names.dets")
+        return any(file.stat().st_mtime > since for file in directories)
 
     def ctl(self, *arguments: str) -> str:
         """Run `rabbitmqctl` on this node and return what it printed; RuntimeError if it fails."""

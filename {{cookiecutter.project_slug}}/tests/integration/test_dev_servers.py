@@ -1,6 +1,5 @@
 """The development servers come up, keep data and port through a kill, and leave nothing."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -163,8 +162,9 @@ async def test_a_quorum_queue_survives_the_death_of_its_broker(rabbitmq: RabbitM
             "orders", durable=True, arguments={"x-queue-type": "quorum"}
         )
         message = aio_pika.Message(b"hello", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        declared = time.time()
         await channel.default_exchange.publish(message, queue.name)
-    await asyncio.sleep(1)  # see RabbitMQ.kill: a younger queue wouldn't find a leader again
+    eventually(lambda: rabbitmq.queues_written(declared))  # see RabbitMQ.kill
 
     pid = rabbitmq.pid
     rabbitmq.kill()
