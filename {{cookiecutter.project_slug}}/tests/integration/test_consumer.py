@@ -20,6 +20,8 @@ from acme_orders.orders.messages import ORDER_ACCEPTED, ORDER_PLACED, OrderPlace
 from dev.virtual_hosts import VirtualHosts
 from tests.conftest import Connect, consuming, count, eventually, placed, rows, send, settled
 
+CORRELATION = "cloudEvents:correlationid"
+
 
 @pytest.fixture(params=["memory", "rabbitmq"])
 async def service(request: pytest.FixtureRequest, connect: Connect) -> AsyncIterator[Service]:
@@ -49,6 +51,25 @@ async def test_an_order_is_stored_and_announced(service: Service) -> None:
     assert await service.relay.run_once() == 1
     assert await service.broker.count("listener") == 1
     assert await count(service, "outbox") == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "handed_on"), [({}, "m-1"), ({CORRELATION: "c-1"}, "c-1"), ({CORRELATION: 7}, "m-1")]
+)
+async def test_an_event_is_tied_to_the_message_that_led_to_it(
+    service: Service, given: dict[str, Any], handed_on: str
+) -> None:
+    """By the id that came with it, or else its own; a bad one is no reason to refuse it."""
+    message = placed()
+    headers = {**message.headers, **given}
+    async with consuming(service):
+        await send(service, replace(message, message_id="m-1", headers=headers))
+        await eventually(lambda: settled(service, "done") == 1)
+    await service.relay.run_once()
+    events: list[Delivery] = []
+    await service.broker.consume("listener", prefetch=1, deliver=events.append)
+    await eventually(lambda: events)
+    assert events[0].message.headers[CORRELATION] == handed_on
 
 
 async def test_a_duplicate_has_no_second_effect(service: Service) -> None:
