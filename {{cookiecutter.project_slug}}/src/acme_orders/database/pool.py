@@ -1,7 +1,7 @@
 """A bounded pool that hands out connections which answer.
 
-Neither aiopg's nor psycopg's pool is used: the one opens connections while it holds the lock that
-every release needs, and both hand out connections that have died meanwhile.
+The pools of the drivers hand out connections that have died meanwhile, and a slow connect may hold
+up whoever waits for one that is given back (docs/adr/0005).
 """
 
 import asyncio
