@@ -30,6 +30,16 @@ class ReadingElsewhere(Reading):
     table = "tenant_00000000000000000000000000000002.orders"
 
 
+class Failing(Orders):
+    """A read that ends with an error for everybody, and so shows nothing."""
+
+    async def revenue(self, *, since: date, limit: int = 1000) -> Sequence[Revenue]:
+        """Fail."""
+        with self.manager.named("orders.revenue"):
+            rows: Any = await self.manager.fetch_sql("SELECT %s::date, %s / 0", (since, limit))
+            return list(rows)
+
+
 class Writing(Orders):
     """A write that forgets the tenant."""
 
@@ -54,7 +64,7 @@ def becomes(careless: type[Orders]) -> Any:
     return prepare
 
 
-CARELESS: dict[str, type[Orders]] = {}
+CARELESS: dict[str, type[Orders]] = {"read that fails": Failing}
 ALTERED: dict[str, str] = {}
 # feature: row, rls {
 KEY = "ALTER TABLE orders ADD UNIQUE (id)"

@@ -56,11 +56,6 @@ def translate(error: BaseException, *, in_transaction: bool, broken: bool = Fals
     return translated
 
 
-def conflict_of(error: DatabaseError) -> str:
-    """Which conflict it was: serialization, deadlock or lock."""
-    return _CONFLICTS.get(error.sqlstate or "", "other")
-
-
 def kind_of(error: DatabaseError) -> str:
     """A label with few values for the error metric."""
     if error.sqlstate in _CONFLICTS:

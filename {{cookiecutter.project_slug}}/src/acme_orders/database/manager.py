@@ -17,7 +17,7 @@ from peewee_async.result_wrappers import fetch_models
 
 from acme_orders.database import driver
 from acme_orders.database.connections import Connections
-from acme_orders.database.failures import conflict_of
+from acme_orders.database.failures import kind_of
 from acme_orders.database.lease import (
     Fetch,
     Isolation,
@@ -229,7 +229,7 @@ class Manager:
                 if attempt == retries or time.monotonic() + pause >= ends:
                     self._metrics.db_transaction_retries_exhausted.labels(name).inc()
                     raise
-                self._metrics.db_transaction_retries.labels(name, conflict_of(conflict)).inc()
+                self._metrics.db_transaction_retries.labels(name, kind_of(conflict)).inc()
                 await asyncio.sleep(pause)
         raise AssertionError  # the last attempt returns or raises
 

@@ -55,7 +55,8 @@ class Watch:
         slow: seconds from which a statement is logged.
         repeats: how often a statement may run in one unit of work, for each of its items.
         comments: whether the name of the query goes to PostgreSQL in a comment of the SQL.
-        tenant_guard: about SQL for several tenants.  # feature: row, rls, schema
+        tenant_guard: whether SQL that is not kept to one  # feature: row, rls, schema
+            tenant is refused, logged or sent.  # feature: row, rls, schema
     """
 
     slow: float = 0.5

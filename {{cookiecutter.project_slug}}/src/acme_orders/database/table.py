@@ -50,11 +50,3 @@ class Table(AioModel):
         return query if tenant is None else query.where(cls.tenant_id == tenant)
 
     # feature: row, rls }
-
-
-# feature: row, rls {
-class SharedTable(AioModel):
-    """A table that belongs to all tenants, such as a list of countries; the service reads it."""
-
-
-# feature: row, rls }

@@ -4,6 +4,7 @@
 import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
+from uuid import UUID
 
 from acme_orders.database.tenancy import tenant_scope
 from acme_orders.messaging.broker import Delivery
@@ -20,11 +21,11 @@ def per_tenant(
 
     @functools.wraps(commit)
     async def split(self: Owner, batch: Batch) -> None:
-        shares: dict[object, dict[Delivery, Envelope]] = {}
+        shares: dict[UUID, dict[Delivery, Envelope]] = {}
         for delivery, envelope in batch.items():
             shares.setdefault(envelope.tenant, {})[delivery] = envelope
-        for share in shares.values():
-            with tenant_scope(next(iter(share.values())).tenant):
+        for tenant, share in shares.items():
+            with tenant_scope(tenant):
                 await commit(self, share)
 
     return split

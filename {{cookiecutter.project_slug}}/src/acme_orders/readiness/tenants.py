@@ -42,15 +42,18 @@ class TenantsAreKeptApart(Check):
         Tenants(rehearsal.url).add(OTHER, "other")
         await asyncio.to_thread(migrate, rehearsal.subject, rehearsal.url)  # feature: schema
         await _fill(rehearsal, OTHER)
+        tables = tenant_tables()
         for each in registered:
             seen, before = len(rehearsal.statements), await _owned(rehearsal)
             result, name = await _result(rehearsal, *each), each[1].name
-            if not each[1].writes and result != alone[name]:
+            if not each[1].writes and isinstance(result, Exception):
+                yield f"{name} shows nothing of what it reads: its example ends with {result!r}"
+            elif not each[1].writes and result != alone[name]:
                 yield f"{name} reads what belongs to another tenant"
             if await _owned(rehearsal) != before:
                 yield f"{name} changes what belongs to another tenant"
             for statement in rehearsal.statements[seen:]:
-                for violation in violations(statement.sql, tenant_tables()):
+                for violation in violations(statement.sql, tables):
                     yield f"{name}: {violation}"
         for hole in await asyncio.to_thread(_holes, rehearsal.url):
             yield hole
@@ -98,13 +101,13 @@ async def _result(
     *,
     tenant: UUID = TENANT,
 ) -> Any:
-    """What a query returns for a tenant, committed; an error counts as what it says."""
+    """What a query returns for a tenant, committed, or the error that it ends with."""
     work_for(tenant)
     try:
         async with rehearsal.service.manager.transaction("readiness"):
             return await getattr(repository, method)(**query.example)
     except Exception as error:
-        return repr(error)
+        return error
 
 
 async def _owned(rehearsal: Rehearsal) -> Any:
