@@ -11,7 +11,7 @@ WORKERS ?= 2
 IN_LIVE = $(MAKE) --no-print-directory -C '$(LIVE)' VENV='$(abspath $(VENV))' -o '$(abspath $(READY))' WORKERS=$(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-template faults check bake readiness verify
+.PHONY: help setup demo run test test-template faults soak check bake readiness verify
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -48,6 +48,9 @@ test-template: $(READY) ## the tests of the template alone
 
 faults: $(READY) ## the long checks: 10,000 interleavings and database outages with real servers
 	@$(IN_LIVE) faults
+
+soak: $(READY) ## random faults under load for MINUTES=15, with MESSAGES=20000 and SEED=1
+	@$(IN_LIVE) soak
 
 check: $(READY) ## formatting, lint, types, import contracts; of the template and the live project
 	@ruff format --check . && ruff check . && mypy

@@ -13,7 +13,7 @@ Bake = Callable[..., Path]
 
 MUTANTS = {
     "K1": (
-        "migrations/0004_orders.up.sql",
+        "migrations/0005_orders.up.sql",
         "CREATE INDEX orders_placed_at ON orders (placed_at, id);",
         "",
     ),
@@ -101,7 +101,7 @@ LEAKS = {
         "return super().select(*fields)",
     ),
     "rls": (
-        "migrations/0005_row_level_security.up.sql",
+        "migrations/0006_row_level_security.up.sql",
         "ALTER TABLE orders FORCE ROW LEVEL SECURITY;",
         "",
     ),
@@ -132,6 +132,7 @@ OWN_TESTS = {
     "row": ["tests/tenancy", "tests/readiness", "tests/integration/test_consumer.py"],
     "schema": [
         *["tests/tenancy", "tests/readiness", "tests/acceptance", "tests/integration"],
+        "tests/faults/test_crash_points.py",
         "--ignore=tests/integration/test_dev_servers.py",
         "--ignore=tests/integration/test_interleavings.py",
         "--ignore=tests/acceptance/test_database_outages.py",
@@ -153,26 +154,8 @@ def test_a_generated_project_passes_its_own_tests(bake_fresh: Bake, tenancy: str
 def test_an_empty_down_migration_turns_exactly_its_check_red(bake_fresh: Bake) -> None:
     """A migration that cannot be taken back has to say so."""
     project = bake_fresh()
-    (project / "migrations/0004_orders.down.sql").write_text("", "utf-8")
+    (project / "migrations/0005_orders.down.sql").write_text("", "utf-8")
     assert red(project, "acme_orders") == ["K5"]
-
-
-CRASH = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/acceptance/test_crash_points.py"]
-
-
-def test_crash_points_turn_red_when_ack_comes_before_commit(bake_fresh: Bake) -> None:
-    """The proof of ack after commit is one."""
-    project = bake_fresh()
-    edit(
-        project,
-        "src/acme_orders/messaging/consumer.py",
-        "        try:\n            fresh = await self._manager.run(\n",
-        "        for early in batch:\n            await early.ack()\n"
-        "        try:\n            fresh = await self._manager.run(\n",
-    )
-    ended = python(project, *CRASH, "-k", "between_commit_and_ack")
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "1 failed" in ended.stdout
 
 
 def test_the_verbs_of_a_generated_project(bake_fresh: Bake) -> None:

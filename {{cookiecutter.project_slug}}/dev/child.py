@@ -103,6 +103,22 @@ class Child:
             self._process.wait()
         self._release()
 
+    def pause(self) -> None:
+        """Freeze it with its children: they are there, and answer nobody."""
+        # Itself first, so that it can't start one more child meanwhile.
+        parent = psutil.Process(self.pid)
+        parent.suspend()
+        for process in parent.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+
+    def resume(self) -> None:
+        """Let it go on after `pause`; it doesn't matter if it isn't paused."""
+        parent = psutil.Process(self.pid)
+        for process in [*parent.children(recursive=True), parent]:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
     def tail(self, lines: int = 20) -> str:
         """Return the last lines of the log, indented."""
         if not self.log.exists():

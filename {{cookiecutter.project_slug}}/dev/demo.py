@@ -24,7 +24,7 @@ from acme_orders.database.migrate import Migrator
 from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
 from acme_orders.messaging.broker import Message
 from acme_orders.messaging.envelope import Handler, encode
-from acme_orders.messaging.topology import Queue, Topology
+from acme_orders.messaging.topology import Queue
 from acme_orders.observability import logs
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import (
@@ -67,8 +67,7 @@ async def demonstrate(console: Console) -> bool:
     metrics = Metrics()
     async with connected(settings, metrics) as service:
         listener = Queue(f"{service.topology.main.name}.listener", bindings=(ORDER_ACCEPTED,))
-        dead_letters = service.topology.dead_letters
-        await service.broker.declare(Topology("events", listener, (), dead_letters))
+        await service.broker.declare("events", [listener])
         falter = Faltering(service.handlers[ORDER_PLACED].handle)
         service.handlers[ORDER_PLACED] = Handler(OrderPlaced, falter)
         stop = asyncio.Event()

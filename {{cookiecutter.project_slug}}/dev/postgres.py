@@ -37,15 +37,19 @@ class Postgres:
 
     `with Postgres() as server:` and connect to `server.url` as the superuser `postgres`, without a
     password. In between it can be stopped, killed and started again: data and port stay the same.
-    `settings` overrides postgresql.conf, for example `{"max_connections": "20"}`.
+    `settings` overrides postgresql.conf, for example `{"max_connections": "20"}`. With `standby_of`
+    it begins as a copy of that server, follows it, and can only be read.
     """
 
     url: str
     port: int
     version: str
 
-    def __init__(self, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, settings: Mapping[str, str] | None = None, standby_of: "Postgres | None" = None
+    ) -> None:
         self._settings = {**SETTINGS, **(settings or {})}
+        self._primary = standby_of
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -55,8 +59,7 @@ class Postgres:
             self._user = server_user()
             self._binaries = binaries_for(self._user, scratch.path)
             self.version = self._run("postgres", "--version").split()[2]
-            account = ("--username=postgres", "--auth=trust")
-            self._run("initdb", *account, *LOCALE, "--no-sync", f"--pgdata={self._data}")
+            self._fill()
             on_free_ports(1, self._start_on)
             stack.callback(self.stop)
             self._exit = stack.pop_all()
@@ -87,6 +90,18 @@ class Postgres:
         """Kill it with all its sessions, as a power failure would; data is kept."""
         self._server.kill()
 
+    def pause(self) -> None:
+        """Freeze it with all its sessions: connections stay open, and nobody gets an answer."""
+        self._server.pause()
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._server.resume()
+
+    def ask(self, sql: str) -> str:
+        """Run SQL as the superuser and return what `psql` prints, unaligned and without titles."""
+        return self._run("psql", "--no-psqlrc", "-At", "-c", sql, self.url).strip()
+
     def create_database(self, name: str | None = None, *, template: str | None = None) -> str:
         """Create a database, empty or a copy of `template` (a URL or a name); return its URL."""
         return self._databases.create(name, template=template)
@@ -94,6 +109,14 @@ class Postgres:
     def drop_database(self, url: str) -> None:
         """Drop a database, also with connections open."""
         self._databases.drop(url)
+
+    def _fill(self) -> None:
+        if self._primary:
+            how = ("--write-recovery-conf", "--checkpoint=fast", f"--dbname={self._primary.url}")
+            self._run("pg_basebackup", *how, "--no-sync", f"--pgdata={self._data}")
+        else:
+            account = ("--username=postgres", "--auth=trust")
+            self._run("initdb", *account, *LOCALE, "--no-sync", f"--pgdata={self._data}")
 
     def _start_on(self, ports: list[int]) -> None:
         (self.port,) = ports

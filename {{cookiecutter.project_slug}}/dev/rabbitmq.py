@@ -8,6 +8,7 @@ from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 from dev.child import Child
 from dev.ports import on_free_ports
@@ -28,18 +29,22 @@ class RabbitMQ:
     `with RabbitMQ() as broker:` and connect to `broker.url`; `broker.management_url` answers over
     HTTP, both as guest/guest. In between it can be stopped, killed and started again: data and
     ports stay the same. It runs the installed RabbitMQ as whoever we are, root included, apart from
-    any node that the system runs.
+    any node that the system runs. With `joins` it forms a cluster with that node, which has to run.
     """
 
     url: str
     management_url: str
     version: str
+    _node: Node
 
-    def __init__(self, server: Path | None = None) -> None:
+    def __init__(self, server: Path | None = None, *, joins: "RabbitMQ | None" = None) -> None:
         found, epmd = server or find_rabbitmq(), find_epmd()
         if found is None or epmd is None:
             raise NoRabbitMQ
         self._program, self._epmd = found, epmd
+        self._joins, self._clustered = joins, joins is not None
+        if joins:
+            joins._clustered = True  # noqa: SLF001
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -58,6 +63,16 @@ class RabbitMQ:
         self._exit.close()
 
     @property
+    def name(self) -> str:
+        """Its name in the cluster, such as `dev-12345@localhost`."""
+        return self._node.name
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there; it may be paused."""
+        return self._server.running
+
+    @property
     def pid(self) -> int:
         """The process id of the Erlang machine."""
         return self._server.pid
@@ -65,6 +80,10 @@ class RabbitMQ:
     def start(self) -> None:
         """Start it again after `stop` or `kill`; on return it is ready, and recovered."""
         self._server.start(self._ready, within=READY_WITHIN, every=0.05)
+        if self._clustered:
+            # It answers a moment before it has started. A virtual host that is created in between,
+            # on whichever node, hangs for ever.
+            self.ctl("await_startup")
 
     def stop(self) -> None:
         """Shut it down in order; data is kept. RabbitMQ itself takes about six seconds for that."""
@@ -79,10 +98,25 @@ class RabbitMQ:
         """
         self._server.kill()
 
-    def queues_written(self, since: float) -> bool:
-        """Whether the directory of quorum queues was written after this time of `time.time()`."""
+    def pause(self) -> None:
+        """Freeze it: connections stay open, and nobody gets an answer."""
+        self._server.pause()
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._server.resume()
+
+    def queues_written(self) -> bool:
+        """Whether each quorum queue that there is stands in the directory of this node."""
         directories = self._scratch.path.rglob("quorum/*/names.dets")
-        return any(file.stat().st_mtime > since for file in directories)
+        written = b"".join(file.read_bytes() for file in directories)
+        # As Erlang writes them: the name, then `m`, the mark of the text that follows.
+        names = [
+            f"{quote(queue['vhost'], safe='')}_{queue['name']}m\0".encode()
+            for queue in self._virtual_hosts.ask("GET", "/api/queues")
+            if queue["type"] == "quorum"
+        ]
+        return all(name in written for name in names)
 
     def ctl(self, *arguments: str) -> str:
         """Run `rabbitmqctl` on this node and return what it printed; RuntimeError if it fails."""
@@ -109,7 +143,12 @@ class RabbitMQ:
         self._virtual_hosts.drop(url)
 
     def _start_on(self, ports: list[int]) -> None:
-        self._node = node = Node(self._scratch.path, *ports)
+        peer = self._joins._node if self._joins else None  # noqa: SLF001
+        amqp, management, distribution, mapper_port = ports
+        epmd = peer.epmd_port if peer else mapper_port
+        self._node = node = Node(
+            self._scratch.path, amqp, management, distribution, epmd, peer=peer
+        )
         node.write_files()
         self.url, self.management_url = node.url, node.management_url
         self._virtual_hosts = VirtualHosts(node.url, node.management_url)
@@ -121,7 +160,8 @@ class RabbitMQ:
             "rabbitmq", [str(self._program)], scratch=self._scratch, environment=node.environment()
         )
         try:
-            self._mapper.start(self._mapped, within=10)
+            if not self._joins:
+                self._mapper.start(self._mapped, within=10)
             self.start()
         except BaseException:
             self._end()

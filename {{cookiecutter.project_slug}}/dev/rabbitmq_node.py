@@ -11,6 +11,13 @@ management.tcp.ip = 127.0.0.1
 management.tcp.port = {node.management_port}
 disk_free_limit.absolute = 10MB
 """
+CLUSTER = """\
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.classic_config.nodes.1 = {node.peer.name}
+cluster_formation.classic_config.nodes.2 = {node.name}
+"""
+# A `consumer_timeout` of seconds is noticed within a second more, instead of a minute.
+ADVANCED = "[{rabbit, [{channel_tick_interval, 1000}]}].\n"
 # One scheduler that doesn't spin: a broker on a small machine must not take the processor from
 # those who test with it. With -sname the node is distributed from the start; RabbitMQ would
 # otherwise start an Erlang of its own for that.
@@ -23,13 +30,17 @@ ERLANG = (
 
 @dataclass(frozen=True)
 class Node:
-    """A node that shares nothing with any other on this machine, the system's own included."""
+    """A node that shares nothing with any other on this machine, the system's own included.
+
+    Only with its `peer` it forms a cluster; then both have one port mapper and one cookie.
+    """
 
     folder: Path
     amqp_port: int
     management_port: int
     distribution_port: int
     epmd_port: int
+    peer: "Node | None" = None
 
     @property
     def name(self) -> str:
@@ -46,13 +57,20 @@ class Node:
         """Where the management API answers."""
         return f"http://guest:guest@127.0.0.1:{self.management_port}"
 
+    @property
+    def cookie(self) -> str:
+        """The password of Erlang's network, after `write_files`."""
+        return (self.folder / ".erlang.cookie").read_text()
+
     def write_files(self) -> None:
         """Write the configuration, the plugins to enable, and the password of Erlang's network."""
-        (self.folder / "rabbitmq.conf").write_text(CONFIGURATION.format(node=self))
+        text = CONFIGURATION + (CLUSTER if self.peer else "")
+        (self.folder / "rabbitmq.conf").write_text(text.format(node=self))
+        (self.folder / "advanced.config").write_text(ADVANCED)
         (self.folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
         cookie = self.folder / ".erlang.cookie"
         if not cookie.exists():
-            cookie.write_text(secrets.token_hex(16))
+            cookie.write_text(self.peer.cookie if self.peer else secrets.token_hex(16))
             cookie.chmod(0o400)  # Erlang refuses a cookie that others may read
 
     def environment(self) -> dict[str, str]:
@@ -72,7 +90,7 @@ class Node:
             "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "absent.conf"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "absent.config"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
             "RABBITMQ_SCHEMA_DIR": str(self.folder / "schema"),

@@ -4,6 +4,7 @@ CREATE TABLE outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant_id uuid NOT NULL REFERENCES tenants (id),  -- feature: row, rls
     message_id uuid NOT NULL,
+    ordering_key text,
     type text NOT NULL,
     body text NOT NULL,
     extensions jsonb NOT NULL DEFAULT '{}',
@@ -18,3 +19,5 @@ CREATE TABLE outbox (
     )
 );
 CREATE INDEX outbox_available ON outbox (available_at, id);
+-- Finds whether an older event of the same key still waits.
+CREATE INDEX outbox_ordered ON outbox (ordering_key, id) WHERE ordering_key IS NOT NULL;

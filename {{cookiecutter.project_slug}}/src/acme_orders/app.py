@@ -1,10 +1,9 @@
 """The composition root: the only module that sees every part and puts them together."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,18 +18,22 @@ from acme_orders.database.migrate import Migrator
 from acme_orders.database.repository import Query, Repository
 from acme_orders.database.statements import Watch
 from acme_orders.database.system_role import verify_system_role  # feature: rls
-from acme_orders.errors import BrokerUnavailable
+from acme_orders.errors import BrokerUnavailable, DatabaseUnavailable
 from acme_orders.http import listen, serve
 from acme_orders.messaging import rabbitmq
+from acme_orders.messaging.archiver import LARGEST_BODY, Archiver
 from acme_orders.messaging.broker import Broker
 from acme_orders.messaging.consumer import Consumer, Limits
+from acme_orders.messaging.dead_letters import DeadLetters
 from acme_orders.messaging.envelope import Handler
+from acme_orders.messaging.failures import FailureRate
 from acme_orders.messaging.inbox import Inbox
 from acme_orders.messaging.memory import MemoryBroker
 from acme_orders.messaging.outbox import Outbox, Pending
 from acme_orders.messaging.recovery import Recovery
 from acme_orders.messaging.relay import Relay
 from acme_orders.messaging.topology import Topology
+from acme_orders.observability.loop import watch_loop
 from acme_orders.observability.metrics import Metrics
 from acme_orders.observability.probes import Probe, operations
 from acme_orders.observability.tracing import Tracing  # feature: tracing
@@ -38,8 +41,10 @@ from acme_orders.orders.handlers import place_order
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
 from acme_orders.orders.repository import Orders
 from acme_orders.settings import Settings
+from acme_orders.shutdown import Shutdown, closed_quickly
 
 SERVICE = "acme-orders"
+_PROBE_TIMEOUT = 2.0  # seconds; whoever asks gives up soon after
 log = structlog.get_logger()
 
 
@@ -55,8 +60,17 @@ class Service:
     handlers: dict[str, Handler]
     repositories: tuple[Repository, ...]
     consumer: Consumer
+    suspects: Consumer
+    dead_letters: DeadLetters
+    archiver: Archiver
     relay: Relay
     api: ASGIApp  # feature: http_api
+
+    async def consume(self, stop: asyncio.Event) -> None:
+        """Process messages, and archive those that were set aside, until `stop` is set."""
+        async with asyncio.TaskGroup() as group:
+            for part in (self.consumer, self.suspects, self.archiver):
+                group.create_task(part.run(stop))
 
     def queries(self) -> dict[str, tuple[Repository, Query, str]]:
         """Every registered query by its name: its repository, what is known, and its method."""
@@ -70,13 +84,46 @@ class Service:
 def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: Broker) -> Service:
     """Put the parts together; nothing is connected or started here."""
     orders, outbox = Orders(manager), Outbox(manager)
-    inbox, pending = Inbox(manager, SERVICE), Pending(manager)
+    inbox = Inbox(manager, SERVICE, window=settings.inbox_retention)
+    pending = Pending(manager)
+    dead_letters = DeadLetters(manager)
     handlers = {
         ORDER_PLACED: Handler(OrderPlaced, partial(place_order, orders=orders, outbox=outbox)),
     }
     topology = Topology.of(
-        SERVICE, handlers, ladder=settings.retry_ladder, delivery_limit=settings.delivery_limit
+        SERVICE,
+        handlers,
+        ladder=settings.retry_ladder,
+        delivery_limit=settings.delivery_limit,
+        suspect_deliveries=settings.suspect_deliveries,
     )
+    limits = Limits(
+        concurrency=settings.concurrency,
+        batch_size=settings.batch_size,
+        prefetch=settings.prefetch_count,
+        handler_timeout=settings.handler_timeout,
+        conflict_retries=settings.conflict_retries,
+        hold_timeout=settings.hold_timeout,
+        stall_timeout=settings.stall_timeout,
+        max_body_bytes=settings.max_body_bytes,
+        max_header_bytes=settings.max_header_bytes,
+        suspect_after=settings.suspect_after,
+    )
+    consumer = partial(
+        Consumer,
+        broker=broker,
+        manager=manager,
+        inbox=inbox,
+        handlers=handlers,
+        recovery=Recovery(broker, topology, metrics, service=SERVICE),
+        failure_rate=FailureRate(
+            limit=settings.failure_rate,
+            window=settings.failure_window,
+            pause=settings.failure_pause,
+        ),
+        metrics=metrics,
+    )
+    main = consumer(queue=topology.main.name, limits=limits)
     return Service(
         settings=settings,
         metrics=metrics,
@@ -84,24 +131,22 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
         broker=broker,
         topology=topology,
         handlers=handlers,
-        repositories=(orders, outbox, inbox, pending),
-        consumer=Consumer(
-            queue=topology.main.name,
+        repositories=(orders, outbox, inbox, pending, dead_letters),
+        consumer=main,
+        # One message at a time: one that ends the process takes no other suspect with it.
+        suspects=consumer(
+            queue=topology.suspects.name,
+            limits=replace(limits, concurrency=1, batch_size=1, prefetch=1, suspect_after=None),
+        ),
+        dead_letters=dead_letters,
+        archiver=Archiver(
+            queue=topology.dead_letters.name,
             broker=broker,
             manager=manager,
-            inbox=inbox,
-            handlers=handlers,
-            recovery=Recovery(broker, topology, metrics),
-            limits=Limits(
-                concurrency=settings.concurrency,
-                batch_size=settings.batch_size,
-                prefetch=settings.prefetch_count,
-                handler_timeout=settings.handler_timeout,
-                conflict_retries=settings.conflict_retries,
-                hold_timeout=settings.hold_timeout,
-                max_body_bytes=settings.max_body_bytes,
-            ),
+            dead_letters=dead_letters,
+            has_processed=main.has_processed,
             metrics=metrics,
+            largest_body=max(LARGEST_BODY, settings.max_body_bytes),
         ),
         relay=Relay(
             manager=manager,
@@ -145,7 +190,7 @@ def database(settings: Settings, metrics: Metrics) -> Manager:
 
 
 @asynccontextmanager
-async def message_broker(settings: Settings) -> AsyncIterator[Broker]:
+async def message_broker(settings: Settings, metrics: Metrics) -> AsyncIterator[Broker]:
     """The broker that BROKER_URL names, connected."""
     if settings.broker_url.startswith("memory:"):
         yield MemoryBroker()
@@ -155,8 +200,22 @@ async def message_broker(settings: Settings) -> AsyncIterator[Broker]:
         service=SERVICE,
         heartbeat=settings.heartbeat,
         publish_timeout=settings.publish_timeout,
+        metrics=metrics,
     ) as broker:
         yield broker
+
+
+async def verify(settings: Settings, manager: Manager) -> None:
+    """Check that the schema and the role are those that this version was written for.
+
+    Raises:
+        ConfigurationError: migrations are pending, or the role may do too much.
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    await asyncio.to_thread(Migrator(settings.database_url).verify)
+    async with manager.connection() as lease:
+        await verify_access(lease)
+        await verify_system_role(lease)  # feature: rls
 
 
 @asynccontextmanager
@@ -169,13 +228,13 @@ async def connected(settings: Settings, metrics: Metrics) -> AsyncIterator[Servi
         DatabaseUnavailable: PostgreSQL does not answer.
         BrokerUnavailable: RabbitMQ does not answer.
     """
-    async with database(settings, metrics) as manager, message_broker(settings) as broker:
-        await asyncio.to_thread(Migrator(settings.database_url).verify)
-        async with manager.connection() as lease:
-            await verify_access(lease)
-            await verify_system_role(lease)  # feature: rls
+    async with (
+        closed_quickly(database(settings, metrics)) as manager,
+        closed_quickly(message_broker(settings, metrics)) as broker,
+    ):
+        await verify(settings, manager)
         service = assemble(settings, metrics=metrics, manager=manager, broker=broker)
-        await broker.declare(service.topology)
+        await broker.declare(service.topology.exchange, service.topology)
         yield service
 
 
@@ -186,61 +245,55 @@ async def run(settings: Settings, *, only: str | None = None) -> None:
         settings: of the process.
         only: run just the part of this name; the operations port is always served.
     """
-    metrics, stop = Metrics(), asyncio.Event()
+    metrics = Metrics()
+    shutdown = Shutdown(settings.drain_timeout, metrics)
+    shutdown.watch()
     tracing = Tracing(SERVICE)  # feature: tracing
     operations_socket = listen(settings.listen_host, settings.operations_port, "OPERATIONS_PORT")
     # feature: http_api {
     api_socket = None  # a process without this part leaves the port to another
     if only in (None, "api"):
         api_socket = listen(settings.listen_host, settings.http_port, "HTTP_PORT")
+    if only == "api":  # it stores events in the outbox, and needs no RabbitMQ for that
+        settings = settings.model_copy(update={"broker_url": "memory://"})
     # feature: http_api }
-    async with connected(settings, metrics) as service:
+    async with (
+        watch_loop(metrics, limit=settings.loop_lag_limit),
+        connected(settings, metrics) as service,
+    ):
         trace(service, tracing)  # feature: tracing
-        ops = operations(metrics, _probes(service, stop))
         parts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {
-            "consumer": service.consumer.run,
+            "consumer": service.consume,
             "relay": service.relay.run,
         }
         # feature: http_api {
         if api_socket is not None:
             parts["api"] = partial(serve, service.api, api_socket)
         # feature: http_api }
+        ops, drained = operations(metrics, _probes(service, shutdown.stop)), asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(serve(ops, operations_socket, stop))
+            group.create_task(serve(ops, operations_socket, drained))
             running = [
-                group.create_task(part(stop), name=name)
+                group.create_task(part(shutdown.stop), name=name)
                 for name, part in parts.items()
                 if only in (None, name)
             ]
-            _stop_on_signals(stop, running, settings.drain_timeout)
+            shutdown.drain(running)
             log.info("service.ready", port=operations_socket.getsockname()[1])
-        log.info("service.stopped")
+            await asyncio.wait(running)
+            drained.set()  # so long the probes answer, and the metrics show how it goes
     tracing.close()  # feature: tracing
-
-
-def _stop_on_signals(
-    stop: asyncio.Event, running: list[asyncio.Task[None]], drain_timeout: float
-) -> None:
-    """Drain on the first SIGTERM or SIGINT; stop at the deadline, or at once on the second."""
-    loop = asyncio.get_running_loop()
-
-    def cancel() -> None:
-        for task in running:
-            task.cancel()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            cancel()
-            return
-        log.info("service.draining", seconds=drain_timeout)
-        stop.set()
-        loop.call_later(drain_timeout, cancel)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    log.info("service.stopped", seconds=round(shutdown.elapsed, 2))
 
 
 def _probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
+    async def postgresql() -> None:
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT):
+                await service.manager.ping()
+        except TimeoutError as error:
+            raise DatabaseUnavailable(f"no answer within {_PROBE_TIMEOUT:g} s") from error
+
     async def broker() -> None:
         if not service.broker.connected:
             raise BrokerUnavailable
@@ -249,7 +302,7 @@ def _probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
         if stop.is_set():
             raise BrokerUnavailable("the process is stopping")
 
-    return {"postgresql": service.manager.ping, "broker": broker, "running": running}
+    return {"postgresql": postgresql, "broker": broker, "running": running}
 
 
 # feature: tracing {

@@ -5,7 +5,6 @@ import difflib
 import json as json_text
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID, uuid4  # feature: row, rls, schema
@@ -15,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from acme_orders import app as application
+from acme_orders.cli_dead_letters import dead_letters
+from acme_orders.cli_session import MISCONFIGURED, command_settings, explained
 from acme_orders.database.explain import explain as explain_query
 from acme_orders.database.migrate import Migrator
 from acme_orders.database.migration_files import FOLDER
@@ -22,14 +23,13 @@ from acme_orders.database.migration_files import migrations as all_migrations
 from acme_orders.database.repository import Query, Repository  # feature: row, rls, schema
 from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
 from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
-from acme_orders.errors import ConfigurationError, ServiceError
+from acme_orders.doctor import examine, inspect_queues
+from acme_orders.errors import ConfigurationError
+from acme_orders.messaging.topology import MISSING, QueueState
 from acme_orders.observability import logs
 from acme_orders.observability.metrics import Metrics
 from acme_orders.readiness import checklist, report
 from acme_orders.readiness.rehearsal import Subject
-from acme_orders.settings import Settings, load_settings
-
-MISCONFIGURED = 78  # EX_CONFIG of sysexits.h
 
 cli = typer.Typer(
     help="Takes messages from a queue, stores their effects and publishes what happened.",
@@ -38,6 +38,7 @@ cli = typer.Typer(
 )
 migrations = typer.Typer(help="Change the schema of the database.", no_args_is_help=True)
 cli.add_typer(migrations, name="migrate")
+cli.add_typer(dead_letters, name="dead-letters")
 
 
 class Part(StrEnum):
@@ -48,37 +49,8 @@ class Part(StrEnum):
     api = "api"  # feature: http_api
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
-    """One clear line instead of a traceback, and the right exit status."""
-    found: list[ServiceError] = []
-    try:
-        yield
-    except* ServiceError as group:
-        found = list(_leaves(group))
-    if found:
-        for error in found:
-            typer.echo(str(error), err=True)
-        bad = any(isinstance(error, ConfigurationError) for error in found)
-        raise typer.Exit(MISCONFIGURED if bad else 1)
-
-
-def _leaves(group: BaseExceptionGroup[ServiceError]) -> Iterator[ServiceError]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
-
-
-def _settings() -> Settings:
-    settings = load_settings()
-    logs.configure(level=settings.log_level, style=settings.log_format)
-    return settings
-
-
 def _migrator() -> Migrator:
-    settings = _settings()
+    settings = command_settings()
     return Migrator(settings.owner_url, lock_timeout=settings.migration_lock_timeout)
 
 
@@ -87,20 +59,51 @@ def run(
     only: Annotated[Part | None, typer.Option(help="Run one part alone.")] = None,
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C; then finish what has been delivered."""
-    with _explained():
-        asyncio.run(application.run(_settings(), only=only.value if only else None))
+    with explained():
+        asyncio.run(application.run(command_settings(), only=only.value if only else None))
 
 
 @cli.command()
 def doctor() -> None:
-    """Check settings, PostgreSQL, schema and broker, and say what is wrong."""
+    """Check settings, PostgreSQL, schema and queues, and say what is wrong and what helps."""
+    with explained():
+        findings = asyncio.run(examine(command_settings()))
+        for finding in findings:
+            mark = "wrong" if finding.problem else "ok"
+            typer.echo(f"{mark:7}{finding.part}: {finding.problem or finding.says}")
+        if problems := [finding.problem for finding in findings if finding.problem]:
+            bad = any(isinstance(problem, ConfigurationError) for problem in problems)
+            raise typer.Exit(MISCONFIGURED if bad else 1)
 
-    async def look() -> None:
-        async with application.connected(_settings(), Metrics()) as service:
-            typer.echo(f"settings, PostgreSQL, schema and broker are well; {service.topology.main}")
 
-    with _explained():
-        asyncio.run(look())
+@cli.command()
+def topology(
+    *, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+) -> None:
+    """Show each queue as this version declares it and as RabbitMQ has it; 78 if they differ."""
+    with explained():
+        states = asyncio.run(inspect_queues(command_settings()))
+        if json:
+            typer.echo(json_text.dumps([_as_json(state) for state in states], indent=2))
+        else:
+            table = Table("queue", "messages", "consumers", "state")
+            for state in states:
+                counts = (str(state.messages), str(state.consumers))
+                table.add_row(state.queue.name, *counts, state.problem or "ok")
+            Console().print(table)
+        if any(state.problem not in (None, MISSING) for state in states):
+            raise typer.Exit(MISCONFIGURED)
+
+
+def _as_json(state: QueueState) -> dict[str, object]:
+    return {
+        "queue": state.queue.name,
+        "arguments": dict(state.queue.arguments),
+        "bindings": list(state.queue.bindings),
+        "messages": state.messages,
+        "consumers": state.consumers,
+        "problem": state.problem,
+    }
 
 
 # feature: row, rls, schema {
@@ -131,7 +134,7 @@ def explain(
     """Show how PostgreSQL runs a query with its example."""
 
     async def look() -> None:
-        settings = _settings().model_copy(update={"broker_url": "memory://"})
+        settings = command_settings().model_copy(update={"broker_url": "memory://"})
         async with application.connected(settings, Metrics()) as service:
             known = service.queries()
             if name not in known:
@@ -148,7 +151,7 @@ def explain(
         shown = ("\n".join((typer.style(plan.sql, bold=True), *plan.lines)) for plan in plans)
         typer.echo("\n\n".join(shown))
 
-    with _explained():
+    with explained():
         asyncio.run(look())
 
 
@@ -157,8 +160,8 @@ def readiness(
     *, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
 ) -> None:
     """Inspect what this project has become; status 1 if it is not ready for production."""
-    with _explained():
-        settings = _settings()
+    with explained():
+        settings = command_settings()
         logs.configure(level="CRITICAL", style=settings.log_format)  # defects are tried on purpose
         results = asyncio.run(checklist.go_through(Subject(settings)))
         if json:
@@ -172,7 +175,7 @@ def readiness(
 @migrations.command()
 def plan() -> None:
     """Print the SQL that `up` would run."""
-    with _explained():
+    with explained():
         for migration in _migrator().pending():
             typer.echo(f"-- {migration.id}\n{migration.up.read_text(encoding='utf-8')}")
 
@@ -196,7 +199,7 @@ def down(
 @migrations.command()
 def status() -> None:
     """Show which migrations are applied and which are pending."""
-    with _explained():
+    with explained():
         migrator = _migrator()
         table = Table("migration", "applied at", "ms")
         for identity, _, applied_at, milliseconds in migrator.applied():
@@ -209,7 +212,7 @@ def status() -> None:
 @migrations.command()
 def new(name: Annotated[str, typer.Argument(help="What it does, such as add_order_note.")]) -> None:
     """Make the two files of a new migration."""
-    with _explained():
+    with explained():
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,50}", name):
             raise ConfigurationError(
                 f"{name!r}: lower-case letters, digits and underscores, please"
@@ -233,9 +236,9 @@ def add_tenant(
     identity: Annotated[UUID | None, typer.Option("--id", help="A new one without it.")] = None,
 ) -> None:
     """Register a tenant and print its id, which messages and requests name."""
-    with _explained():
+    with explained():
         tenant = identity or uuid4()
-        Tenants(_settings().owner_url).add(tenant, name)
+        Tenants(command_settings().owner_url).add(tenant, name)
         list(_migrator().up())  # feature: schema
         typer.echo(tenant)
 
@@ -243,8 +246,8 @@ def add_tenant(
 @tenants.command("list")
 def list_tenants() -> None:
     """Show every tenant."""
-    with _explained():
-        known = Tenants(_settings().owner_url).all()
+    with explained():
+        known = Tenants(command_settings().owner_url).all()
         for tenant, name in known:
             typer.echo(f"{tenant}  {name}")
         if not known:
@@ -255,7 +258,7 @@ def list_tenants() -> None:
 
 
 def _report(work: Callable[[], Iterator[tuple[str, float]]], verb: str, nothing: str) -> None:
-    with _explained():
+    with explained():
         done = 0
         for migration, seconds in work():
             typer.echo(f"{migration} {verb} ({seconds:.2f} s)")

@@ -6,10 +6,12 @@
     │   ├── Malformed                cannot be decoded
     │   ├── UnknownType              no handler for this type
     │   ├── PayloadMismatch          an id that was seen with other content
+    │   ├── BeyondDedupWindow        too old to tell whether it was processed before
     │   └── Refused                  the business says no, for good
     ├── TryLater                     → retried later, not logged as an error
+    ├── FailingTooOften              too many messages fail alike → pause and hold for a while
     ├── DatabaseError
-    │   ├── Conflict                 40001, 40P01, 55P03 → the unit of work is run again
+    │   ├── Conflict                 40001, 40P01, 55P03 → run again; no attempt is spent
     │   ├── DatabaseUnavailable      an outage → pause and hold, no attempt is spent
     │   │   ├── CommitUnknown        the connection broke while COMMIT was under way
     │   │   └── PoolExhausted        no connection became free in time → see `POOL_SIZE`
@@ -63,6 +65,12 @@ class PayloadMismatch(MessageError):
     reason = "payload_mismatch"
 
 
+class BeyondDedupWindow(MessageError):
+    """The message is older than what the inbox remembers: it may have been processed before."""
+
+    reason = "beyond_dedup_window"
+
+
 class Refused(MessageError):
     """The business refuses this message for good."""
 
@@ -70,7 +78,29 @@ class Refused(MessageError):
 
 
 class TryLater(ServiceError):
-    """The handler asks for another attempt, later."""
+    """The handler asks for another attempt, later.
+
+    Args:
+        message: why.
+        after: seconds that it should wait at least; the next step of the ladder without it.
+    """
+
+    def __init__(self, message: str | None = None, *, after: float = 0) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class FailingTooOften(ServiceError):
+    """Most messages fail in the same way, so it is not the messages.
+
+    Args:
+        message: how many, and in which way.
+        seconds: until work may go on.
+    """
+
+    def __init__(self, message: str | None = None, *, seconds: float = 0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class DatabaseError(ServiceError):

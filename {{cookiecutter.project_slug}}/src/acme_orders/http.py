@@ -36,11 +36,17 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
 
 
 async def serve(app: ASGIApp, on: socket.socket, stop: asyncio.Event) -> None:
-    """Serve `app` on a listening socket until `stop` is set; requests under way are finished."""
+    """Serve `app` on a listening socket until `stop` is set; requests under way are finished.
+
+    When it is cancelled instead, they are cut off: nobody waits for them any more.
+    """
     server = Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[on]))
     try:
         await stop.wait()
-    finally:
         server.should_exit = True
         await serving
+    except asyncio.CancelledError:
+        server.should_exit = server.force_exit = True
+        await serving
+        raise

@@ -37,7 +37,9 @@ def _scheme(*allowed: str) -> AfterValidator:
 
 
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
-Ladder = Annotated[tuple[Seconds, ...], NoDecode, BeforeValidator(_parse_ladder)]
+Ladder = Annotated[
+    tuple[Seconds, ...], NoDecode, BeforeValidator(_parse_ladder), Field(min_length=1)
+]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -88,12 +90,37 @@ class Settings(BaseSettings):
     delivery_limit: int = Field(
         100, ge=1, description="explicit, because RabbitMQ 3 has none and 4 drops after 20"
     )
-    hold_timeout: Seconds = Field(
-        300, description="how long an outage is waited out with messages in hand"
+    suspect_after: int = Field(
+        3, ge=1, description="returns; once may be a restart, three times may be the message"
+    )
+    suspect_deliveries: int = Field(
+        3, ge=2, description="of a message that may kill the process, before it is a dead letter"
+    )
+    hold_timeout: Annotated[Seconds, Field(le=1500)] = Field(
+        300, description="messages in hand in an outage; RabbitMQ takes them away after 30 min"
+    )
+    stall_timeout: Seconds = Field(
+        15, description="messages wait and none arrives: the broker delivers within milliseconds"
+    )
+    failure_rate: float = Field(
+        0.5, gt=0, le=1, description="share of messages failing alike: it is not the messages then"
+    )
+    failure_window: int = Field(
+        100, ge=10, description="messages that FAILURE_RATE looks at; so many fail at most"
+    )
+    failure_pause: Seconds = Field(60, description="time to take a bad deployment back")
+    inbox_retention: Seconds = Field(
+        14 * 86400, description="longer than messages can wait anywhere; older ones are refused"
     )
     drain_timeout: Seconds = Field(25, description="of the 30 s that orchestrators give")
     max_body_bytes: int = Field(1024 * 1024, ge=1, description="larger belongs in object storage")
+    max_header_bytes: int = Field(
+        64 * 1024, ge=1024, le=64 * 1024, description="ours are added, and a frame takes 128 KiB"
+    )
     heartbeat: int = Field(15, ge=1, description="seconds; a dead network is seen within 48 s")
+    loop_lag_limit: Seconds = Field(
+        5, description="a blocked loop sends no heartbeats, and is cut off after three of them"
+    )
     publish_timeout: Seconds = Field(10, description="a blocked broker never answers")
     relay_batch: int = Field(200, ge=1, le=10_000, description="outbox rows per round")
     relay_lease: Seconds = Field(30, description="another relay takes over after this")
@@ -136,6 +163,16 @@ class Settings(BaseSettings):
                 f"POOL_SIZE={self.pool_size} is too small for CONCURRENCY={self.concurrency}: "
                 f"each batch holds a connection, the relay and the probes need one each; "
                 f"set POOL_SIZE to {self.concurrency + 2} or more"
+            )
+        if self.inbox_retention <= sum(self.retry_ladder):
+            raise ValueError(
+                f"INBOX_RETENTION={self.inbox_retention:g}s must be longer than RETRY_LADDER, "
+                f"together {sum(self.retry_ladder):g}s, or a retry finds its message forgotten"
+            )
+        if "target_session_attrs=read-write" in self.database_url:
+            raise ValueError(
+                "DATABASE_URL has target_session_attrs=read-write, which no server satisfies: "
+                "sessions of this service begin read-only; set target_session_attrs=primary"
             )
         if self.statement_timeout >= self.handler_timeout:
             raise ValueError(

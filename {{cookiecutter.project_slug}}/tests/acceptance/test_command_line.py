@@ -1,5 +1,6 @@
 """What a person sees who gives it bad settings, a missing server or an occupied port."""
 
+import asyncio
 import json
 import os
 import re
@@ -8,7 +9,9 @@ import subprocess
 import sys
 from uuid import UUID  # feature: row, rls, schema
 
+import aio_pika
 import pytest
+from pamqp.common import FieldTable
 
 from acme_orders.readiness.scratch import rows_of, scratch_database
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
@@ -16,6 +19,7 @@ from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schem
 from tests.conftest import PROJECT
 
 LAST = max((PROJECT / "migrations").glob("*.up.sql")).name.removesuffix(".up.sql")
+QUEUE = "acme-orders"
 FREE_PORTS = {"OPERATIONS_PORT": "0", "HTTP_PORT": "0"}
 
 
@@ -69,6 +73,14 @@ def test_a_placeholder_password_is_refused_in_production() -> None:
     assert "change-me" in ended.stderr
 
 
+def test_a_session_that_no_server_offers_is_refused(database_url: str) -> None:
+    """Sessions begin read-only, so libpq would refuse every server."""
+    url = f"{database_url}?target_session_attrs=read-write"
+    ended = run("run", DATABASE_URL=url, BROKER_URL="memory://", **FREE_PORTS)
+    assert ended.returncode == 78
+    assert "target_session_attrs=primary" in ended.stderr
+
+
 def test_a_missing_database_is_named(database_url: str) -> None:
     """With the setting, and without the password."""
     url = "postgresql://me:secret@127.0.0.1:1/none"
@@ -84,7 +96,7 @@ def test_a_missing_broker_is_named(database_url: str) -> None:
     url = "amqp://me:secret@127.0.0.1:1/"
     ended = run("run", DATABASE_URL=database_url, BROKER_URL=url, **FREE_PORTS)
     assert ended.returncode == 1
-    assert "127.0.0.1:1 (BROKER_URL)" in ended.stderr
+    assert "(BROKER_URL) at 127.0.0.1:1" in ended.stderr
     assert "secret" not in ended.stderr
     assert "Traceback" not in ended.stderr
 
@@ -112,16 +124,50 @@ def test_one_part_alone_leaves_the_ports_of_the_others_free(database_url: str) -
 def test_a_schema_that_lacks_a_migration_is_refused(database_url: str) -> None:
     """Better not to start than to fail at the first message."""
     assert run("migrate", "down", DATABASE_URL=database_url).returncode == 0
-    ended = run("doctor", DATABASE_URL=database_url, BROKER_URL="memory://")
+    ended = run("run", DATABASE_URL=database_url, BROKER_URL="memory://", **FREE_PORTS)
     assert ended.returncode == 78
     assert LAST in ended.stderr
+
+
+def test_the_doctor_looks_at_each_part(database_url: str) -> None:
+    """What is wrong with one does not hide the others."""
+    assert run("migrate", "down", DATABASE_URL=database_url).returncode == 0
+    ended = run("doctor", DATABASE_URL=database_url, BROKER_URL="amqp://me:secret@127.0.0.1:1/")
+    assert ended.returncode == 78
+    assert f"wrong  PostgreSQL: the schema lacks {LAST}" in ended.stdout
+    assert "wrong  RabbitMQ: cannot reach RabbitMQ (BROKER_URL) at 127.0.0.1:1" in ended.stdout
+    assert "secret" not in ended.stdout + ended.stderr
+
+
+def test_a_queue_that_somebody_changed_is_shown(database_url: str, broker_url: str) -> None:
+    """Its name, what differs, and both values; the service does not start with it."""
+
+    async def declare() -> None:
+        async with (
+            await aio_pika.connect(broker_url) as connection,
+            connection.channel() as channel,
+        ):
+            arguments: FieldTable = {"x-queue-type": "quorum", "x-delivery-limit": 20}
+            await channel.declare_queue(QUEUE, durable=True, arguments=arguments)
+
+    asyncio.run(declare())
+    servers = {"DATABASE_URL": database_url, "BROKER_URL": broker_url}
+    shown = run("topology", "--json", **servers)
+    assert shown.returncode == 78, shown.stderr
+    states = {each["queue"]: each["problem"] for each in json.loads(shown.stdout)}
+    assert "x-dead-letter-exchange" in states[QUEUE]
+    assert states[f"{QUEUE}.suspect"] == "is missing"
+    refused = run("run", **servers, **FREE_PORTS)
+    assert refused.returncode == 78
+    assert f"queue {QUEUE}: x-dead-letter-exchange is" in refused.stderr
+    assert f"{QUEUE}: x-dead-letter-exchange" in run("doctor", **servers).stdout
 
 
 def test_help_names_every_command() -> None:
     """Each with a sentence."""
     ended = run("--help")
     assert ended.returncode == 0
-    for command in ("run", "migrate", "readiness", "doctor", "explain"):
+    for command in ("run", "migrate", "readiness", "doctor", "topology", "explain"):
         assert command in ended.stdout
 
 

@@ -14,7 +14,7 @@ from acme_orders.errors import Refused, TryLater
 from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.envelope import ATTEMPT, Handler
 from acme_orders.messaging.memory import MemoryDelivery
-from acme_orders.messaging.topology import Queue, Topology
+from acme_orders.messaging.topology import Queue
 from acme_orders.orders.messages import ORDER_ACCEPTED, ORDER_PLACED, OrderPlaced
 
 from dev.virtual_hosts import VirtualHosts
@@ -30,9 +30,7 @@ async def service(request: pytest.FixtureRequest, connect: Connect) -> AsyncIter
     async with AsyncExitStack() as stack:
         connected = await stack.enter_async_context(connect(broker_url=url))
         listener = Queue("listener", bindings=(ORDER_ACCEPTED,))
-        await connected.broker.declare(
-            Topology("events", listener, (), connected.topology.dead_letters)
-        )
+        await connected.broker.declare("events", [listener])
         yield connected
 
 

@@ -1,17 +1,21 @@
 """The development servers come up, keep data and port through a kill, and leave nothing."""
 
+import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aio_pika
 import psutil
 import pytest
+from aio_pika.exceptions import ChannelPreconditionFailed
 
 from dev.child import ServerFailed
 from dev.postgres import Postgres
@@ -77,6 +81,10 @@ def eventually(condition: Callable[[], bool], *, within: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it didn't happen in time"
         time.sleep(0.02)
+
+
+async def _keep(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+    """Neither ack nor reject it."""
 
 
 def run_servers(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -162,9 +170,8 @@ async def test_a_quorum_queue_survives_the_death_of_its_broker(rabbitmq: RabbitM
             "orders", durable=True, arguments={"x-queue-type": "quorum"}
         )
         message = aio_pika.Message(b"hello", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-        declared = time.time()
         await channel.default_exchange.publish(message, queue.name)
-    eventually(lambda: rabbitmq.queues_written(declared))  # see RabbitMQ.kill
+    eventually(rabbitmq.queues_written)  # see RabbitMQ.kill
 
     pid = rabbitmq.pid
     rabbitmq.kill()
@@ -180,6 +187,44 @@ async def test_a_quorum_queue_survives_the_death_of_its_broker(rabbitmq: RabbitM
         assert kept is not None
         assert kept.body == b"hello"
         await kept.ack()
+
+
+async def test_a_consumer_timeout_is_noticed_within_seconds(rabbitmq: RabbitMQ) -> None:
+    """Who keeps a message for too long loses the channel, soon after the time set."""
+    closed, reasons = asyncio.Event(), list[BaseException | None]()
+    set_timeout = "application:set_env(rabbit, consumer_timeout, {})."
+    rabbitmq.ctl("eval", set_timeout.format(1000))
+    try:
+        async with await aio_pika.connect(rabbitmq.create_virtual_host()) as connection:
+            channel = await connection.channel()
+            queue = await channel.declare_queue("orders", durable=True)
+            await channel.default_exchange.publish(aio_pika.Message(b"hello"), queue.name)
+
+            def note(_: object, reason: BaseException | None) -> None:
+                reasons.append(reason)
+                closed.set()
+
+            channel.close_callbacks.add(note)
+            await queue.consume(_keep)
+            async with asyncio.timeout(10):
+                await closed.wait()
+        assert isinstance(reasons[0], ChannelPreconditionFailed)
+    finally:
+        rabbitmq.ctl("eval", set_timeout.format(1_800_000))
+
+
+def test_a_paused_rabbitmq_answers_nobody(rabbitmq: RabbitMQ) -> None:
+    """It accepts connections as the kernel does, and goes on after that."""
+    rabbitmq.pause()
+    try:
+        place = urlsplit(rabbitmq.url)
+        with socket.create_connection((place.hostname, place.port or 0), timeout=0.5) as session:
+            session.sendall(b"AMQP\0\0\x09\x01")
+            with pytest.raises(TimeoutError):
+                session.recv(1)
+    finally:
+        rabbitmq.resume()
+    assert rabbitmq.create_virtual_host()
 
 
 async def test_a_dropped_virtual_host_is_gone(rabbitmq: RabbitMQ) -> None:

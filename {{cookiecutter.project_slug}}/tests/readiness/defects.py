@@ -174,7 +174,8 @@ def _become(service: Service, old: type[Repository], new: type[Repository]) -> N
 
 class _Settled:
     def __init__(self, delivery: Delivery) -> None:
-        self.message, self.queue, self.redelivered = delivery.message, delivery.queue, False
+        self.message, self.queue, self.returns = delivery.message, delivery.queue, 0
+        self.open = True
 
     async def ack(self) -> None:
         await asyncio.sleep(0)

@@ -60,9 +60,9 @@ async def test_a_migration_may_be_irreversible_for_a_reason(
 ) -> None:
     """Then its down file may be empty."""
     text = "-- reversible: no (the old column is gone)"
-    introduce = migrated("0004_orders.up.sql", "-- reversible: yes", text)
+    introduce = migrated("0005_orders.up.sql", "-- reversible: yes", text)
     changed = introduce(subject, tmp_path)
-    (changed.migrations / "0004_orders.down.sql").write_text("", encoding="utf-8")
+    (changed.migrations / "0005_orders.down.sql").write_text("", encoding="utf-8")
 
     (result,) = await go_through(changed, [each for each in CHECKS if each.id == "K5"])
 

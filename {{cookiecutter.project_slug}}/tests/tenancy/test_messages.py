@@ -13,7 +13,7 @@ from acme_orders.app import Service
 from acme_orders.errors import TryLater
 from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.envelope import Handler
-from acme_orders.messaging.topology import Queue, Topology
+from acme_orders.messaging.topology import Queue
 from acme_orders.orders.messages import ORDER_ACCEPTED, ORDER_PLACED, OrderPlaced
 
 from tests.conftest import Connect, consuming, eventually, placed, send, settled
@@ -32,9 +32,7 @@ async def service(
     async with AsyncExitStack() as stack:
         connected = await stack.enter_async_context(connect(broker_url=url))
         listener = Queue("listener", bindings=(ORDER_ACCEPTED,))
-        await connected.broker.declare(
-            Topology("events", listener, (), connected.topology.dead_letters)
-        )
+        await connected.broker.declare("events", [listener])
         yield connected
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import aiopg
 import psycopg2
 from peewee_async import PostgresqlDatabase as Database
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE
 
 __all__ = ["Database"]
 
@@ -15,6 +15,36 @@ DriverError = psycopg2.Error
 
 class _Connection(aiopg.Connection):
     """aiopg's, where an error of the server stays an error and a cancellation a cancellation."""
+
+    async def _connect(self) -> aiopg.Connection:
+        # With several hosts in the URL libpq goes from one to the next, each on a socket of its
+        # own. aiopg watches the first one only, and would wait for ever.
+        self._loop.remove_reader(self._conn.fileno())
+        self._fileno = None
+        try:
+            while (state := self._conn.poll()) != POLL_OK:
+                await self._socket_ready(writing=state == POLL_WRITE)
+        except BaseException:
+            self._conn.close()
+            raise
+        self._fileno = self._conn.fileno()
+        self._loop.add_reader(self._fileno, self._ready, self._weakref)
+        return await super()._connect()
+
+    async def _socket_ready(self, *, writing: bool) -> None:
+        loop, socket, ready = self._loop, self._conn.fileno(), self._loop.create_future()
+        add = loop.add_writer if writing else loop.add_reader
+        remove = loop.remove_writer if writing else loop.remove_reader
+
+        def wake() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        add(socket, wake)
+        try:
+            await ready
+        finally:
+            remove(socket)
 
     async def _poll(
         self,

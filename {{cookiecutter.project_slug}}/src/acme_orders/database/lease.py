@@ -18,6 +18,7 @@ from acme_orders.errors import (
 Fetch = Callable[[Any], Awaitable[Any]]
 Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 
+_UNDO = 1.0  # seconds for a rollback, which needs no time; a process that stops has no more
 _GRACE = 5.0  # seconds beyond its own time limit after which the server is taken for gone
 
 
@@ -104,11 +105,12 @@ class Lease:
         if self.broken:
             return
         try:
-            await self.send(sql)
+            async with asyncio.timeout(_UNDO):
+                await self.send(sql)
         except BaseException as error:
             # Nobody knows what is open now, and the pool would hand it out.
             driver.discard(self.connection)
-            if not isinstance(error, DatabaseError):
+            if not isinstance(error, DatabaseError | TimeoutError):
                 raise
 
 

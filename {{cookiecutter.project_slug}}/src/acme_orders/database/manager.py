@@ -114,9 +114,10 @@ class Manager:
         return self._connections.lease()
 
     async def ping(self) -> None:
-        """Return when PostgreSQL has answered; raises DatabaseUnavailable."""
+        """Return when PostgreSQL has answered and takes writes; raises DatabaseUnavailable."""
         async with self._connections.lease() as lease:
-            await lease.send("SELECT 1")
+            await lease.begin("READ COMMITTED", self.timeouts, read_only=False)  # not on a standby
+            await lease.undo("ROLLBACK")
 
     @asynccontextmanager
     async def transaction(

@@ -205,19 +205,21 @@ class Repository:
         return Insertion.INSERTED if new else Insertion.DUPLICATE
 
     async def insert_all_once(
-        self, model: type[Table], rows: Sequence[Row], *key: Any
+        self, model: type[Table], rows: Sequence[Row], *key: Any, returning: Sequence[Any] = ()
     ) -> set[tuple[Any, ...]]:
         """Insert those rows whose key is not there yet; returns the keys of the inserted ones.
+
+        What PostgreSQL has put into other columns comes with them if `returning` names these.
 
         Give the rows in the order of their keys: two transactions that insert the same rows in
         another order wait for each other.
         """
-        target, inserted = list(key), set()
+        target, inserted, wanted = list(key), set(), (*key, *returning)
         target.insert(0, model.tenant_id)  # feature: row, rls
         for some in _portions(rows):
             insert = model.insert_many(some).on_conflict(action="NOTHING", conflict_target=target)
-            for row in await self.fetch_all(insert.returning(*key)):
-                inserted.add(tuple(row[column.name] for column in key))
+            for row in await self.fetch_all(insert.returning(*wanted)):
+                inserted.add(tuple(row[column.name] for column in wanted))
         return inserted
 
     async def upsert(

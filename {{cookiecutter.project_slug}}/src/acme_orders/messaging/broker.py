@@ -1,11 +1,11 @@
 """What the rest of the service needs of a message broker. Small, so that there can be two."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from acme_orders.messaging.topology import Topology
+from acme_orders.messaging.topology import Queue, QueueState
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,10 @@ class Message:
     app_id: str | None = None
     timestamp: datetime | None = None
     headers: Mapping[str, Any] = field(default_factory=dict)
+    content_type: str | None = "application/json"
+    content_encoding: str | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
 
 
 class Delivery(Protocol):
@@ -32,8 +36,12 @@ class Delivery(Protocol):
         """Where it came from."""
 
     @property
-    def redelivered(self) -> bool:
-        """Whether the broker may have handed it over before."""
+    def returns(self) -> int:
+        """How often it was delivered before and came back: a process died, a connection broke."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it can be settled: it is not yet, and its channel is still there."""
 
     async def ack(self) -> None:
         """Tell the broker that it may forget the message; raises BrokerUnavailable."""
@@ -43,10 +51,13 @@ class Delivery(Protocol):
 
 
 class Subscription(Protocol):
-    """A running consumer."""
+    """A running consumer. It comes back by itself after an outage."""
 
     async def cancel(self) -> None:
         """Ask for no more deliveries; those under way stay ours."""
+
+    async def restart(self) -> None:
+        """Give back what is not settled and begin anew, because nothing arrives any more."""
 
 
 class Broker(Protocol):
@@ -56,8 +67,11 @@ class Broker(Protocol):
     def connected(self) -> bool:
         """Whether it can be used right now."""
 
-    async def declare(self, topology: Topology) -> None:
+    async def declare(self, exchange: str, queues: Iterable[Queue]) -> None:
         """Create what is missing; raises ConfigurationError if something else is there."""
+
+    async def inspect(self, queues: Iterable[Queue]) -> list[QueueState]:
+        """Look at each queue without creating or changing any."""
 
     async def consume(
         self, queue: str, *, prefetch: int, deliver: Callable[[Delivery], None]
@@ -73,4 +87,4 @@ class Broker(Protocol):
         """
 
     async def count(self, queue: str) -> int:
-        """How many messages wait in a queue."""
+        """How many messages wait in a queue; raises BrokerUnavailable."""

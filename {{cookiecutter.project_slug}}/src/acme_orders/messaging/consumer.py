@@ -1,35 +1,34 @@
 """The life of a message: decode, claim, handle, commit, and only then acknowledge."""
 
 import asyncio
-import random
-import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import structlog
 from structlog.contextvars import bound_contextvars
 
 from acme_orders.database.manager import Manager, retryable
 from acme_orders.errors import (
     BrokerUnavailable,
-    DatabaseUnavailable,
+    Conflict,
     MessageError,
+    TryLater,
 )
-from acme_orders.messaging.broker import Broker, Delivery
+from acme_orders.messaging.broker import Broker, Delivery, Message
 from acme_orders.messaging.envelope import Envelope, Handler, decode
+from acme_orders.messaging.failures import FailureRate
 from acme_orders.messaging.inbox import Inbox
-from acme_orders.messaging.recovery import Recovery
-from acme_orders.messaging.tenants import per_tenant  # feature: row, rls, schema
+from acme_orders.messaging.intake import Intake
+from acme_orders.messaging.recovery import OUTAGES, Recovery
+from acme_orders.messaging.tenants import in_its_tenant, per_tenant  # feature: row, rls, schema
 from acme_orders.observability.metrics import Metrics
 
-log = structlog.get_logger()
-
-_LONGEST_PAUSE = 30.0  # seconds between two looks at whether an outage is over
+_LATE_ACKS = 10_000  # remembered; a channel has never more than its prefetch under way
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the consumer takes upon itself.
+    """What a consumer takes upon itself.
 
     Args:
         concurrency: batches at once.
@@ -37,8 +36,11 @@ class Limits:
         prefetch: most deliveries not yet acknowledged.
         handler_timeout: seconds for one message.
         conflict_retries: how often a batch runs again after a conflict.
-        hold_timeout: seconds that messages are held in an outage before they are given back.
+        hold_timeout: seconds that messages are held in an outage before they are put back.
+        stall_timeout: seconds without a delivery, although messages wait, until we consume anew.
         max_body_bytes: larger messages are dead letters.
+        max_header_bytes: likewise.
+        suspect_after: how often a message may come back before it is set apart; None: never.
     """
 
     concurrency: int
@@ -47,7 +49,10 @@ class Limits:
     handler_timeout: float
     conflict_retries: int
     hold_timeout: float
+    stall_timeout: float
     max_body_bytes: int
+    max_header_bytes: int
+    suspect_after: int | None
 
 
 class Consumer:
@@ -62,31 +67,30 @@ class Consumer:
         inbox: Inbox,
         handlers: Mapping[str, Handler],
         recovery: Recovery,
+        failure_rate: FailureRate,
         limits: Limits,
         metrics: Metrics,
     ) -> None:
         self._queue, self._broker, self._manager, self._inbox = queue, broker, manager, inbox
         self._handlers, self._recovery = handlers, recovery
-        self._limits, self._metrics = limits, metrics
-        self._delivered: asyncio.Queue[Delivery] = asyncio.Queue()
-        self._unsettled: set[Delivery] = set()
+        self._failure_rate, self._limits, self._metrics = failure_rate, limits, metrics
+        self._late_acks: OrderedDict[tuple[object, ...], None] = OrderedDict()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Consume until `stop` is set, then finish what has been delivered.
-
-        When it is cancelled instead, work in progress rolls back, and what is not acknowledged
-        goes back to the queue with the connection.
-        """
-        subscription = await self._broker.consume(
-            self._queue, prefetch=self._limits.prefetch, deliver=self._deliver
+        """Consume until `stop` is set, then finish what has been delivered."""
+        intake = Intake(
+            queue=self._queue,
+            broker=self._broker,
+            process=self.process,
+            put_back=self._put_back,
+            workers=self._limits.concurrency,
+            batch_size=self._limits.batch_size,
+            prefetch=self._limits.prefetch,
+            hold_timeout=self._limits.hold_timeout,
+            stall_timeout=self._limits.stall_timeout,
+            metrics=self._metrics,
         )
-        async with asyncio.TaskGroup() as group:
-            workers = [group.create_task(self._work()) for _ in range(self._limits.concurrency)]
-            await stop.wait()
-            await subscription.cancel()
-            await self._delivered.join()
-            for worker in workers:
-                worker.cancel()
+        await intake.run(stop)
 
     async def process(self, deliveries: Sequence[Delivery]) -> None:
         """Commit the effects of all these deliveries at once, then acknowledge them.
@@ -97,12 +101,35 @@ class Consumer:
         Raises:
             DatabaseUnavailable: an outage; nothing is settled.
             BrokerUnavailable: likewise.
+            FailingTooOften: likewise.
         """
+        self._failure_rate.check()
         if decoded := await self._decode(deliveries):
             await self._commit(decoded)
 
+    async def has_processed(self, message: Message) -> bool:
+        """Whether the effects of a message are committed; raises DatabaseUnavailable."""
+        try:
+            return await self._knows(self._read(message))
+        except MessageError:
+            return False
+
+    @in_its_tenant  # feature: row, rls, schema
+    async def _knows(self, envelope: Envelope) -> bool:
+        async with self._manager.transaction("consume.look", read_only=True):
+            return await self._inbox.knows(envelope)
+
+    def _read(self, message: Message) -> Envelope:
+        return decode(
+            message,
+            self._handlers,
+            max_body_bytes=self._limits.max_body_bytes,
+            max_header_bytes=self._limits.max_header_bytes,
+        )
+
     @per_tenant  # feature: row, rls, schema
     async def _commit(self, batch: Mapping[Delivery, Envelope]) -> None:
+        self._metrics.batch_messages.observe(len(batch))
         try:
             fresh = await self._manager.run(
                 "consume",
@@ -111,28 +138,44 @@ class Consumer:
                 deadline=self._limits.handler_timeout,
                 items=len(batch),
             )
-        except (DatabaseUnavailable, BrokerUnavailable):
+        except OUTAGES:
             raise
         except Exception as error:
             if len(batch) == 1:
                 await self._fail(next(iter(batch)), error)
                 return
             for delivery, envelope in batch.items():
+                self._failure_rate.check()
                 await self._commit({delivery: envelope})
         else:
             for delivery, envelope in batch.items():
-                await self._ack(delivery, "done" if id(envelope) in fresh else "duplicate")
+                self._failure_rate.succeeded()
+                outcome = "done" if id(envelope) in fresh else "duplicate"
+                await self._ack(delivery, outcome, envelope)
 
     async def _decode(self, deliveries: Sequence[Delivery]) -> dict[Delivery, Envelope]:
+        """Those that can be processed now; the others are settled."""
         decoded = {}
         for delivery in deliveries:
+            if self._is_suspect(delivery):
+                await self._ack(delivery, await self._recovery.set_apart(delivery))
+                continue
             try:
-                decoded[delivery] = decode(
-                    delivery.message, self._handlers, max_body_bytes=self._limits.max_body_bytes
-                )
+                envelope = self._read(delivery.message)
             except MessageError as error:
                 await self._fail(delivery, error)
+                continue
+            if envelope.key in self._late_acks:
+                self._metrics.late_acks.inc()
+                await self._ack(delivery, "duplicate", envelope)
+            else:
+                decoded[delivery] = envelope
         return decoded
+
+    def _is_suspect(self, delivery: Delivery) -> bool:
+        """Whether it came back so often that it may be what ends the process each time."""
+        limit = self._limits.suspect_after
+        return limit is not None and delivery.returns >= limit
 
     async def _handle(self, envelopes: Sequence[Envelope]) -> set[int]:
         fresh = await self._inbox.claim(envelopes)
@@ -150,62 +193,28 @@ class Consumer:
                     await self._handlers[envelope.type].handle(envelope.payload)
         return {id(envelope) for envelope in fresh}
 
-    # Taking and settling
-
-    def _deliver(self, delivery: Delivery) -> None:
-        """Only remember it. Work in the broker's callback would be cancelled with the channel."""
-        self._metrics.messages_received.labels(delivery.queue).inc()
-        self._metrics.messages_in_flight.inc()
-        self._unsettled.add(delivery)
-        self._delivered.put_nowait(delivery)
-
-    async def _work(self) -> None:
-        while True:
-            batch = [await self._delivered.get()]
-            while len(batch) < self._limits.batch_size and not self._delivered.empty():
-                batch.append(self._delivered.get_nowait())
-            self._metrics.batch_messages.observe(len(batch))
-            await self._hold_until_settled(batch)
-            for _ in batch:
-                self._delivered.task_done()
-
-    async def _hold_until_settled(self, batch: Sequence[Delivery]) -> None:
-        """Wait an outage out with the messages in hand, so that it costs them no attempt."""
-        began, pause = time.monotonic(), 0.5
-        while open_ := [delivery for delivery in batch if delivery in self._unsettled]:
-            if time.monotonic() - began > self._limits.hold_timeout:
-                for delivery in open_:
-                    await self._release(delivery)
-                break
-            try:
-                await self.process(open_)
-            except (DatabaseUnavailable, BrokerUnavailable) as outage:
-                log.warning("consumer.paused", messages=len(open_), why=str(outage))
-                self._metrics.consumer_paused.set(1)
-                await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
-                pause = min(pause * 2, _LONGEST_PAUSE)
-        self._metrics.consumer_paused.set(0)
+    # Settling
 
     async def _fail(self, delivery: Delivery, error: Exception) -> None:
-        await self._ack(delivery, await self._recovery.move(delivery, error))
+        outcome = await self._recovery.move(delivery, error)
+        if not isinstance(error, Conflict | MessageError | TryLater):
+            self._failure_rate.failed(error)
+        await self._ack(delivery, outcome)
 
-    async def _ack(self, delivery: Delivery, outcome: str) -> None:
+    async def _put_back(self, delivery: Delivery) -> None:
+        await self._ack(delivery, await self._recovery.put_back(delivery))
+
+    async def _ack(
+        self, delivery: Delivery, outcome: str, envelope: Envelope | None = None
+    ) -> None:
         try:
             await delivery.ack()
         except BrokerUnavailable:
-            # What had to be done is done. The broker delivers again and the inbox drops it.
+            # What had to be done is done. The broker delivers again; the inbox, or this, drops it.
             self._metrics.acks_lost.inc()
-        self._settle(delivery, outcome)
-
-    async def _release(self, delivery: Delivery) -> None:
-        try:
-            await delivery.release()
-        except BrokerUnavailable:
-            self._metrics.acks_lost.inc()
-        self._settle(delivery, "released")
-
-    def _settle(self, delivery: Delivery, outcome: str) -> None:
-        self._unsettled.discard(delivery)
-        self._metrics.messages_in_flight.dec()
+            if envelope is not None:
+                self._late_acks[envelope.key] = None
+                while len(self._late_acks) > _LATE_ACKS:
+                    self._late_acks.popitem(last=False)
         known = delivery.message.type if delivery.message.type in self._handlers else "other"
         self._metrics.messages_processed.labels(known, outcome).inc()

@@ -5,9 +5,10 @@ sets only the AMQP properties `message_id`, `type`, `app_id` and `timestamp` is 
 """
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID  # feature: row, rls, schema
 
@@ -16,10 +17,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from acme_orders.database.tenancy import tenant_id  # feature: row, rls, schema
 from acme_orders.errors import Malformed, UnknownType
 from acme_orders.messaging.broker import Message
+from acme_orders.messaging.properties import UNREADABLE
 
 ATTEMPT = "retry-attempt"
+REPLAYS = "dl-replay-count"
 _PREFIXES = ("cloudEvents:", "cloudEvents_")
 _LONGEST_ID = 255  # of an AMQP property
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # a backslash before it would make it a text
+_FRAMING = 6  # bytes of each header beside its name and value: type and lengths
 
 
 class Payload(BaseModel):
@@ -62,12 +67,27 @@ class Envelope:
     source: str
     correlation_id: str
     tenant: UUID  # feature: row, rls, schema
+    time: datetime | None
     payload: Payload
     payload_hash: bytes
     attempt: int
+    replays: int
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What two deliveries of the same message have in common, and no two messages do."""
+        key: tuple[object, ...] = (self.source, self.id, self.payload_hash)
+        key += (self.tenant,)  # feature: row, rls, schema
+        return key
 
 
-def decode(message: Message, handlers: Mapping[str, Handler], *, max_body_bytes: int) -> Envelope:
+def decode(
+    message: Message,
+    handlers: Mapping[str, Handler],
+    *,
+    max_body_bytes: int,
+    max_header_bytes: int,
+) -> Envelope:
     """Decode and validate a message.
 
     Raises:
@@ -79,11 +99,22 @@ def decode(message: Message, handlers: Mapping[str, Handler], *, max_body_bytes:
             f"the body has {len(message.body)} bytes, the limit is {max_body_bytes} "
             "(MAX_BODY_BYTES): send a reference to large content"
         )
+    if (size := header_bytes(message.headers)) > max_header_bytes:
+        raise Malformed(
+            f"the headers have about {size} bytes, the limit is {max_header_bytes} "
+            "(MAX_HEADER_BYTES): content belongs in the body"
+        )
+    if UNREADABLE in message.headers:
+        raise Malformed("the properties of the message are not what AMQP 0-9-1 prescribes")
     identity = _attribute(message, "id", message.message_id)
     type_ = _attribute(message, "type", message.type)
     handler = handlers.get(type_)
     if handler is None:
         raise UnknownType(f"no handler for type {type_!r}; known are {', '.join(sorted(handlers))}")
+    if _NUL.search(message.body):
+        raise Malformed(
+            "the body has a text with \\u0000, which PostgreSQL cannot store: remove it"
+        )
     try:
         payload = handler.payload.model_validate_json(message.body)
     except ValidationError as error:
@@ -96,9 +127,11 @@ def decode(message: Message, handlers: Mapping[str, Handler], *, max_body_bytes:
         # feature: row, rls, schema {
         tenant=tenant_id(_attribute(message, "tenant", message.headers.get("tenant"))),
         # feature: row, rls, schema }
+        time=_time(message),
         payload=payload,
         payload_hash=hashlib.sha256(message.body).digest(),
         attempt=attempt_of(message),
+        replays=replays_of(message),
     )
 
 
@@ -135,6 +168,22 @@ def attempt_of(message: Message) -> int:
     return attempt if isinstance(attempt, int) and attempt > 0 else 1
 
 
+def replays_of(message: Message) -> int:
+    """How often the message was taken out of the dead letters and put back."""
+    replays = message.headers.get(REPLAYS, 0)
+    return replays if isinstance(replays, int) and replays > 0 else 0
+
+
+def header_bytes(headers: Mapping[str, Any]) -> int:
+    """About how many bytes headers take, so that nobody has to encode them to know."""
+    return sum(
+        _FRAMING
+        + len(name.encode())
+        + len(value if isinstance(value, bytes) else str(value).encode())
+        for name, value in headers.items()
+    )
+
+
 def _attribute(message: Message, name: str, default: str | None) -> str:
     found = next(
         (message.headers[p + name] for p in _PREFIXES if p + name in message.headers), None
@@ -147,6 +196,19 @@ def _attribute(message: Message, name: str, default: str | None) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST_ID or "\x00" in value:
         raise Malformed(f"the {name} of the message is no text of at most {_LONGEST_ID} characters")
     return value
+
+
+def _time(message: Message) -> datetime | None:
+    """When the message was sent, if it says so in a form that can be understood."""
+    for prefix in _PREFIXES:
+        text = message.headers.get(f"{prefix}time")
+        if isinstance(text, str):
+            try:
+                time = datetime.fromisoformat(text)
+            except ValueError:
+                break
+            return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return message.timestamp
 
 
 def _correlation_id(message: Message, identity: str) -> str:

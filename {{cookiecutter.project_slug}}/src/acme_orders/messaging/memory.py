@@ -2,12 +2,17 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from acme_orders.errors import PublishFailed
+from acme_orders.errors import BrokerUnavailable, PublishFailed
 from acme_orders.messaging.broker import Delivery, Message
-from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Queue, Topology
+from acme_orders.messaging.topology import (
+    DEFAULT_EXCHANGE,
+    MISSING,
+    Queue,
+    QueueState,
+)
 
 
 @dataclass(eq=False)
@@ -16,16 +21,22 @@ class MemoryDelivery:
 
     message: Message
     queue: str
-    redelivered: bool
+    returns: int
     _settle: Callable[["MemoryDelivery", bool], None]
+    open: bool = True
 
     async def ack(self) -> None:
         """Forget the message."""
-        self._settle(self, False)
+        self._end(requeue=False)
 
     async def release(self) -> None:
         """Put the message back."""
-        self._settle(self, True)
+        self._end(requeue=True)
+
+    def _end(self, *, requeue: bool) -> None:
+        if self.open:
+            self.open = False
+            self._settle(self, requeue)
 
 
 @dataclass(eq=False)
@@ -41,11 +52,16 @@ class MemorySubscription:
         """Stop delivering."""
         self.active = False
 
+    async def restart(self) -> None:
+        """Give back what is not settled."""
+        for delivery in list(self.unsettled):
+            await delivery.release()
+
 
 @dataclass(eq=False)
 class _Waiting:
     declared: Queue
-    messages: deque[tuple[Message, bool]] = field(default_factory=deque)
+    messages: deque[tuple[Message, int]] = field(default_factory=deque)
     subscriptions: list[MemorySubscription] = field(default_factory=list)
 
 
@@ -60,15 +76,28 @@ class MemoryBroker:
         """Always."""
         return True
 
-    async def declare(self, topology: Topology) -> None:
-        """Create what is missing."""
-        for queue in topology:
+    async def declare(self, exchange: str, queues: Iterable[Queue]) -> None:  # noqa: ARG002
+        """Create what is missing; there is one exchange."""
+        for queue in queues:
             self._queues.setdefault(queue.name, _Waiting(queue))
+
+    async def inspect(self, queues: Iterable[Queue]) -> list[QueueState]:
+        """Look at each queue."""
+        found = []
+        for queue in queues:
+            if waiting := self._queues.get(queue.name):
+                consumers = sum(each.active for each in waiting.subscriptions)
+                found.append(QueueState(queue, None, len(waiting.messages), consumers))
+            else:
+                found.append(QueueState(queue, MISSING))
+        return found
 
     async def consume(
         self, queue: str, *, prefetch: int, deliver: Callable[[Delivery], None]
     ) -> MemorySubscription:
-        """Deliver from now on."""
+        """Deliver from now on; raises BrokerUnavailable if there is no such queue."""
+        if queue not in self._queues:
+            raise BrokerUnavailable(f"cannot consume from {queue}: declare it first")
         subscription = MemorySubscription(deliver, prefetch)
         self._queues[queue].subscriptions.append(subscription)
         self._dispatch(queue)
@@ -93,19 +122,19 @@ class MemoryBroker:
         await asyncio.sleep(0)
 
     async def count(self, queue: str) -> int:
-        """How many wait."""
-        return len(self._queues[queue].messages)
+        """How many wait; none in a queue that is not there."""
+        return len(self._queues[queue].messages) if queue in self._queues else 0
 
     def _enqueue(self, name: str, message: Message) -> None:
         waiting = self._queues[name]
-        entry = (message, False)
+        entry = (message, 0)
         waiting.messages.append(entry)
         if waiting.declared.ttl is not None:
             loop = asyncio.get_running_loop()
             loop.call_later(waiting.declared.ttl, self._expire, name, entry)
         self._dispatch(name)
 
-    def _expire(self, name: str, entry: tuple[Message, bool]) -> None:
+    def _expire(self, name: str, entry: tuple[Message, int]) -> None:
         waiting = self._queues[name]
         if entry in waiting.messages and waiting.declared.dead_letter_to:
             waiting.messages.remove(entry)
@@ -119,8 +148,8 @@ class MemoryBroker:
                 and waiting.messages
                 and len(subscription.unsettled) < subscription.prefetch
             ):
-                message, redelivered = waiting.messages.popleft()
-                delivery = MemoryDelivery(message, name, redelivered, self._settle)
+                message, returns = waiting.messages.popleft()
+                delivery = MemoryDelivery(message, name, returns, self._settle)
                 subscription.unsettled.add(delivery)
                 subscription.deliver(delivery)
 
@@ -130,5 +159,5 @@ class MemoryBroker:
             if delivery in subscription.unsettled:
                 subscription.unsettled.discard(delivery)
                 if requeue:
-                    waiting.messages.appendleft((delivery.message, True))
+                    waiting.messages.appendleft((delivery.message, delivery.returns + 1))
         self._dispatch(delivery.queue)

@@ -18,6 +18,8 @@ from acme_orders.database.table import Table
 from acme_orders.database.tenancy import current_tenant  # feature: row, rls, schema
 from acme_orders.messaging.envelope import Payload
 
+BLOCKED_AFTER = 20  # refusals; about an hour, longer than most deployments of a consumer
+
 _EXAMPLE_LEASE = UUID(int=0)
 
 
@@ -26,6 +28,7 @@ class OutboxRow(Table):
 
     id = peewee.BigAutoField()
     message_id = peewee.UUIDField()
+    ordering_key = peewee.TextField(null=True)
     type = peewee.TextField()
     body = peewee.TextField()
     extensions = peewee.TextField()  # a JSON object
@@ -56,10 +59,17 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How far the relay is behind; `rows` counts no further than its limit."""
+    """How far the relay is behind.
+
+    Args:
+        rows: that wait; counted up to a limit.
+        oldest_seconds: the age of the oldest.
+        blocked: those among them that the broker has refused `BLOCKED_AFTER` times.
+    """
 
     rows: int
     oldest_seconds: float
+    blocked: int
 
 
 class Outbox(Repository):
@@ -75,13 +85,23 @@ class Outbox(Repository):
         writes=True,
         example={"type_": "example", "payload": Payload()},
     )
-    async def add(self, type_: str, payload: Payload) -> UUID:
-        """Publish this event if, and only if, the open transaction commits; returns its id."""
+    async def add(self, type_: str, payload: Payload, *, key: str | None = None) -> UUID:
+        """Publish this event if, and only if, the open transaction commits; returns its id.
+
+        Args:
+            type_: its routing key.
+            payload: its body.
+            key: events with the same key, such as `order-17`, are published one after the other,
+                in the order in which they were added. Two transactions that add to one key at the
+                same time have no order: lock the row that it stands for, as an UPDATE does.
+        """
         message_id = uuid4()
+        key = None if key is None else f"{current_tenant()} {key}"  # feature: row, rls, schema
         self.add_later(
             OutboxRow,
             {
                 "message_id": message_id,
+                "ordering_key": key,
                 "type": type_,
                 "body": payload.model_dump_json(),
                 "extensions": json.dumps(_inherited()),
@@ -105,6 +125,8 @@ class Pending(Repository):
     async def lease(self, lease: UUID, *, seconds: float, limit: int) -> list[Outgoing]:
         """Take the oldest rows for a while; rows that another relay is taking are passed over.
 
+        Of the rows with the same key only the oldest is taken, so the others wait until it is gone.
+
         Args:
             lease: a new id; it proves later that the rows are still ours.
             seconds: after which another relay may take them.
@@ -113,10 +135,15 @@ class Pending(Repository):
         rows = await self.fetch_sql(
             """
             UPDATE outbox SET lease = %s, available_at = now() + %s * interval '1 second'
-            WHERE id IN (
-                SELECT id FROM outbox WHERE available_at <= now()
+            WHERE id = ANY (ARRAY(
+                SELECT id FROM outbox AS due WHERE available_at <= now() AND (
+                    ordering_key IS NULL OR NOT EXISTS (
+                        SELECT FROM outbox AS older
+                        WHERE older.ordering_key = due.ordering_key AND older.id < due.id
+                    )
+                )
                 ORDER BY available_at, id LIMIT %s FOR UPDATE SKIP LOCKED
-            )
+            ))
             RETURNING id, message_id, type, body, extensions, created_at, attempts
             """,
             lease,
@@ -156,17 +183,30 @@ class Pending(Repository):
             ).where(OutboxRow.id == row, OutboxRow.lease == lease)
         )
 
+    @query("outbox.give_back", writes=True, example={"lease": _EXAMPLE_LEASE, "rows": [1]})
+    async def give_back(self, lease: UUID, rows: Sequence[int]) -> None:
+        """Offer rows again at once, to any relay; they have spent no attempt."""
+        await self.manager.execute(
+            OutboxRow.update(available_at=peewee.fn.now()).where(
+                OutboxRow.id.in_(list(rows)), OutboxRow.lease == lease
+            )
+        )
+
     @query("outbox.backlog")
     async def backlog(self) -> Backlog:
         """How much waits, for metrics; counts no further than 10,000."""
         rows = await self.fetch_sql(
             """
-            SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)
-            FROM (SELECT created_at FROM outbox ORDER BY id LIMIT 10000) AS waiting
-            """
+            SELECT
+                count(*),
+                coalesce(extract(epoch FROM now() - min(created_at)), 0),
+                count(*) FILTER (WHERE attempts >= %s)
+            FROM (SELECT created_at, attempts FROM outbox ORDER BY id LIMIT 10000) AS waiting
+            """,
+            BLOCKED_AFTER,
         )
-        count, oldest = rows[0]
-        return Backlog(int(count), float(oldest))
+        count, oldest, blocked = rows[0]
+        return Backlog(int(count), float(oldest), int(blocked))
 
 
 def _inherited() -> dict[str, Any]:

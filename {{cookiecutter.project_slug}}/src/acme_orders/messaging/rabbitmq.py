@@ -1,23 +1,18 @@
 """The broker port on RabbitMQ, through aio-pika."""
 
 import asyncio
-import os
-import random
-import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from datetime import datetime
-from typing import Any
+import re
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import aio_pika
-from aio_pika.abc import (
-    AbstractIncomingMessage,
-    AbstractQueue,
-    AbstractRobustChannel,
-    AbstractRobustConnection,
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import (
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    DeliveryError,
+    PublishError,
 )
-from aio_pika.exceptions import AMQPError, ChannelPreconditionFailed, DeliveryError, PublishError
-from yarl import URL
 
 from acme_orders.errors import (
     BrokerUnavailable,
@@ -25,54 +20,20 @@ from acme_orders.errors import (
     PublishFailed,
 )
 from acme_orders.messaging.broker import Delivery, Message
-from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Topology
+from acme_orders.messaging.link import ANSWER, OUTAGES, Link, addresses, answered
+from acme_orders.messaging.properties import tolerate
+from acme_orders.messaging.subscription import RabbitSubscription
+from acme_orders.messaging.topology import (
+    DEFAULT_EXCHANGE,
+    MISSING,
+    Queue,
+    QueueState,
+)
+from acme_orders.observability.metrics import Metrics
 
-# What aio-pika raises when the connection or the channel is gone, or does not answer.
-_OUTAGES = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError, TimeoutError)
-
-
-class RabbitDelivery:
-    """A delivery of aio-pika."""
-
-    def __init__(self, incoming: AbstractIncomingMessage, queue: str) -> None:
-        self._incoming, self.queue = incoming, queue
-        self.redelivered = bool(incoming.redelivered)
-        self.message = Message(
-            body=incoming.body,
-            message_id=incoming.message_id,
-            type=incoming.type,
-            app_id=incoming.app_id,
-            timestamp=incoming.timestamp if isinstance(incoming.timestamp, datetime) else None,
-            headers=incoming.headers,
-        )
-
-    async def ack(self) -> None:
-        """Tell the broker that it may forget the message."""
-        try:
-            await self._incoming.ack()
-        except _OUTAGES as error:
-            raise BrokerUnavailable(f"the ack was lost: {error}") from error
-
-    async def release(self) -> None:
-        """Give the message back; nack, because a reject would count towards the limit."""
-        try:
-            await self._incoming.nack(requeue=True)
-        except _OUTAGES as error:
-            raise BrokerUnavailable(f"the nack was lost: {error}") from error
-
-
-class RabbitSubscription:
-    """A consumer of aio-pika; it comes back by itself after a reconnect."""
-
-    def __init__(self, queue: AbstractQueue, tag: str) -> None:
-        self._queue, self._tag = queue, tag
-
-    async def cancel(self) -> None:
-        """Ask for no more deliveries; a broker that is gone sends none anyway."""
-        try:
-            await self._queue.cancel(self._tag, timeout=3)
-        except _OUTAGES:
-            return
+_INEQUIVALENT = re.compile(
+    r"inequivalent arg '([^']+)' for (?:queue|exchange) .*received (.+) but current is (.+?)\"?$"
+)
 
 
 class RabbitBroker:
@@ -81,60 +42,64 @@ class RabbitBroker:
     Args:
         consuming: connection for deliveries and acks.
         publishing: connection for publishes.
-        channel: of `publishing`, with confirms.
         publish_timeout: seconds; a blocked broker never answers.
     """
 
-    def __init__(
-        self,
-        *,
-        consuming: AbstractRobustConnection,
-        publishing: AbstractRobustConnection,
-        channel: AbstractRobustChannel,
-        publish_timeout: float,
-    ) -> None:
-        self._consuming, self._publishing, self._channel = consuming, publishing, channel
+    def __init__(self, *, consuming: Link, publishing: Link, publish_timeout: float) -> None:
+        self._consuming, self._publishing = consuming, publishing
         self._timeout = publish_timeout
+        self._declared: dict[str, tuple[str, Queue]] = {}
+        self._subscriptions: list[RabbitSubscription] = []
+        self._opening = asyncio.Lock()
+        self._channel: AbstractChannel | None = None
+        self._refused = False
+        self._under_way: dict[str, asyncio.Future[None]] = {}
 
     @property
     def connected(self) -> bool:
-        """Whether both connections are open."""
-        return self._consuming.connected.is_set() and self._publishing.connected.is_set()
+        """Whether both connections are open and every consumer is being served."""
+        return (
+            self._consuming.connected
+            and self._publishing.connected
+            and all(each.active for each in self._subscriptions)
+        )
 
-    async def declare(self, topology: Topology) -> None:
-        """Create what is missing.
+    async def declare(self, exchange: str, queues: Iterable[Queue]) -> None:
+        """Create what is missing, now and whenever a queue turns out to have been deleted.
 
         Raises:
             ConfigurationError: something of that name is there with other arguments.
+            BrokerUnavailable: no answer.
         """
-        # A channel of its own: the broker closes it when a declaration does not fit.
-        async with self._consuming.channel() as channel:
-            try:
-                exchange = await channel.declare_exchange(topology.exchange, "topic", durable=True)
-                for each in topology:
-                    queue = await channel.declare_queue(
-                        each.name, durable=True, arguments=dict(each.arguments)
-                    )
-                    for type_ in each.bindings:
-                        await queue.bind(exchange, type_)
-            except ChannelPreconditionFailed as error:
-                raise ConfigurationError(
-                    f"RabbitMQ has a queue or exchange with other arguments: {error}. "
-                    "Delete it when it is empty, or give the new one another name"
-                ) from error
+        self._declared |= {queue.name: (exchange, queue) for queue in queues}
+        problems = [await self._declare_exchange(exchange)]
+        for place, queue in self._declared.values():
+            problems.append(await self._declare_queue(place, queue))
+        if found := [problem for problem in problems if problem]:
+            raise ConfigurationError(
+                "RabbitMQ has something else than this version declares:\n  "
+                + "\n  ".join(found)
+                + "\nDelete it when it is empty, or set it right; `topology` shows all of it"
+            )
+
+    async def inspect(self, queues: Iterable[Queue]) -> list[QueueState]:
+        """Look at each queue without creating or changing any."""
+        return [await self._look_at(queue) for queue in queues]
 
     async def consume(
         self, queue: str, *, prefetch: int, deliver: Callable[[Delivery], None]
     ) -> RabbitSubscription:
         """Consume on a channel of its own."""
-        channel = await self._consuming.channel()
-        await channel.set_qos(prefetch_count=prefetch)
-        source = await channel.get_queue(queue, ensure=False)
-
-        async def on_message(incoming: AbstractIncomingMessage) -> None:
-            deliver(RabbitDelivery(incoming, queue))
-
-        return RabbitSubscription(source, await source.consume(on_message, no_ack=False))
+        subscription = RabbitSubscription(
+            self._consuming,
+            queue,
+            prefetch=prefetch,
+            deliver=deliver,
+            declare=self._declare_again,
+        )
+        await subscription.start()
+        self._subscriptions.append(subscription)
+        return subscription
 
     async def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
         """Publish and wait for the confirm.
@@ -150,79 +115,166 @@ class RabbitBroker:
             app_id=message.app_id,
             timestamp=message.timestamp,
             headers=dict(message.headers),
-            content_type="application/json",
+            content_type=message.content_type,
+            content_encoding=message.content_encoding,
+            correlation_id=message.correlation_id,
+            reply_to=message.reply_to,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )
         try:
-            target = (
-                self._channel.default_exchange
-                if exchange == DEFAULT_EXCHANGE
-                else await self._channel.get_exchange(exchange, ensure=False)
-            )
-            await target.publish(outgoing, routing_key, mandatory=True, timeout=self._timeout)
-        except PublishError as error:
-            raise PublishFailed(
-                f"nobody is bound to {routing_key!r} on exchange {exchange!r}: bind a queue"
-            ) from error
-        except DeliveryError as error:
-            raise PublishFailed(f"the broker refused {routing_key!r}: {error}") from error
-        except _OUTAGES as error:
-            raise BrokerUnavailable(f"no confirm for {routing_key!r}: {error!r}") from error
+            await self._send(outgoing, exchange, routing_key)
+        except BrokerUnavailable as error:
+            if isinstance(error.__cause__, ChannelNotFoundEntity):  # somebody deleted the exchange
+                await self._declare_again()
+                raise
+            ours = exchange == DEFAULT_EXCHANGE and routing_key in self._declared
+            if not (isinstance(error, PublishFailed) and ours):
+                raise
+            if problem := await self._declare_queue(*self._declared[routing_key]):
+                raise PublishFailed(f"cannot restore {routing_key!r}: {problem}") from None
+            await self._send(outgoing, exchange, routing_key)
 
     async def count(self, queue: str) -> int:
         """How many messages wait in a queue, not counting those being processed."""
-        async with self._consuming.channel() as channel:
-            declared = await channel.declare_queue(queue, passive=True)
-            return declared.declaration_result.message_count or 0
+        return (await self._look_at(Queue(queue), passive=True)).messages
+
+    async def _send(self, outgoing: aio_pika.Message, exchange: str, routing_key: str) -> None:
+        with answered(f"no confirm for {routing_key!r}"):
+            try:
+                async with asyncio.timeout(self._timeout), self._alone(outgoing.message_id):
+                    channel = await (await self._publisher()).get_underlay_channel()
+                    await channel.basic_publish(
+                        outgoing.body,
+                        exchange=exchange,
+                        routing_key=routing_key,
+                        properties=outgoing.properties,
+                        mandatory=True,
+                    )
+            except PublishError as error:
+                raise PublishFailed(
+                    f"nobody is bound to {routing_key!r} on exchange {exchange!r}: bind a queue"
+                ) from error
+            except DeliveryError as error:
+                self._refused = True
+                raise PublishFailed(f"the broker refused {routing_key!r}: {error}") from error
+
+    @asynccontextmanager
+    async def _alone(self, message_id: str | None) -> AsyncIterator[None]:
+        """Publish one message of an id at a time.
+
+        aio-pika tells returned messages apart by their id: of two under way it would take the one
+        that was returned for the other, and lose it.
+        """
+        if message_id is None:
+            yield
+            return
+        while (other := self._under_way.get(message_id)) is not None:
+            await asyncio.wait([other])
+        mine = self._under_way[message_id] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            del self._under_way[message_id]
+            mine.set_result(None)
+
+    async def _publisher(self) -> AbstractChannel:
+        async with self._opening:
+            if self._refused and self._channel is not None and len(self._under_way) <= 1:
+                # RabbitMQ 3.10 goes on refusing on this channel, even when the limit is lifted.
+                # It can be closed because nobody else waits for a confirm on it.
+                with suppress(*OUTAGES):
+                    async with asyncio.timeout(ANSWER):
+                        await self._channel.close()
+            if self._channel is None or self._channel.is_closed:
+                self._channel = await self._publishing.channel(confirms=True)
+                self._refused = False
+            return self._channel
+
+    async def _declare_again(self) -> None:
+        for exchange in {exchange for exchange, _ in self._declared.values()}:
+            await self.declare(exchange, ())
+
+    async def _declare_exchange(self, name: str) -> str | None:
+        async with self._scratch_channel() as channel:
+            try:
+                await channel.declare_exchange(name, "topic", durable=True, timeout=ANSWER)
+            except ChannelPreconditionFailed as error:
+                return f"exchange {name}: {_difference(error)}"
+        return None
+
+    async def _declare_queue(self, exchange: str, queue: Queue) -> str | None:
+        async with self._scratch_channel() as channel:
+            try:
+                declared = await channel.declare_queue(
+                    queue.name, durable=True, arguments=dict(queue.arguments), timeout=ANSWER
+                )
+            except ChannelPreconditionFailed as error:
+                return f"queue {queue.name}: {_difference(error)}"
+            for type_ in queue.bindings:
+                await declared.bind(exchange, type_, timeout=ANSWER)
+        return None
+
+    async def _look_at(self, queue: Queue, *, passive: bool = False) -> QueueState:
+        async with self._scratch_channel() as channel:
+            try:
+                found = await channel.declare_queue(queue.name, passive=True, timeout=ANSWER)
+                result = found.declaration_result
+                state = QueueState(
+                    queue, None, result.message_count or 0, result.consumer_count or 0
+                )
+                if not passive:
+                    await channel.declare_queue(
+                        queue.name, durable=True, arguments=dict(queue.arguments), timeout=ANSWER
+                    )
+            except ChannelNotFoundEntity:
+                return QueueState(queue, MISSING)
+            except ChannelPreconditionFailed as error:
+                return QueueState(queue, _difference(error), state.messages, state.consumers)
+        return state
+
+    @asynccontextmanager
+    async def _scratch_channel(self) -> AsyncIterator[AbstractChannel]:
+        """A channel that RabbitMQ may close, as it does when a declaration does not fit."""
+        channel = await self._consuming.channel()
+        try:
+            with answered("RabbitMQ does not answer or refuses"):
+                yield channel
+        finally:
+            with suppress(*OUTAGES):
+                await channel.close()
+
+
+def _difference(error: ChannelPreconditionFailed) -> str:
+    """What is other than it should be, in words."""
+    if found := _INEQUIVALENT.search(str(error)):
+        argument, wanted, there = (part.strip("'\"") for part in found.groups())
+        return f"{argument} is {there}, this version declares {wanted}"
+    return str(error)
 
 
 @asynccontextmanager
 async def connect(
-    url: str, *, service: str, heartbeat: int, publish_timeout: float
+    url: str, *, service: str, heartbeat: int, publish_timeout: float, metrics: Metrics
 ) -> AsyncIterator[RabbitBroker]:
     """Connect, and close both connections at the end.
 
     Args:
-        url: `amqp://user:password@host:port/vhost`.
+        url: `amqp://user:password@host:port/vhost`; several `host:port`, separated by commas.
         service: name of the connections, as RabbitMQ's management shows them.
         heartbeat: seconds; a silent network is noticed after three of them and a bit.
         publish_timeout: seconds.
+        metrics: where reconnects are counted.
 
     Raises:
         BrokerUnavailable: RabbitMQ does not answer or refuses us.
     """
-    consuming = await _dial(url, f"{service} consume", heartbeat)
-    try:
-        publishing = await _dial(url, f"{service} publish", heartbeat)
-        try:
-            channel = await publishing.channel(publisher_confirms=True, on_return_raises=True)
-            yield RabbitBroker(
-                consuming=consuming,
-                publishing=publishing,
-                channel=channel,
-                publish_timeout=publish_timeout,
+    tolerate()
+    nodes = addresses(url)
+    async with AsyncExitStack() as stack:
+        links = [
+            await stack.enter_async_context(
+                Link(nodes, name=service, role=role, heartbeat=heartbeat, metrics=metrics)
             )
-        finally:
-            await publishing.close()
-    finally:
-        await consuming.close()
-
-
-async def _dial(url: str, name: str, heartbeat: int) -> AbstractRobustConnection:
-    properties: Mapping[str, Any] = {
-        "connection_name": f"{name} {socket.gethostname()} {os.getpid()}"
-    }
-    address = URL(url).update_query(
-        heartbeat=str(heartbeat),
-        reconnect_interval=f"{random.uniform(1, 5):.2f}",  # noqa: S311  not all at once
-    )
-    try:
-        return await aio_pika.connect_robust(
-            str(address), timeout=10, client_properties=dict(properties)
-        )
-    except (AMQPError, OSError, TimeoutError) as error:
-        where = f"{address.host}:{address.port or 5672}"
-        raise BrokerUnavailable(
-            f"cannot reach RabbitMQ at {where} (BROKER_URL): {error or type(error).__name__}; "
-            "start it or correct the address"
-        ) from error
+            for role in ("consume", "publish")
+        ]
+        yield RabbitBroker(consuming=links[0], publishing=links[1], publish_timeout=publish_timeout)

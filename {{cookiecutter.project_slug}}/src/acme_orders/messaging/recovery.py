@@ -1,26 +1,37 @@
 """What happens to a message that failed. Decided in one table, done in one place."""
 
+import hashlib
+import socket
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 import structlog
 
 from acme_orders.errors import (
     BrokerUnavailable,
-    ConstraintViolated,
+    Conflict,
+    DatabaseError,
     DatabaseUnavailable,
+    FailingTooOften,
     MessageError,
     TryLater,
 )
-from acme_orders.messaging.broker import Broker, Delivery
-from acme_orders.messaging.envelope import ATTEMPT, attempt_of
+from acme_orders.messaging.broker import Broker, Delivery, Message
+from acme_orders.messaging.copies import carried
+from acme_orders.messaging.envelope import ATTEMPT, attempt_of, replays_of
+from acme_orders.messaging.failures import fingerprint
 from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Topology
 from acme_orders.observability.metrics import Metrics
 
 log = structlog.get_logger()
 
-_NEVER_VALID = {"23502", "23514"}  # not null, check: the same row will never be accepted
+FIRST_FAILED = "retry-first-failed-at"
+OUTAGES = (DatabaseUnavailable, BrokerUnavailable, FailingTooOften)
+
+# Not null, check, and a value that does not fit its type: the same row will never be accepted.
+_NEVER_VALID = ("23502", "23514", "22")
 _LONGEST_TEXT = 512  # all headers together have to fit into one frame
 
 
@@ -33,9 +44,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again when the retry queue gives it back."""
+    """Try again when the retry queue gives it back; that will be attempt number `attempt`."""
 
     queue: str
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +63,40 @@ def decide(error: BaseException, attempt: int, topology: Topology) -> DeadLetter
         attempt: from 1.
         topology: its ladder says how often there is another attempt.
     """
+    ladder = topology.ladder
+    outcome: DeadLetter | Retry | Hold
     match error:
-        case DatabaseUnavailable() | BrokerUnavailable():
-            return Hold()
+        case DatabaseUnavailable() | BrokerUnavailable() | FailingTooOften():
+            outcome = Hold()
         case MessageError():
-            return DeadLetter(error.reason)
-        case ConstraintViolated() if error.sqlstate in _NEVER_VALID:
-            return DeadLetter("constraint")
-        case _ if attempt > len(topology.ladder):
-            return DeadLetter("retries_exhausted")
+            outcome = DeadLetter(error.reason)
+        case DatabaseError() if (error.sqlstate or "").startswith(_NEVER_VALID):
+            outcome = DeadLetter("constraint")
+        case Conflict():  # somebody else was in the way; that says nothing about this message
+            outcome = Retry(ladder[0].name, attempt)
+        case _ if attempt > len(ladder):
+            outcome = DeadLetter("retries_exhausted")
+        case TryLater():
+            left = ladder[attempt - 1 :]
+            late_enough = (step for step in left if (step.ttl or 0) >= error.after)
+            outcome = Retry(next(late_enough, ladder[-1]).name, attempt + 1)
         case _:
-            return Retry(topology.ladder[attempt - 1].name)
+            outcome = Retry(ladder[attempt - 1].name, attempt + 1)
+    return outcome
 
 
 class Recovery:
-    """Sends a copy of a failed message to where it belongs now.
+    """Sends a copy of a message to where it belongs now.
 
     The copy is confirmed before the original is acked. A crash between the two leaves two copies
     with one id; the inbox lets one of them count.
     """
 
-    def __init__(self, broker: Broker, topology: Topology, metrics: Metrics) -> None:
+    def __init__(
+        self, broker: Broker, topology: Topology, metrics: Metrics, *, service: str
+    ) -> None:
         self._broker, self._topology, self._metrics = broker, topology, metrics
+        self._service = service
 
     async def move(self, delivery: Delivery, error: Exception) -> str:
         """Do what the table says; returns the outcome. The caller acks the original.
@@ -85,42 +109,82 @@ class Recovery:
             case Hold():
                 raise error
             case DeadLetter(reason):
-                headers = _obituary(delivery, error, reason, attempt)
+                headers = self._obituary(delivery, error, reason, attempt)
                 await self._copy(delivery, self._topology.dead_letters.name, headers)
                 self._metrics.dead_letters.labels(reason).inc()
                 log.error("message.dead_lettered", reason=reason, **_describe(delivery, error))
                 return "dead_lettered"
-            case Retry(queue):
-                await self._copy(delivery, queue, {ATTEMPT: attempt + 1})
+            case Retry(queue, next_attempt):
+                first = _first_failed(delivery.message)
+                await self._copy(delivery, queue, {ATTEMPT: next_attempt, FIRST_FAILED: first})
                 self._metrics.message_retries.labels(queue).inc()
                 told = _describe(delivery, error) | {"attempt": attempt, "retry_queue": queue}
-                if isinstance(error, TryLater):
+                if isinstance(error, TryLater | Conflict):
                     log.info("message.postponed", **told)
                 else:
                     log.warning("message.failed", exc_info=error, **told)
                 return "retried"
 
+    async def set_apart(self, delivery: Delivery) -> str:
+        """Move a message that came back too often to where it can hurt no other."""
+        attempt = attempt_of(delivery.message)
+        await self._copy(delivery, self._topology.suspects.name, {ATTEMPT: attempt})
+        self._metrics.suspects.inc()
+        log.warning(
+            "message.suspected", message_id=delivery.message.message_id, returns=delivery.returns
+        )
+        return "suspected"
+
+    async def put_back(self, delivery: Delivery) -> str:
+        """Send a message to the end of its queue.
+
+        A copy and not a nack: it must not come closer to the delivery limit because of an outage.
+        """
+        await self._copy(delivery, delivery.queue, {ATTEMPT: attempt_of(delivery.message)})
+        return "put_back"
+
     async def _copy(self, delivery: Delivery, queue: str, headers: dict[str, Any]) -> None:
-        # A broker reads some x- headers as its own; a client could forge them. And whoever puts a
-        # dead letter back gives it all its attempts again.
-        kept = {
-            name: value
-            for name, value in delivery.message.headers.items()
-            if not name.lower().startswith("x-") and name != ATTEMPT
-        }
-        copy = replace(delivery.message, headers={**kept, **headers})
+        copy = replace(delivery.message, headers=carried(delivery.message.headers) | headers)
         await self._broker.publish(copy, exchange=DEFAULT_EXCHANGE, routing_key=queue)
 
+    def _obituary(
+        self, delivery: Delivery, error: Exception, reason: str, attempt: int
+    ) -> dict[str, Any]:
+        return {
+            "dl-id": dead_letter_id(delivery.message),
+            "dl-reason": reason,
+            "dl-error-type": type(error).__name__,
+            "dl-error-message": str(error)[:_LONGEST_TEXT],
+            "dl-fingerprint": fingerprint(error),
+            "dl-attempts": attempt,
+            "dl-queue": delivery.queue,
+            "dl-first-failed-at": _first_failed(delivery.message),
+            "dl-failed-at": _now(),
+            "dl-service": self._service,
+            "dl-host": socket.gethostname()[:_LONGEST_TEXT],
+        }
 
-def _obituary(delivery: Delivery, error: Exception, reason: str, attempt: int) -> dict[str, Any]:
-    return {
-        "dl-reason": reason,
-        "dl-error-type": type(error).__name__,
-        "dl-error-message": str(error)[:_LONGEST_TEXT],
-        "dl-attempts": attempt,
-        "dl-queue": delivery.queue,
-        "dl-failed-at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-    }
+
+def dead_letter_id(message: Message) -> str:
+    """The same for all copies of one dead letter, so that a crash does not make two of it.
+
+    Without an id nobody can tell two messages with the same body apart; each is one of its own.
+    """
+    if not message.message_id:
+        return str(uuid4())
+    body = hashlib.sha256(message.body).hexdigest()
+    names = (message.app_id, message.message_id, body, replays_of(message))
+    return str(uuid5(NAMESPACE_OID, "\n".join(map(str, names))))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _first_failed(message: Message) -> str:
+    """As our last copy says; anybody can send this header, with anything in it."""
+    found = message.headers.get(FIRST_FAILED)
+    return found if isinstance(found, str) and len(found) <= len(_now()) else _now()
 
 
 def _describe(delivery: Delivery, error: Exception) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # feature: row, rls, schema
-"""Messages of several tenants in one batch: each tenant has a transaction of its own."""
+"""Messages and their tenants: each tenant of a batch has a transaction of its own."""
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,3 +29,16 @@ def per_tenant(
                 await commit(self, share)
 
     return split
+
+
+def in_its_tenant(
+    look: Callable[[Owner, Envelope], Awaitable[bool]],
+) -> Callable[[Owner, Envelope], Awaitable[bool]]:
+    """Call a method in the scope of the tenant whose message it is given."""
+
+    @functools.wraps(look)
+    async def scoped(self: Owner, envelope: Envelope) -> bool:
+        with tenant_scope(envelope.tenant):
+            return await look(self, envelope)
+
+    return scoped

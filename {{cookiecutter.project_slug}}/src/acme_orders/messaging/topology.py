@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 DEFAULT_EXCHANGE = ""
+MISSING = "is missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +46,61 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueState:
+    """A queue as the broker has it.
+
+    Args:
+        queue: as it should be.
+        problem: what is wrong with it, if anything is.
+        messages: that wait in it.
+        consumers: that it has.
+    """
+
+    queue: Queue
+    problem: str | None = None
+    messages: int = 0
+    consumers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
-    """What one service declares: an exchange, its queue, its retry ladder, its dead letters."""
+    """What one service declares.
+
+    Args:
+        exchange: where events are published, and its queue is bound.
+        main: messages to be processed.
+        ladder: failed messages, by how long they wait for the next attempt.
+        dead_letters: messages that need somebody's decision.
+        suspects: messages that came back too often; they may be what kills the process.
+    """
 
     exchange: str
     main: Queue
     ladder: tuple[Queue, ...]
     dead_letters: Queue
+    suspects: Queue
 
     @classmethod
     def of(
-        cls, service: str, types: Iterable[str], *, ladder: Iterable[float], delivery_limit: int
+        cls,
+        service: str,
+        types: Iterable[str],
+        *,
+        ladder: Iterable[float],
+        delivery_limit: int,
+        suspect_deliveries: int,
     ) -> "Topology":
-        """The topology of a service that handles these types of messages."""
-        dead_letters = Queue(f"{service}.dead-letters")
+        """The topology of a service that handles these types of messages.
+
+        Args:
+            service: name of the main queue, and prefix of the others.
+            types: of messages; each is a routing key.
+            ladder: seconds between one attempt and the next.
+            delivery_limit: of the main queue.
+            suspect_deliveries: of a suspect, before it becomes a dead letter.
+        """
+        # Without a limit of ours RabbitMQ 4 would drop a dead letter after 20 returns.
+        dead_letters = Queue(f"{service}.dead-letters", delivery_limit=1_000_000)
         return cls(
             exchange="events",
             main=Queue(
@@ -72,11 +114,17 @@ class Topology:
                 for delay in ladder
             ),
             dead_letters=dead_letters,
+            suspects=Queue(
+                f"{service}.suspect",
+                dead_letter_to=dead_letters.name,
+                delivery_limit=suspect_deliveries - 1,  # RabbitMQ counts how often it came back
+            ),
         )
 
     def __iter__(self) -> Iterator[Queue]:
         yield self.dead_letters
         yield self.main
+        yield self.suspects
         yield from self.ladder
 
 

@@ -22,7 +22,8 @@ class Metrics:
         )
         self.messages_processed = Counter(
             "messages_processed",
-            "Messages settled, by outcome: done, duplicate, retried, dead_lettered, released",
+            "Messages settled, by outcome: done, duplicate, retried, dead_lettered, suspected, "
+            "put_back",
             ["type", "outcome"],
             registry=registry,
         )
@@ -36,18 +37,55 @@ class Metrics:
             "acks_lost", "Acks that found their channel closed; the inbox drops the redelivery",
             registry=registry,
         )  # fmt: skip
+        self.late_acks = Counter(
+            "late_acks", "Redeliveries after a lost ack that were recognised without PostgreSQL",
+            registry=registry,
+        )  # fmt: skip
+        self.messages_returned = Counter(
+            "messages_returned", "Deliveries of messages that were delivered before", ["queue"],
+            registry=registry,
+        )  # fmt: skip
+        self.suspects = Counter(
+            "suspects", "Messages set apart because they came back too often", registry=registry
+        )
+        self.consumer_stalls = Counter(
+            "consumer_stalls", "Times that messages waited and none was delivered", ["queue"],
+            registry=registry,
+        )  # fmt: skip
+        self.broker_connected = Gauge(
+            "broker_connected", "1 while there is a connection, by role: consume, publish",
+            ["role"], registry=registry,
+        )  # fmt: skip
+        self.broker_reconnects = Counter(
+            "broker_reconnects", "Connections opened anew after one was lost", ["role"],
+            registry=registry,
+        )  # fmt: skip
         self.messages_in_flight = Gauge(
             "messages_in_flight", "Deliveries taken and not settled", registry=registry
         )
         self.consumer_paused = Gauge(
-            "consumer_paused", "1 while an outage is waited out", registry=registry
-        )
+            "consumer_paused", "1 while messages are held, by reason: outage, failures",
+            ["reason"], registry=registry,
+        )  # fmt: skip
         self.handler_duration = Histogram(
             "handler_duration_seconds", "Time in the handler", ["type"], buckets=_FAST,
             registry=registry,
         )  # fmt: skip
         self.batch_messages = Histogram(
             "batch_messages", "Messages in one transaction", buckets=_ROWS, registry=registry
+        )
+
+        # Dead letters
+        self.dead_letters_archived = Counter(
+            "dead_letters_archived", "Dead letters stored in PostgreSQL", ["reason"],
+            registry=registry,
+        )  # fmt: skip
+        self.dead_letters_waiting = Gauge(
+            "dead_letters_waiting", "Stored dead letters that nobody has decided about",
+            registry=registry,
+        )  # fmt: skip
+        self.dead_letters_oldest = Gauge(
+            "dead_letters_oldest_seconds", "Age of the oldest of them", registry=registry
         )
 
         # Outbox
@@ -64,6 +102,28 @@ class Metrics:
         self.outbox_oldest = Gauge(
             "outbox_oldest_seconds", "Age of the oldest outbox row", registry=registry
         )
+        self.outbox_blocked = Gauge(
+            "outbox_blocked", "Outbox rows that the broker refused 20 times or more",
+            registry=registry,
+        )  # fmt: skip
+        self.outbox_leases_lost = Counter(
+            "outbox_leases_lost", "Rows published by a relay that was too slow, and by another",
+            registry=registry,
+        )  # fmt: skip
+
+        # Process
+        self.event_loop_lag = Histogram(
+            "event_loop_lag_seconds", "How late the event loop is", buckets=_FAST,
+            registry=registry,
+        )  # fmt: skip
+        self.event_loop_blocked = Counter(
+            "event_loop_blocked", "Times that the event loop stood still for LOOP_LAG_LIMIT",
+            registry=registry,
+        )  # fmt: skip
+        self.drain_duration = Gauge(
+            "drain_duration_seconds", "Time since the process was told to stop, 0 before",
+            registry=registry,
+        )  # fmt: skip
 
         # Database
         self.db_operation_duration = Histogram(

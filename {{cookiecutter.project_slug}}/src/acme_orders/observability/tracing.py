@@ -4,6 +4,7 @@
 Where to is said by OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT.
 """
 
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,6 +17,8 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from structlog.contextvars import get_contextvars
 
 from acme_orders.database.statements import Statement
+
+_CLOSE = 1.0  # seconds; spans are not worth a late end of the process
 
 
 class Tracing:
@@ -32,8 +35,10 @@ class Tracing:
         self._tracer = self._provider.get_tracer(__name__)
 
     def close(self) -> None:
-        """Send what is still waiting."""
-        self._provider.shutdown()
+        """Send what is still waiting, as far as the collector takes it soon."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(_CLOSE)
 
     def handler(
         self, type_: str, handle: Callable[[Any], Awaitable[None]]

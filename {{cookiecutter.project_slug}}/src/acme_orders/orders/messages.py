@@ -1,9 +1,9 @@
 """What comes in and what goes out."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from acme_orders.messaging.envelope import Payload
 
@@ -11,7 +11,8 @@ ORDER_PLACED = "order.placed"
 ORDER_ACCEPTED = "order.accepted"
 
 Email = Annotated[str, Field(min_length=3, max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")]
-Cents = Annotated[int, Field(ge=0, le=10**12)]
+_MOST_CENTS = 10**12
+Cents = Annotated[int, Field(ge=0, le=_MOST_CENTS)]
 
 _EXAMPLE: dict[str, Any] = {
     "customer_email": "ada@example.com",
@@ -39,6 +40,17 @@ class OrderForm(Payload):
     lines: Annotated[tuple[OrderLine, ...], Field(min_length=1, max_length=1000)]
     placed_at: AwareDatetime
 
+    @property
+    def total_cents(self) -> int:
+        """What the customer pays."""
+        return sum(line.quantity * line.unit_price_cents for line in self.lines)
+
+    @model_validator(mode="after")
+    def _can_be_paid(self) -> Self:
+        if self.total_cents > _MOST_CENTS:
+            raise ValueError(f"the total is above {_MOST_CENTS} cents")
+        return self
+
 
 class OrderPlaced(OrderForm):
     """A customer placed an order."""
@@ -50,11 +62,6 @@ class OrderPlaced(OrderForm):
     )
 
     order_id: UUID
-
-    @property
-    def total_cents(self) -> int:
-        """What the customer pays."""
-        return sum(line.quantity * line.unit_price_cents for line in self.lines)
 
 
 class OrderAccepted(Payload):

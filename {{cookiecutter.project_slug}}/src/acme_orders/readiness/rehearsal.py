@@ -66,8 +66,13 @@ class Letter:
     message: Message
     queue: str
     on_ack: Callable[[], Awaitable[None]] | None = None
-    redelivered: bool = False
+    returns: int = 0
     acked: int = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether it is not acknowledged yet."""
+        return not self.acked
 
     async def ack(self) -> None:
         """Count it, after telling whoever wants to look around first."""
@@ -185,7 +190,7 @@ async def rehearse(subject: Subject, url: str, *, whole: bool) -> AsyncIterator[
         observers=observers,
     ) as manager:
         service = assemble(settings, metrics=metrics, manager=manager, broker=broker)
-        await broker.declare(service.topology)
+        await broker.declare(service.topology.exchange, service.topology)
         if subject.prepare:
             subject.prepare(service)
         yield Rehearsal(subject, url, service, statements)

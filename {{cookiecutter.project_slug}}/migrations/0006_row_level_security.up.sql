@@ -17,6 +17,11 @@ CREATE POLICY tenant ON inbox
     USING (tenant_id = (SELECT NULLIF(current_setting('app.tenant_id', true), '')::uuid));
 CREATE POLICY system ON inbox TO acme_orders_system USING (true);
 
+-- No policy for tenants: whoever works for one sees no dead letter, not even their own.
+ALTER TABLE dead_letters ENABLE ROW LEVEL SECURITY;
+ALTER TABLE dead_letters FORCE ROW LEVEL SECURITY;
+CREATE POLICY system ON dead_letters TO acme_orders_system USING (true);
+
 ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE customers FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON customers

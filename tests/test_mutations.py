@@ -1,0 +1,53 @@
+"""The proofs of a generated project can fail: break what they prove, and they turn red."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.test_service import edit, python
+
+Bake = Callable[..., Path]
+MESSAGING = "src/acme_orders/messaging"
+
+# What is broken: file, old and new text, and the test that has to notice.
+MUTATIONS = {
+    "ack before commit": (
+        f"{MESSAGING}/consumer.py",
+        "        try:\n            fresh = await self._manager.run(\n",
+        "        for early in batch:\n            await early.ack()\n"
+        "        try:\n            fresh = await self._manager.run(\n",
+        "test_crash_points.py::test_between_commit_and_ack",
+    ),
+    "no inbox": (
+        f"{MESSAGING}/inbox.py",
+        "        fresh = [each for key, each in first.items() if key in entered]\n",
+        "        return list(envelopes)\n        fresh = []\n",
+        "test_crash_points.py::test_between_commit_and_ack",
+    ),
+    "requeue instead of a retry": (
+        f"{MESSAGING}/recovery.py",
+        "                await self._copy(delivery, queue, "
+        "{ATTEMPT: next_attempt, FIRST_FAILED: first})\n",
+        "                await delivery.release()\n",
+        "test_database_faults.py::test_some_of_a_batch_fail",
+    ),
+    "returned messages ignored": (
+        f"{MESSAGING}/link.py",
+        "publisher_confirms=confirms, on_return_raises=confirms",
+        "publisher_confirms=confirms, on_return_raises=False",
+        "test_broker_faults.py::test_unroutable",
+    ),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_mutation_turns_its_fault_red(bake_fresh: Bake, mutation: str) -> None:
+    """It fails, and not because it could not begin; unbroken, it is among the project's own."""
+    *place, fault = MUTATIONS[mutation]
+    project = bake_fresh()
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/faults/{fault}"]
+    edit(project, *place)
+    ended = python(project, *command)
+    assert ended.returncode == 1, ended.stdout[-10_000:] + ended.stderr
+    assert "1 failed" in ended.stdout

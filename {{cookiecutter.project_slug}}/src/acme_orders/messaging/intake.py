@@ -1,0 +1,161 @@
+"""Takes deliveries, hands them to workers in natural batches, and sees each of them through."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from acme_orders.errors import BrokerUnavailable, FailingTooOften
+from acme_orders.messaging.broker import Broker, Delivery, Subscription
+from acme_orders.messaging.recovery import OUTAGES
+from acme_orders.observability.metrics import Metrics
+
+log = structlog.get_logger()
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds between two looks at whether an outage is over
+
+Work = Callable[[Sequence[Delivery]], Awaitable[None]]
+
+
+class Intake:
+    """The way of deliveries into the service.
+
+    Args:
+        queue: to take from.
+        broker: where it is.
+        process: settles deliveries; raises one of OUTAGES if it can't now.
+        put_back: sends a message to the end of the queue, and acks it.
+        workers: batches at once.
+        batch_size: most deliveries in one.
+        prefetch: most deliveries not settled.
+        hold_timeout: seconds in an outage until messages are put back; below the 30 minutes after
+            which RabbitMQ takes them away.
+        stall_timeout: seconds without a delivery, although messages wait, until we consume anew.
+        metrics: where it counts.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        broker: Broker,
+        process: Work,
+        put_back: Callable[[Delivery], Awaitable[None]],
+        workers: int,
+        batch_size: int,
+        prefetch: int,
+        hold_timeout: float,
+        stall_timeout: float,
+        metrics: Metrics,
+    ) -> None:
+        self._queue, self._broker = queue, broker
+        self._process, self._put_back = process, put_back
+        self._workers, self._batch_size, self._prefetch = workers, batch_size, prefetch
+        self._hold_timeout, self._stall_timeout = hold_timeout, stall_timeout
+        self._metrics = metrics
+        self._delivered: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._in_hand, self._holding = 0, {"outage": 0, "failures": 0}
+        self._last_delivery = time.monotonic()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take deliveries until `stop` is set, then finish those that are here.
+
+        When it is cancelled instead, work in progress rolls back, and what is not acknowledged
+        goes back to the queue with the connection.
+        """
+        subscription = await self._broker.consume(
+            self._queue, prefetch=self._prefetch, deliver=self._deliver
+        )
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._work(stop)) for _ in range(self._workers)]
+            tasks.append(group.create_task(self._watch(subscription)))
+            await stop.wait()
+            await subscription.cancel()
+            await self._delivered.join()
+            for task in tasks:
+                task.cancel()
+
+    def _deliver(self, delivery: Delivery) -> None:
+        """Only remember it. Work in the broker's callback would be cancelled with the channel."""
+        self._metrics.messages_received.labels(delivery.queue).inc()
+        if delivery.returns:
+            self._metrics.messages_returned.labels(delivery.queue).inc()
+        self._metrics.messages_in_flight.inc()
+        self._in_hand += 1
+        self._last_delivery = time.monotonic()
+        self._delivered.put_nowait(delivery)
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        while True:
+            batch = [await self._delivered.get()]
+            while len(batch) < self._batch_size and not self._delivered.empty():
+                batch.append(self._delivered.get_nowait())
+            await self._see_through(batch, stop)
+            for _ in batch:
+                self._metrics.messages_in_flight.dec()
+                self._in_hand -= 1
+                self._delivered.task_done()
+
+    async def _see_through(self, batch: Sequence[Delivery], stop: asyncio.Event) -> None:
+        """Wait an outage out with the messages in hand, so that it costs them no attempt.
+
+        Those whose channel is gone are left alone: the broker delivers them again.
+        """
+        began, pause = time.monotonic(), _FIRST_PAUSE
+        while held := [delivery for delivery in batch if delivery.open]:
+            try:
+                if time.monotonic() - began > self._hold_timeout:
+                    for delivery in held:
+                        await self._put_back(delivery)
+                else:
+                    await self._process(held)
+            except OUTAGES as outage:
+                if stop.is_set():
+                    await self._release(held)
+                    return
+                log.warning("consumer.paused", messages=len(held), why=str(outage))
+                if isinstance(outage, FailingTooOften):
+                    await self._hold("failures", outage.seconds, stop)
+                else:
+                    await self._hold("outage", random.uniform(pause / 2, pause), stop)  # noqa: S311
+                    pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _hold(self, reason: str, seconds: float, stop: asyncio.Event) -> None:
+        """Wait, and let it be seen that the consumer waits."""
+        gauge = self._metrics.consumer_paused.labels(reason)
+        self._holding[reason] += 1
+        gauge.set(1)
+        try:
+            async with asyncio.timeout(seconds):
+                await stop.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._holding[reason] -= 1
+            gauge.set(min(1, self._holding[reason]))
+
+    async def _release(self, held: Sequence[Delivery]) -> None:
+        for delivery in held:
+            try:
+                await delivery.release()
+            except BrokerUnavailable:  # it comes back with its connection
+                self._metrics.acks_lost.inc()
+
+    async def _watch(self, subscription: Subscription) -> None:
+        """Consume anew when messages wait and none is delivered, whatever the reason may be."""
+        seconds = self._stall_timeout
+        while True:
+            await asyncio.sleep(seconds)
+            idle = time.monotonic() - self._last_delivery > seconds
+            if not idle or self._in_hand >= self._prefetch or not self._broker.connected:
+                continue
+            try:
+                waiting = await self._broker.count(self._queue)
+            except BrokerUnavailable:
+                continue
+            if waiting and time.monotonic() - self._last_delivery > seconds:
+                log.error("consumer.stalled", queue=self._queue, waiting=waiting)
+                self._metrics.consumer_stalls.labels(self._queue).inc()
+                await subscription.restart()

@@ -1,0 +1,197 @@
+"""A connection to RabbitMQ that is opened anew whenever it is lost."""
+
+import asyncio
+import os
+import random
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import AMQPError, InvalidFrameError
+from yarl import URL
+
+from acme_orders.errors import BrokerUnavailable
+from acme_orders.observability.metrics import Metrics
+
+# What aio-pika raises when the connection or the channel is gone, or does not answer.
+OUTAGES = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError, TimeoutError)
+ANSWER = 10.0  # seconds; a broker that is well answers in milliseconds
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two attempts to connect
+_STEADY = 10.0  # seconds that a connection lasts if the network is well
+_UNSTEADY_PAUSE = 1.0  # seconds, the longest before the first attempt if it is not
+_CLOSE = 0.8  # seconds; two of them have to fit into the end of a process
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def answered(what: str) -> Iterator[None]:
+    """Raise BrokerUnavailable for whatever aio-pika raises when it gets no answer.
+
+    Of a connection that closes, aiormq cancels what waits for it, although nobody has cancelled
+    the task that waits. Taken for a cancellation, that would end a worker without a word.
+    """
+    try:
+        yield
+    except OUTAGES as error:
+        raise BrokerUnavailable(f"{what}: {' '.join(str(error).split()) or error!r}") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise BrokerUnavailable(f"{what}: the connection was closed") from error
+
+
+def addresses(url: str) -> list[URL]:
+    """Every node that a URL names: `amqp://user:password@host1:5672,host2:5672/vhost`."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    credentials, at, hosts = authority.rpartition("@")
+    return [URL(f"{scheme}://{credentials}{at}{host}{slash}{path}") for host in hosts.split(",")]
+
+
+class Link:
+    """One connection, and the task that keeps it.
+
+    Args:
+        nodes: of the cluster; any will do.
+        name: as RabbitMQ's management shows it.
+        role: what it is for, in metrics and logs.
+        heartbeat: seconds; a silent network is noticed after three of them and a bit.
+        metrics: where reconnects are counted.
+    """
+
+    def __init__(
+        self, nodes: Sequence[URL], *, name: str, role: str, heartbeat: int, metrics: Metrics
+    ) -> None:
+        self._nodes = random.sample(list(nodes), len(nodes))  # not everybody to the same node
+        self._properties: dict[str, Any] = {
+            "connection_name": f"{name} {role} {socket.gethostname()} {os.getpid()}"
+        }
+        self._role, self._heartbeat, self._metrics = role, heartbeat, metrics
+        self._up = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._connection = await self._connect()
+        self._keeper = asyncio.create_task(self._keep(), name=f"link {self._role}")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._keeper.cancel()
+        await asyncio.wait([self._keeper])
+        await self._leave(self._connection)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is there, as far as is known."""
+        return self._up.is_set()
+
+    async def restored(self) -> None:
+        """Return when the connection is there."""
+        await self._up.wait()
+
+    async def channel(self, *, confirms: bool = False) -> AbstractChannel:
+        """Open a channel.
+
+        Args:
+            confirms: whether publishes are confirmed; then a returned message raises as well.
+
+        Raises:
+            BrokerUnavailable: there is no connection, or no answer.
+        """
+        if not self.connected:
+            raise BrokerUnavailable(f"there is no connection to RabbitMQ (to {self._role})")
+        with answered(f"no channel (to {self._role})"):
+            async with asyncio.timeout(ANSWER):
+                return await self._connection.channel(
+                    publisher_confirms=confirms, on_return_raises=confirms
+                )
+
+    async def _keep(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            began = time.monotonic()
+            await _lost(self._connection)
+            self._up.clear()
+            steady = time.monotonic() - began > _STEADY
+            pause = _FIRST_PAUSE if steady else min(pause, _UNSTEADY_PAUSE)
+            self._metrics.broker_connected.labels(self._role).set(0)
+            log.warning("broker.disconnected", role=self._role)
+            await self._leave(self._connection)
+            pause = await self._reconnect(pause)
+            self._metrics.broker_reconnects.labels(self._role).inc()
+            log.info("broker.reconnected", role=self._role)
+
+    async def _reconnect(self, pause: float) -> float:
+        """Connect, after a pause that grows with every attempt; returns the next one.
+
+        It goes on growing if connections break soon: each time, all that is not settled comes back
+        one delivery closer to its limit.
+        """
+        failures = 0
+        while not self.connected:
+            # Half of it by chance: all processes lost their connection in the same moment.
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            try:
+                self._connection = await self._connect()
+            except BrokerUnavailable as error:
+                failures += 1
+                if failures & (failures - 1) == 0:  # 1, 2, 4, 8 …: a long outage is no flood
+                    log.warning("broker.unreachable", role=self._role, why=str(error))
+        return pause
+
+    async def _connect(self) -> AbstractConnection:
+        failures = []
+        for _ in self._nodes:
+            node = self._nodes.pop(0)
+            self._nodes.append(node)
+            try:
+                with answered(f"{node.host}:{node.port or 5672}"):
+                    async with asyncio.timeout(ANSWER):
+                        connection = await self._open(node)
+            except BrokerUnavailable as error:
+                failures.append(str(error))
+            else:
+                self._up.set()
+                self._metrics.broker_connected.labels(self._role).set(1)
+                return connection
+        raise BrokerUnavailable(
+            f"cannot reach RabbitMQ (BROKER_URL) at {'; '.join(failures)}; "
+            "start it or correct the address"
+        )
+
+    async def _open(self, node: URL) -> AbstractConnection:
+        try:
+            return await aio_pika.connect(
+                str(node.update_query(heartbeat=str(self._heartbeat))),
+                client_properties=self._properties,
+            )
+        except InvalidFrameError as error:  # aiormq has thrown away what RabbitMQ said
+            host = node.path.removeprefix("/")
+            raise ConnectionRefusedError(
+                f"the virtual host {host!r} is refused: it is missing or has too many connections, "
+                "or this user has no permission for it"
+            ) from error
+
+    async def _leave(self, connection: AbstractConnection) -> None:
+        with suppress(*OUTAGES):
+            async with asyncio.timeout(_CLOSE):
+                await connection.close()
+
+
+async def _lost(connection: AbstractConnection) -> None:
+    transport = connection.transport
+    if transport is not None:
+        await asyncio.wait([transport.connection.closing])

@@ -1,0 +1,173 @@
+"""Consuming from one queue of RabbitMQ, on a channel that is opened anew whenever it is lost."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import structlog
+from aio_pika.exceptions import ChannelNotFoundEntity
+from aiormq.abc import AbstractChannel as RawChannel
+from aiormq.abc import DeliveredMessage
+
+from acme_orders.errors import BrokerUnavailable, ConfigurationError
+from acme_orders.messaging.broker import Delivery, Message
+from acme_orders.messaging.ledger import Ledger
+from acme_orders.messaging.link import ANSWER, OUTAGES, Link, answered
+
+_CANCEL = 3.0  # seconds; a broker that is gone sends nothing anyway
+_LONGEST_PAUSE = 5.0  # seconds between two attempts to consume
+
+log = structlog.get_logger()
+
+
+class RabbitDelivery:
+    """A delivery on one channel. It is bound to this channel; its successor knows nothing of it."""
+
+    def __init__(self, delivered: DeliveredMessage, queue: str, ledger: Ledger) -> None:
+        self._ledger, self._tag, self.queue = ledger, delivered.delivery_tag or 0, queue
+        properties = delivered.header.properties
+        headers: dict[str, Any] = dict(properties.headers or {})
+        sent = properties.timestamp
+        self.message = Message(
+            body=bytes(delivered.body),
+            message_id=properties.message_id,
+            type=properties.message_type,
+            app_id=properties.app_id,
+            timestamp=sent if isinstance(sent, datetime) else None,
+            headers=headers,
+            content_type=properties.content_type,
+            content_encoding=properties.content_encoding,
+            correlation_id=properties.correlation_id,
+            reply_to=properties.reply_to,
+        )
+        # A client can send this header too; only with the flag was it written by the broker.
+        count = headers.get("x-delivery-count", 1) if delivered.redelivered else 0
+        self.returns = count if isinstance(count, int) else 1
+        ledger.enter(self._tag)
+
+    @property
+    def open(self) -> bool:
+        """Whether it can be settled."""
+        return self._ledger.is_open(self._tag)
+
+    async def ack(self) -> None:
+        """Tell the broker that it may forget the message."""
+        with answered("the ack was lost"):
+            await self._ledger.ack(self._tag)
+
+    async def release(self) -> None:
+        """Give the message back."""
+        with answered("the nack was lost"):
+            await self._ledger.release(self._tag)
+
+
+class RabbitSubscription:
+    """A consumer, and the task that keeps it.
+
+    It begins anew when the connection or channel was lost, and when RabbitMQ cancelled it because
+    the queue was deleted.
+
+    Args:
+        link: to consume on.
+        queue: name.
+        prefetch: most deliveries not settled.
+        deliver: called for each; it must not wait, because the channel reads nothing meanwhile.
+        declare: creates the queue if somebody has deleted it.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        queue: str,
+        *,
+        prefetch: int,
+        deliver: Callable[[Delivery], None],
+        declare: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._link, self._queue, self._prefetch = link, queue, prefetch
+        self._deliver, self._declare = deliver, declare
+        self._lost = asyncio.Event()
+        self._channel: RawChannel | None = None
+        self._tag: str | None = None
+        self._cancelled = False
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether deliveries arrive, as far as is known; also after `cancel`, which ends that."""
+        return self._cancelled or not self._lost.is_set()
+
+    async def start(self) -> None:
+        """Begin to consume; raises BrokerUnavailable."""
+        await self._subscribe()
+        self._keeper = asyncio.create_task(self._keep(), name=f"subscription {self._queue}")
+
+    async def cancel(self) -> None:
+        """Ask for no more deliveries. The channel stays, for those that are not settled."""
+        self._cancelled = True
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+        if self._channel is not None and self._tag is not None:
+            with suppress(*OUTAGES):
+                await self._channel.basic_cancel(self._tag, timeout=_CANCEL)
+
+    async def restart(self) -> None:
+        """Close the channel, which gives back what is not settled; the keeper opens another."""
+        lost = self._lost  # the keeper is woken by the close already, and puts another in its place
+        if self._channel is not None:
+            with suppress(*OUTAGES):
+                async with asyncio.timeout(_CANCEL):
+                    await self._channel.close()
+        lost.set()
+
+    async def _keep(self) -> None:
+        while True:
+            await self._lost.wait()
+            await self._begin_anew()
+
+    async def _begin_anew(self) -> None:
+        pause = 0.1
+        while True:
+            await self._link.restored()
+            try:
+                await self._subscribe()
+            except BrokerUnavailable as error:
+                log.warning("subscription.refused", queue=self._queue, why=str(error))
+                if isinstance(error.__cause__, ChannelNotFoundEntity):
+                    with suppress(BrokerUnavailable, ConfigurationError):
+                        await self._declare()
+            else:
+                log.info("subscription.restored", queue=self._queue)
+                return
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _subscribe(self) -> None:
+        opened = await self._link.channel()
+        channel = await opened.get_underlay_channel()
+        ledger, lost = Ledger(channel), asyncio.Event()
+
+        async def on_message(delivered: DeliveredMessage) -> None:
+            self._deliver(RabbitDelivery(delivered, self._queue, ledger))
+
+        channel.on_consumer_cancel_callbacks.add(lambda _: lost.set())
+        channel.closing.add_done_callback(lambda _: lost.set())
+        with answered(f"cannot consume from {self._queue}"):
+            await channel.basic_qos(prefetch_count=self._prefetch, timeout=ANSWER)
+            begun = await channel.basic_consume(self._queue, on_message, timeout=ANSWER)
+        if self._channel is not None and not self._channel.is_closed:
+            # The queue was deleted, and with it what this channel had not settled.
+            with suppress(*OUTAGES):
+                async with asyncio.timeout(_CANCEL):
+                    await self._channel.close()
+        # The channel of aio-pika closes the one below when it is forgotten.
+        self._opened, self._channel, self._tag, self._lost = (
+            opened,
+            channel,
+            begun.consumer_tag,
+            lost,
+        )

@@ -1,0 +1,151 @@
+"""Runs the command line with failpoints: `python -m tests.faults.child FAILPOINT … -- COMMAND …`.
+
+A failpoint `WHEN:MODULE:CLASS.METHOD:ACTION@N` replaces an async method from outside. WHEN is
+`before` or `after`; without `@N` the action is taken at every call, with it at the Nth only.
+Actions: `kill` (SIGKILL), `stop` (SIGSTOP), `sleep=SECONDS`, `block=SECONDS` (the event loop stands
+still), `clock=SECONDS` (the wall clock jumps), `raise=ERROR` (a name in `errors.py`, a RuntimeError
+without).
+
+An order has its fate in the address of its customer, `FATE[-NUMBER][+anything]@…`: see `FATES`.
+"""
+
+import asyncio
+import importlib
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Self
+
+from structlog.contextvars import get_contextvars
+
+from acme_orders import app, cli, errors
+from acme_orders.orders.handlers import place_order
+from acme_orders.orders.messages import OrderPlaced
+
+from tests.faults.clock import jump
+
+_SPARE = 64 << 20  # bytes that a process may still take before it is out of memory
+
+
+@dataclass(frozen=True, slots=True)
+class Failpoint:
+    """What goes wrong, and where."""
+
+    when: str
+    module: str
+    owner: str
+    method: str
+    action: str
+    call: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `before:acme_orders.messaging.outbox:Outbox.add:kill@3`."""
+        point, _, call = text.partition("@")
+        when, module, path, action = point.split(":")
+        owner, _, method = path.rpartition(".")
+        if when not in {"before", "after"}:
+            raise ValueError(f"{text}: {when!r} is neither before nor after")
+        return cls(when, module, owner, method, action, int(call) if call else None)
+
+    def arm(self) -> None:
+        """Replace the method."""
+        owner = getattr(importlib.import_module(self.module), self.owner)
+        method, calls = getattr(owner, self.method), 0
+
+        @wraps(method)
+        async def failing(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            due = self.call in {None, calls}
+            if due and self.when == "before":
+                await act(self.action)
+            result = await method(*args, **kwargs)
+            if due and self.when == "after":
+                await act(self.action)
+            return result
+
+        setattr(owner, self.method, failing)
+
+
+async def act(action: str) -> None:
+    """Do what a failpoint or a fate says; see the module."""
+    verb, _, value = action.partition("=")
+    match verb:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "sleep":
+            await asyncio.sleep(float(value))
+        case "block":
+            time.sleep(float(value))  # noqa: ASYNC251  that is the fault
+        case "clock":
+            jump(float(value))
+        case "raise":
+            raise getattr(errors, value, RuntimeError)(f"failpoint {action}")
+        case _:
+            raise ValueError(f"{action!r} is no action; see the module")
+
+
+def _memory(_: float) -> None:
+    pages = int(open("/proc/self/statm").read().split()[0])  # noqa: PTH123, SIM115
+    most = pages * resource.getpagesize() + _SPARE
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    eaten = []
+    try:
+        while True:
+            eaten.append(bytearray(_SPARE // 8))
+    finally:  # what it has eaten is given back with the error
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+async def _fail(attempts: float) -> None:
+    if get_contextvars()["attempt"] <= attempts:
+        await act("raise")
+
+
+FATES: dict[str, Callable[[float], Any]] = {
+    "kill": lambda _: act("kill"),  # the process dies of it
+    "stop": lambda _: act("stop"),
+    "slow": lambda seconds: act(f"sleep={seconds}"),
+    "block": lambda seconds: act(f"block={seconds}"),
+    "fail": _fail,  # at the first so many attempts
+    "refuse": lambda _: act("raise=Refused"),
+    "later": lambda _: act("raise=TryLater"),
+    "oom": _memory,
+}
+
+
+def fateful(handle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """A handler that first stores the order, and then meets its fate before the commit."""
+
+    @wraps(handle)
+    async def meet(order: OrderPlaced, **collaborators: Any) -> None:
+        await handle(order, **collaborators)
+        mark = order.customer_email.partition("@")[0].partition("+")[0]
+        name, _, number = mark.partition("-")
+        if fate := FATES.get(name):
+            met = fate(float(number or "inf"))
+            if met is not None:
+                await met
+
+    return meet
+
+
+def main(arguments: list[str]) -> None:
+    """Arm the failpoints and run the command line."""
+    divided = arguments.index("--")
+    for text in arguments[:divided]:
+        Failpoint.parse(text).arm()
+    vars(app)["place_order"] = fateful(place_order)
+    cli.cli(arguments[divided + 1 :])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

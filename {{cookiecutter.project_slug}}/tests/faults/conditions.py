@@ -1,0 +1,62 @@
+"""What the tests of this folder wait for, and what an outage must not have cost."""
+
+from collections.abc import Awaitable, Callable
+from http.client import HTTPException
+
+from tests.conftest import eventually
+from tests.faults.fleet import Fleet, Member
+from tests.faults.load import Load
+from tests.faults.site import Site
+
+
+def at_least(
+    number: float, fleet: Fleet, name: str, **labels: str
+) -> Callable[[], Awaitable[bool]]:
+    """Whether a metric, over all processes, has come so far."""
+
+    async def reached() -> bool:
+        return await fleet.metric(name, **labels) >= number
+
+    return reached
+
+
+def connected(fleet: Fleet) -> Callable[[], Awaitable[bool]]:
+    """Whether all connections of all processes are there."""
+
+    async def there() -> bool:
+        return await fleet.metric("broker_connected") == 2 * len(fleet.members)
+
+    return there
+
+
+async def answers(member: Member, status: int) -> bool:
+    """Whether `/ready` of a process answers with this status; not while nothing answers."""
+    try:
+        return await member.status("/ready") == status
+    except (OSError, HTTPException):
+        return False
+
+
+def readiness(fleet: Fleet, status: int) -> Callable[[], Awaitable[bool]]:
+    """Whether `/ready` of all processes answers with this status."""
+
+    async def same() -> bool:
+        return all([await answers(member, status) for member in fleet.members])
+
+    return same
+
+
+async def arrived(site: Site, load: Load) -> bool:
+    """Whether all that was acknowledged is in the inbox."""
+    entered = {identity for (identity,) in await site.rows("SELECT id FROM inbox")}
+    return load.acknowledged <= entered
+
+
+async def spent_nothing(fleet: Fleet, site: Site, load: Load) -> None:
+    """All has arrived, nobody has died of it, and it has cost no message an attempt."""
+    await eventually(lambda: arrived(site, load), within=60)
+    assert await fleet.metric("message_retries_total") == 0
+    assert await fleet.metric("dead_letters_total") == 0
+    for member in fleet.members:
+        assert member.lives == 1
+        assert not member.records("message.failed")

@@ -1,0 +1,79 @@
+"""What an administrator may do to one virtual host, over RabbitMQ's management API."""
+
+import asyncio
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from dev.virtual_hosts import VirtualHosts
+
+PASSWORD = "first"
+
+
+class Management:
+    """Breaks one virtual host, and sets it right; others on the same server notice nothing.
+
+    Args:
+        broker_url: of the virtual host.
+        management_url: of the server; its user is an administrator.
+    """
+
+    def __init__(self, broker_url: str, management_url: str) -> None:
+        self._server = VirtualHosts(broker_url, management_url)
+        self._broker = urlsplit(broker_url)
+        self._host = quote(unquote(self._broker.path[1:]), safe="")
+
+    async def queues(self) -> dict[str, tuple[Any, list[tuple[str, str]]]]:
+        """Arguments and bindings (exchange, routing key) of each queue."""
+        queues = await self._ask("GET", f"queues/{self._host}")
+        bindings = await self._ask("GET", f"bindings/{self._host}")
+        return {
+            queue["name"]: (
+                queue["arguments"],
+                sorted(
+                    (each["source"], each["routing_key"])
+                    for each in bindings
+                    if each["destination"] == queue["name"]
+                ),
+            )
+            for queue in queues
+        }
+
+    async def delete_queue(self, name: str) -> None:
+        """Delete a queue with all that is in it."""
+        await self._ask("DELETE", f"queues/{self._host}/{quote(name, safe='')}")
+
+    async def limit_queue(self, name: str, length: int | None) -> None:
+        """Have a queue refuse more messages than this, or about; None: no longer."""
+        path = f"policies/{self._host}/limit-{quote(name, safe='')}"
+        limits = {"max-length": length, "overflow": "reject-publish"}
+        policy = {"pattern": f"^{name}$", "definition": limits, "apply-to": "queues"}
+        await self._ask("DELETE" if length is None else "PUT", path, policy)
+
+    async def admit(
+        self, user: str, *, password: str = PASSWORD, allowed: str | None = ".*"
+    ) -> str:
+        """Create a user anew, which closes its connections; the URL with the first password.
+
+        Args:
+            user: name.
+            password: that it needs from now on.
+            allowed: pattern of what it may use; None: not even the virtual host.
+        """
+        await self.dismiss(user)
+        await self._ask("PUT", f"users/{user}", {"password": password, "tags": ""})
+        if allowed is not None:
+            rights = dict.fromkeys(("configure", "write", "read"), allowed)
+            await self._ask("PUT", f"permissions/{self._host}/{user}", rights)
+        place = self._broker.netloc.rpartition("@")[2]
+        return self._broker._replace(netloc=f"{user}:{PASSWORD}@{place}").geturl()
+
+    async def dismiss(self, user: str) -> None:
+        """Forget a user; RabbitMQ closes its connections at once."""
+        await self._ask("DELETE", f"users/{user}", may_be_absent=True)
+
+    async def _ask(
+        self, method: str, path: str, body: object = None, *, may_be_absent: bool = False
+    ) -> Any:
+        return await asyncio.to_thread(
+            self._server.ask, method, f"/api/{path}", body, may_be_absent=may_be_absent
+        )

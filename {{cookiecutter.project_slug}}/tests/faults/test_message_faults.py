@@ -1,0 +1,53 @@
+"""F31 and F32: messages of which nobody can say what should become of them."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.conftest import eventually, placed
+from tests.faults.conditions import arrived
+from tests.faults.conftest import Settle
+from tests.faults.fleet import Fleet
+from tests.faults.load import Load, Sent
+from tests.faults.site import Site
+
+
+@pytest.mark.long
+@pytest.mark.fault("F31", "one id for two messages")
+async def test_same_id(site: Site, load: Load, fleet: Fleet, settle: Settle) -> None:
+    """The first has its effect, the second is a dead letter with its own body."""
+    await fleet.start()
+    orders = await load.send(10)
+    await eventually(lambda: arrived(site, load))
+    for sent in orders:
+        await load.publish(load.changed(sent, sent.message.body + b" "))
+    await eventually(lambda: _reasons(site, "payload_mismatch", 10))
+    # Somebody has looked at them; what is left of each id is the first message and its effect.
+    await site.rows("DELETE FROM dead_letters")
+    (await settle()).check()
+
+
+@pytest.mark.long
+@pytest.mark.fault("F32", "messages older than what the inbox remembers")
+async def test_stale(site: Site, load: Load, fleet: Fleet, settle: Settle) -> None:
+    """Nobody knows whether they were processed: they are dead letters, and no effects."""
+    await fleet.start()
+    for days in (13, 15, 400):
+        await load.publish(_sent_before(timedelta(days=days), stale=days > 14))
+    await eventually(lambda: _reasons(site, "beyond_dedup_window", 2))
+    (await settle()).check()
+
+
+def _sent_before(age: timedelta, *, stale: bool) -> Sent:
+    message = placed()
+    time = (datetime.now(UTC) - age).isoformat()
+    message = replace(message, headers={**message.headers, "cloudEvents:time": time})
+    order = json.loads(message.body)["order_id"]
+    return Sent(message.message_id or "", order, "dead letter" if stale else "effect", message)
+
+
+async def _reasons(site: Site, reason: str, number: int) -> bool:
+    ((found,),) = await site.rows(f"SELECT count(*) FROM dead_letters WHERE reason = '{reason}'")
+    return int(found) == number

@@ -1,0 +1,166 @@
+"""F15 to F17: the network between the processes and RabbitMQ swallows, cuts and delays."""
+
+import asyncio
+from collections.abc import Iterator
+from functools import partial
+from urllib.parse import urlsplit
+
+import pytest
+
+from dev.proxy import Proxy
+from tests.conftest import eventually
+from tests.faults.conditions import answers, arrived, at_least, readiness, spent_nothing
+from tests.faults.conftest import Settle
+from tests.faults.fleet import Fleet
+from tests.faults.load import Load
+from tests.faults.site import Site
+
+# Bytes that each connection may send: within the handshake, the first subscription, the first
+# bodies, and later.
+STAIRWAY = (*range(50, 1300, 150), *range(1300, 6000, 410), 20_000)
+
+
+@pytest.fixture
+def network(broker_url: str) -> Iterator[Proxy]:
+    """What stands between the processes and RabbitMQ; the client of the test goes past it."""
+    server = urlsplit(broker_url)
+    assert server.hostname is not None
+    assert server.port is not None
+    with Proxy(server.hostname, server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def environment(network: Proxy, broker_url: str) -> dict[str, str]:
+    """The way through this network, and limits that end every wait soon."""
+    return {
+        "BROKER_URL": network.url(broker_url),
+        "HEARTBEAT": "3",
+        "PUBLISH_TIMEOUT": "2s",
+    }
+
+
+@pytest.fixture
+async def pair(fleet: Fleet) -> Fleet:
+    """Two processes at work."""
+    await asyncio.gather(fleet.start(), fleet.start())
+    return fleet
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["up", "down", "both"])
+@pytest.mark.fault("F15", "the network swallows everything")
+async def test_black_hole(
+    way: str, network: Proxy, site: Site, load: Load, pair: Fleet, settle: Settle
+) -> None:
+    """Nothing is closed; both heartbeats notice, and events wait without losing an attempt."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.send(300, rate=60))
+        await eventually(lambda: site.count("orders"))
+        network.black_hole(up=way != "down", down=way != "up")
+        await eventually(readiness(pair, 503))
+        await eventually(at_least(1, pair, "outbox_publish_failures_total"))
+    assert await site.rows("SELECT max(attempts) FROM outbox") == [(0,)]
+    network.pass_on()
+    await eventually(readiness(pair, 200))
+    await spent_nothing(pair, site, load)
+    (await settle()).check()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", ["consumer", "relay"])
+@pytest.mark.fault("F15", "the network swallows everything of one part")
+async def test_black_hole_of_one_part(
+    part: str, network: Proxy, site: Site, load: Load, fleet: Fleet, settle: Settle
+) -> None:
+    """The other works on: orders wait in their queue, or events in the outbox."""
+    past = {"BROKER_URL": site.broker_url}
+    hit = await fleet.start(only=part)
+    await fleet.start(only="relay" if part == "consumer" else "consumer", environment=past)
+    await load.send(20)
+    await eventually(lambda: arrived(site, load))
+    network.black_hole()
+    await load.send(200)
+    if part == "relay":
+        await eventually(lambda: arrived(site, load))
+        await eventually(at_least(1, fleet, "outbox_publish_failures_total"))
+        assert await site.count("outbox") >= 200
+        assert await site.rows("SELECT max(attempts) FROM outbox") == [(0,)]
+    else:
+        await eventually(lambda: _published(site))
+        assert await site.count("orders") < 220
+    await eventually(partial(answers, hit, 503))
+    network.pass_on()
+    await eventually(readiness(fleet, 200))
+    await spent_nothing(fleet, site, load)
+    (await settle()).check()
+
+
+@pytest.mark.long
+@pytest.mark.fault("F16", "connections are cut after so many bytes: a stairway")
+async def test_stairway(
+    network: Proxy, site: Site, load: Load, pair: Fleet, settle: Settle
+) -> None:
+    """In the middle of a frame, a body, an ack: half a message is none."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.send(300, duplicates=30, rate=10))
+        for limit in STAIRWAY:
+            await eventually(readiness(pair, 200))
+            before = network.cuts
+            network.cut_after(limit)
+            network.reset()  # so that each begins to count anew
+            await eventually(partial(_cut, network, before + 2))
+            network.cut_after(None)
+    await eventually(readiness(pair, 200))
+    await spent_nothing(pair, site, load)
+    (await settle()).check()
+
+
+@pytest.mark.long
+@pytest.mark.fault("F16", "streams end in one direction")
+async def test_half_closed(
+    network: Proxy, site: Site, load: Load, pair: Fleet, settle: Settle
+) -> None:
+    """An end without a good-bye is an end."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.send(200, rate=30))
+        for closed in range(5):
+            await eventually(readiness(pair, 200))
+            network.half_close()
+            # Two connections in each of two processes.
+            await eventually(at_least(4 * (closed + 1), pair, "broker_reconnects_total"))
+    await spent_nothing(pair, site, load)
+    (await settle()).check()
+
+
+@pytest.mark.long
+@pytest.mark.fault("F17", "a slow network, with resets")
+async def test_slow(network: Proxy, site: Site, load: Load, pair: Fleet, settle: Settle) -> None:
+    """Everything takes longer, and nothing else changes."""
+    network.delay(0.2)
+    async with asyncio.TaskGroup() as group:
+        sending = group.create_task(load.send(300, duplicates=30, rate=20))
+        resets = 0
+        while not sending.done():
+            await eventually(readiness(pair, 200))
+            before = await site.count("inbox")
+            await eventually(partial(_more, site, before + 60, sending))
+            network.reset()
+            resets += 1
+    assert resets >= 4
+    assert await pair.metric("broker_reconnects_total") >= 4
+    await spent_nothing(pair, site, load)
+    (await settle()).check()
+
+
+def _cut(network: Proxy, number: int) -> bool:
+    return network.cuts >= number
+
+
+async def _published(site: Site) -> bool:
+    return await site.count("outbox") == 0
+
+
+async def _more(site: Site, number: int, sending: asyncio.Task[object]) -> bool:
+    """Whether so many have arrived, or no more will."""
+    return sending.done() or await site.count("inbox") >= number

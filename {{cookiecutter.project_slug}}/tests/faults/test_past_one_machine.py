@@ -1,0 +1,146 @@
+"""F47: one of three RabbitMQ nodes dies under load, and the service goes on with the others."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from acme_orders.app import SERVICE
+
+from dev.rabbitmq import RabbitMQ
+from dev.rabbitmq_cluster import RabbitMQCluster
+from dev.virtual_hosts import VirtualHosts
+from tests.conftest import eventually
+from tests.faults.conditions import arrived
+from tests.faults.conftest import Settle
+from tests.faults.fleet import Fleet
+from tests.faults.load import Load
+from tests.faults.site import Site
+
+LONGEST = 40.0  # seconds; a client of ours has to wait no longer until it goes on
+LONGEST_PAUSE = """
+SELECT extract(epoch FROM max(pause)) FROM (
+    SELECT processed_at - lag(processed_at) OVER (ORDER BY processed_at) AS pause FROM inbox
+) AS pauses
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RabbitMQCluster]:
+    """Three nodes of this module alone, of which one at a time may be killed."""
+    with RabbitMQCluster() as running:
+        yield running
+
+
+@pytest.fixture
+def broker_url(cluster: RabbitMQCluster) -> Iterator[str]:
+    """A virtual host on all nodes; its URL names them all."""
+    url = cluster.create_virtual_host()
+    yield url
+    cluster.drop_virtual_host(url)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("role", ["leader", "connected", "follower"])
+@pytest.mark.fault("F47", "a RabbitMQ node dies: leader, connected, follower")
+async def test_a_node_dies(
+    role: str,
+    cluster: RabbitMQCluster,
+    site: Site,
+    load: Load,
+    fleet: Fleet,
+    settle: Settle,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """With two of three all goes on, retries and events, too; the third comes back unnoticed."""
+    await _replicated(cluster, site)
+    leader = await _leader(cluster, site)
+    others = [node for node in cluster.nodes if node is not leader]
+    places = [leader, others[0]] if role == "follower" else [others[0], leader, others[1]]
+    environment = {"BROKER_URL": _through(site, places), "HEARTBEAT": "3"}
+    for _ in range(2):
+        await fleet.start(environment=environment)
+    victim = {"leader": leader, "follower": others[1]}.get(role)
+    victim = victim or await _connected(cluster, site, preferred=others)
+    sending = asyncio.gather(
+        load.send(300, duplicates=30, rate=30), load.send(30, fate="fail-1", rate=3)
+    )
+    await eventually(lambda: site.count("orders"))
+    await asyncio.to_thread(victim.kill)
+    try:
+        await sending
+        await eventually(lambda: arrived(site, load), within=LONGEST)
+        await eventually(lambda: _nothing_waits(site), within=LONGEST)
+        ((pause,),) = await site.rows(LONGEST_PAUSE)
+        reconnects = await fleet.metric("broker_reconnects_total")
+    finally:
+        await asyncio.to_thread(victim.start)
+    record_property("longest pause in seconds", float(pause))
+    assert pause < LONGEST
+    assert (reconnects > 0) is (role == "connected") or role == "leader"
+    await load.send(50)
+    assert [member.lives for member in fleet.members] == [1, 1]
+    (await settle()).check()
+
+
+async def _replicated(cluster: RabbitMQCluster, site: Site) -> None:
+    """Wait until every queue is written on all nodes; one that is not does not survive a kill."""
+    ask = _management(cluster)
+    names = {queue.name for queue in site.topology}
+
+    async def everywhere() -> bool:
+        queues = await asyncio.to_thread(ask, "GET", f"/api/queues/{_host(site)}")
+        found = {each["name"]: each.get("online", ()) for each in queues}
+        return names <= found.keys() and all(len(found[name]) == 3 for name in names)
+
+    await eventually(everywhere)
+    await asyncio.sleep(3)  # RabbitMQ writes its directory a second later, and tells nobody
+
+
+async def _leader(cluster: RabbitMQCluster, site: Site) -> RabbitMQ:
+    queue = f"/api/queues/{_host(site)}/{quote(site.topology.main.name, safe='')}"
+    found = await asyncio.to_thread(_management(cluster), "GET", queue)
+    return next(node for node in cluster.nodes if node.name == found["leader"])
+
+
+async def _connected(
+    cluster: RabbitMQCluster, site: Site, *, preferred: list[RabbitMQ]
+) -> RabbitMQ:
+    """A node that a process of the service is connected to, if possible a preferred one."""
+    host, names = urlsplit(site.broker_url).path[1:], set[str]()
+
+    async def known() -> bool:
+        found = await asyncio.to_thread(_management(cluster), "GET", "/api/connections")
+        ours = [
+            each["node"]
+            for each in found
+            if each.get("vhost") == host and each.get("user_provided_name", "").startswith(SERVICE)
+        ]
+        names.update(ours)
+        return len(ours) >= 4  # two of each process
+
+    await eventually(known)
+    nodes = [*preferred, *cluster.nodes]
+    return next(node for node in nodes if node.name in names)
+
+
+async def _nothing_waits(site: Site) -> bool:
+    return not await site.waiting()
+
+
+def _management(cluster: RabbitMQCluster) -> Callable[..., Any]:
+    return VirtualHosts(cluster.url, cluster.management_url).ask
+
+
+def _host(site: Site) -> str:
+    return quote(urlsplit(site.broker_url).path[1:], safe="")
+
+
+def _through(site: Site, nodes: list[RabbitMQ]) -> str:
+    """The URL of the site with these nodes."""
+    place = site.broker_url.rpartition("@")[2].partition("/")[0]
+    return site.broker_url.replace(
+        place, ",".join(urlsplit(node.url).netloc.rpartition("@")[2] for node in nodes)
+    )

@@ -1,0 +1,58 @@
+"""F48: the primary dies under load, its standby is promoted, and the service finds it by itself."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from dev.standby import PostgresPair
+from tests.acceptance.test_command_line import run
+from tests.conftest import eventually
+from tests.faults.conditions import arrived, at_least
+from tests.faults.conftest import Settle, migrate
+from tests.faults.fleet import Fleet
+from tests.faults.load import Load
+from tests.faults.site import Site
+
+COMMANDS = ("migrate status", "migrate up", "doctor")
+
+
+@pytest.fixture
+def servers() -> Iterator[PostgresPair]:
+    """Two servers of this test alone: the primary is not to be started again."""
+    with PostgresPair() as running:
+        yield running
+
+
+@pytest.fixture
+def database_url(servers: PostgresPair) -> str:
+    """A migrated database on both; its URL names them, and asks for the primary."""
+    url = servers.databases.create()
+    migrate(url)
+    return url
+
+
+@pytest.mark.long
+@pytest.mark.fault("F48", "the standby is promoted under load")
+async def test_the_standby_is_promoted(
+    servers: PostgresPair, site: Site, load: Load, fleet: Fleet, settle: Settle
+) -> None:
+    """All that was committed is there, no attempt is spent, and new processes find it, too."""
+    limits = {"CONNECT_TIMEOUT": "2s", "ACQUIRE_TIMEOUT": "2s"}
+    pair = [await fleet.start(environment=limits) for _ in range(2)]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.send(300, duplicates=30, rate=30))
+        await eventually(lambda: site.count("orders"))
+        await asyncio.to_thread(servers.primary.kill)
+        await eventually(at_least(1, fleet, "consumer_paused"))
+        await asyncio.to_thread(servers.promote)
+    await eventually(lambda: arrived(site, load), within=60)
+    assert await fleet.metric("message_retries_total") == 0
+    assert await fleet.metric("dead_letters_total") == 0
+    assert [member.lives for member in pair] == [1, 1]
+    for command in COMMANDS:
+        ended = await asyncio.to_thread(run, *command.split(), **dict(site.environment))
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    await fleet.start(environment=limits)
+    await load.send(50)
+    (await settle()).check()

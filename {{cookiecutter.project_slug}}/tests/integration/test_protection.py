@@ -1,0 +1,245 @@
+"""What protects messages: from an outage, a bad deployment, a neighbour, and from being too old."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from acme_orders.app import Service
+from acme_orders.errors import (
+    BrokerUnavailable,
+    Conflict,
+    DatabaseUnavailable,
+    TryLater,
+)
+from acme_orders.messaging.broker import Message
+from acme_orders.messaging.envelope import REPLAYS, Handler
+from acme_orders.messaging.memory import MemoryDelivery
+from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
+
+from tests.conftest import Connect, consuming, count, eventually, placed, send, settled
+
+QUEUE = "acme-orders"
+
+
+@asynccontextmanager
+async def everything(service: Service) -> AsyncIterator[None]:
+    """The consumer, the lane for suspects and the archive; at the end they are drained."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as parts:
+        parts.create_task(service.consume(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+def metric(service: Service, name: str, **labels: str) -> float:
+    """The value of a metric, 0 if there is none yet."""
+    return service.metrics.registry.get_sample_value(name, labels) or 0
+
+
+def handle(service: Service, handler: Any) -> None:
+    """Handle orders with this instead."""
+    service.handlers[ORDER_PLACED] = Handler(OrderPlaced, handler)
+
+
+def delivery(message: Message, *, returns: int = 0) -> MemoryDelivery:
+    """A delivery that came back so often, and is settled nowhere."""
+    return MemoryDelivery(message, QUEUE, returns, lambda *_: None)
+
+
+@pytest.fixture
+async def service(connect: Connect) -> AsyncIterator[Service]:
+    """The service in memory, with short waits."""
+    async with connect(hold_timeout=0.6) as connected:
+        yield connected
+
+
+async def test_a_message_that_came_back_too_often_is_set_apart(service: Service) -> None:
+    """It may be what ends the process; there it takes no other with it."""
+    async with everything(service):
+        await service.consumer.process([delivery(placed(), returns=3), delivery(placed())])
+        await eventually(lambda: settled(service, "done") == 2)
+    assert settled(service, "suspected") == metric(service, "suspects_total") == 1
+    assert await count(service, "orders") == 2
+
+
+async def test_a_message_that_came_back_less_often_is_not(service: Service) -> None:
+    """A restart or two are no suspicion."""
+    await service.consumer.process([delivery(placed(), returns=2)])
+    assert settled(service, "done") == 1
+
+
+async def test_an_outage_longer_than_the_hold_costs_nothing(service: Service) -> None:
+    """The message goes to the end of its queue, with the attempts it had."""
+    answers = iter([DatabaseUnavailable("away")] * 3)
+    attempts = []
+
+    async def handler(_: OrderPlaced) -> None:
+        attempts.append(1)
+        if (error := next(answers, None)) is not None:
+            raise error
+
+    handle(service, handler)
+    async with consuming(service):
+        await send(service, placed())
+        await eventually(lambda: metric(service, "consumer_paused", reason="outage") == 1)
+        await eventually(lambda: settled(service, "done") == 1)
+    assert settled(service, "put_back") >= 1
+    assert settled(service, "retried") == 0
+    assert metric(service, "consumer_paused", reason="outage") == 0
+
+
+async def test_a_drain_in_an_outage_gives_the_messages_back(service: Service) -> None:
+    """It does not wait for the outage to end."""
+
+    async def handler(_: OrderPlaced) -> None:
+        raise DatabaseUnavailable("away")
+
+    handle(service, handler)
+    async with asyncio.timeout(5):
+        async with consuming(service):
+            await send(service, placed())
+            await eventually(lambda: metric(service, "consumer_paused", reason="outage") == 1)
+    assert await service.broker.count(service.topology.main.name) == 1
+
+
+async def test_a_conflict_spends_no_attempt(connect: Connect) -> None:
+    """Somebody else was in the way; that says nothing about this message."""
+    async with connect(conflict_retries=0) as service:
+        calls = 0
+
+        async def handler(_: OrderPlaced) -> None:
+            nonlocal calls
+            calls += 1
+            if calls <= 5:  # the ladder has two steps
+                raise Conflict("locked")
+
+        handle(service, handler)
+        async with consuming(service):
+            await send(service, placed())
+            await eventually(lambda: settled(service, "done") == 1)
+    assert settled(service, "retried") == 5
+
+
+async def test_a_handler_says_how_long_to_wait(connect: Connect) -> None:
+    """The first step of the ladder that is long enough."""
+    async with connect(retry_ladder=(0.1, 0.2, 0.3)) as service:
+        failed = False
+
+        async def handler(_: OrderPlaced) -> None:
+            nonlocal failed
+            if not failed:
+                failed = True
+                raise TryLater("closed", after=0.15)
+
+        handle(service, handler)
+        async with consuming(service):
+            await send(service, placed())
+            await eventually(lambda: settled(service, "done") == 1)
+        second = service.topology.ladder[1].name
+        assert metric(service, "message_retries_total", queue=second) == 1
+
+
+async def test_a_bad_deployment_does_not_fill_the_dead_letters(connect: Connect) -> None:
+    """When most messages fail alike the consumer waits, and goes on by itself."""
+    async with connect(failure_window=20, failure_pause=3.0) as service:
+        await bad_deployment(service)
+
+
+async def bad_deployment(service: Service) -> None:
+    """A handler with a bug, which is mended after a while."""
+    broken, calls = True, 0
+
+    async def handler(_: OrderPlaced) -> None:
+        nonlocal calls
+        calls += 1
+        if broken:
+            raise RuntimeError("a bug")
+
+    handle(service, handler)
+    async with consuming(service):
+        await send(service, *(placed() for _ in range(200)))
+        await eventually(lambda: metric(service, "consumer_paused", reason="failures") == 1)
+        # Each of 8 workers may have had one under way; their batches had failed before.
+        assert settled(service, "retried") <= 20 + 8
+        broken = False
+        await eventually(lambda: settled(service, "done") == 200)
+    assert settled(service, "dead_lettered") == 0
+
+
+async def test_bad_messages_do_not_stop_the_good_ones(service: Service) -> None:
+    """Whoever sends rubbish must not be able to stop the consumer."""
+    rubbish = [replace(placed(), body=b"no JSON") for _ in range(60)]
+    async with consuming(service):
+        await send(service, *rubbish, placed())
+        await eventually(lambda: settled(service, "done") == 1)
+    assert settled(service, "dead_lettered") == 60
+    assert metric(service, "consumer_paused", reason="failures") == 0
+
+
+class Lost(MemoryDelivery):
+    """A delivery whose channel is gone when it is acked."""
+
+    async def ack(self) -> None:
+        """Fail."""
+        self.open = False
+        raise BrokerUnavailable("the channel is closed")
+
+
+async def test_a_redelivery_after_a_lost_ack_needs_no_database(service: Service) -> None:
+    """What was committed is remembered, so the redelivery is acked at once."""
+    message = placed()
+    await service.consumer.process([Lost(message, QUEUE, 0, lambda *_: None)])
+    again = delivery(message, returns=1)
+    await service.consumer.process([again])
+    assert not again.open
+    assert metric(service, "acks_lost_total") == metric(service, "late_acks_total") == 1
+    assert await count(service, "orders") == 1
+    other = replace(placed(), message_id=message.message_id)
+    await service.consumer.process([delivery(other)])  # the same id with other content is not it
+    assert metric(service, "dead_letters_total", reason="payload_mismatch") == 1
+
+
+OLD = datetime.now(UTC) - timedelta(days=15)
+
+
+@pytest.mark.parametrize(
+    "dated", [{"timestamp": OLD}, {"headers": {"cloudEvents:time": OLD.isoformat()}}]
+)
+async def test_a_message_older_than_the_inbox_is_a_dead_letter(
+    service: Service, dated: dict[str, Any]
+) -> None:
+    """Nobody knows whether it was processed; whoever replays it has decided."""
+    message = placed()
+    old = replace(message, **{**dated, "headers": {**message.headers, **dated.get("headers", {})}})
+    await service.consumer.process([delivery(old), delivery(placed())])
+    assert metric(service, "dead_letters_total", reason="beyond_dedup_window") == 1
+    assert await count(service, "orders") == 1
+    replayed = replace(old, headers={**old.headers, REPLAYS: 1})
+    await service.consumer.process([delivery(replayed)])
+    assert await count(service, "orders") == 2
+    await service.consumer.process([delivery(old)])  # known, and so a duplicate, however old
+    assert settled(service, "duplicate") == 1
+
+
+async def test_headers_have_a_limit(service: Service) -> None:
+    """What is larger is a dead letter, and its headers are left out of it."""
+    message = placed()
+    huge = replace(message, headers={**message.headers, "junk": "x" * 70_000})
+    async with consuming(service):
+        await send(service, huge, placed())
+        await eventually(lambda: settled(service, "done") == settled(service, "dead_lettered") == 1)
+    letters: list[Any] = []
+    queue = service.topology.dead_letters.name
+    await service.broker.consume(queue, prefetch=1, deliver=letters.append)
+    await eventually(lambda: letters)
+    headers = letters[0].message.headers
+    assert "junk" not in headers
+    assert headers["dropped-headers"] == "junk"
+    assert headers["dl-reason"] == "malformed"

@@ -1,0 +1,47 @@
+"""What blocks the event loop is named while it does."""
+
+import asyncio
+import threading
+import time
+
+from structlog.testing import capture_logs
+
+from acme_orders.observability.loop import watch_loop
+from acme_orders.observability.metrics import Metrics
+
+LIMIT = 0.3  # seconds
+
+
+def sleeps_without_await(seconds: float) -> None:
+    """Stand in the way of everybody."""
+    time.sleep(seconds)
+
+
+async def test_what_blocks_the_loop_is_named_once() -> None:
+    """The log has its stack, one record for each time; the lag is measured."""
+    metrics = Metrics()
+    with capture_logs() as log:
+        async with watch_loop(metrics, limit=LIMIT):
+            for blockage in (1, 2):
+                await asyncio.sleep(LIMIT)
+                sleeps_without_await(4 * LIMIT)
+                await asyncio.sleep(LIMIT)
+                blocked = [record for record in log if record["event"] == "event_loop.blocked"]
+                assert len(blocked) == blockage
+                assert "sleeps_without_await" in blocked[-1]["stack"]
+    value = metrics.registry.get_sample_value
+    assert value("event_loop_blocked_total") == 2
+    late = value("event_loop_lag_seconds_bucket", {"le": "0.5"})
+    assert value("event_loop_lag_seconds_count") == (late or 0) + 2
+
+
+async def test_a_loop_that_turns_is_not_mentioned() -> None:
+    """Waiting is not blocking; afterwards no thread is left."""
+    metrics, before = Metrics(), threading.active_count()
+    with capture_logs() as log:
+        async with watch_loop(metrics, limit=LIMIT):
+            assert threading.active_count() == before + 1
+            await asyncio.sleep(4 * LIMIT)
+    assert log == []
+    assert metrics.registry.get_sample_value("event_loop_blocked_total") == 0
+    assert threading.active_count() == before

@@ -1,0 +1,267 @@
+"""What is decided about a message that failed, and what its copies carry."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pamqp import encode
+
+from acme_orders.errors import (
+    BeyondDedupWindow,
+    BrokerUnavailable,
+    CommitUnknown,
+    Conflict,
+    ConstraintViolated,
+    DatabaseUnavailable,
+    FailingTooOften,
+    Malformed,
+    PayloadMismatch,
+    PoolExhausted,
+    PublishFailed,
+    Refused,
+    StatementTimeout,
+    TryLater,
+    UnknownType,
+)
+from acme_orders.messaging.broker import Message
+from acme_orders.messaging.copies import carried
+from acme_orders.messaging.envelope import Payload
+from acme_orders.messaging.failures import FailureRate, fingerprint
+from acme_orders.messaging.properties import tolerate
+from acme_orders.messaging.recovery import (
+    DeadLetter,
+    Hold,
+    Retry,
+    dead_letter_id,
+    decide,
+)
+from acme_orders.messaging.topology import Topology
+
+TOPOLOGY = Topology.of("s", [], ladder=(5, 30, 120), delivery_limit=9, suspect_deliveries=3)
+FIRST, SECOND, THIRD = (step.name for step in TOPOLOGY.ladder)
+LARGEST_FRAME = 128 * 1024
+
+
+def violated(sqlstate: str) -> ConstraintViolated:
+    """A constraint of this kind."""
+    error = ConstraintViolated("no")
+    error.sqlstate = sqlstate
+    return error
+
+
+def outcomes(
+    kinds: Mapping[str, Exception], expected: DeadLetter | Retry | Hold, attempt: int = 1
+) -> list[Any]:
+    """One case for each."""
+    return [pytest.param(each, attempt, expected, id=name) for name, each in kinds.items()]
+
+
+def all_of(*errors: Exception) -> Mapping[str, Exception]:
+    """By the names of their classes."""
+    return {type(error).__name__: error for error in errors}
+
+
+@pytest.mark.parametrize(
+    ("error", "attempt", "expected"),
+    [
+        *outcomes(
+            all_of(
+                DatabaseUnavailable(),
+                CommitUnknown(),
+                PoolExhausted(),
+                BrokerUnavailable(),
+                PublishFailed(),
+                FailingTooOften(),
+            ),
+            Hold(),
+            attempt=99,
+        ),
+        pytest.param(Malformed(), 1, DeadLetter("malformed"), id="Malformed"),
+        pytest.param(UnknownType(), 1, DeadLetter("unknown_type"), id="UnknownType"),
+        pytest.param(PayloadMismatch(), 1, DeadLetter("payload_mismatch"), id="PayloadMismatch"),
+        pytest.param(BeyondDedupWindow(), 1, DeadLetter("beyond_dedup_window"), id="too old"),
+        pytest.param(Refused(), 1, DeadLetter("refused"), id="Refused"),
+        pytest.param(violated("23502"), 1, DeadLetter("constraint"), id="not null"),
+        pytest.param(violated("23514"), 1, DeadLetter("constraint"), id="check"),
+        # A row that is missing or in the way may come or go.
+        *outcomes({"foreign": violated("23503"), "unique": violated("23505")}, Retry(FIRST, 2)),
+        *outcomes(all_of(StatementTimeout(), TimeoutError(), KeyError("bug")), Retry(FIRST, 2)),
+        pytest.param(KeyError("bug"), 2, Retry(SECOND, 3), id="the second time"),
+        pytest.param(KeyError("bug"), 3, Retry(THIRD, 4), id="the last time"),
+        pytest.param(KeyError("bug"), 4, DeadLetter("retries_exhausted"), id="once more"),
+        pytest.param(KeyError("bug"), 2**63 - 1, DeadLetter("retries_exhausted"), id="forged"),
+        # Somebody else was in the way: that spends no attempt, however often.
+        pytest.param(Conflict(), 1, Retry(FIRST, 1), id="conflict"),
+        pytest.param(Conflict(), 99, Retry(FIRST, 99), id="conflict of the last attempt"),
+        pytest.param(TryLater(), 1, Retry(FIRST, 2), id="later"),
+        pytest.param(TryLater(), 2, Retry(SECOND, 3), id="later, the second time"),
+        pytest.param(TryLater(after=5), 1, Retry(FIRST, 2), id="after 5 s"),
+        pytest.param(TryLater(after=6), 1, Retry(SECOND, 2), id="after 6 s"),
+        pytest.param(TryLater(after=999), 1, Retry(THIRD, 2), id="after more than there is"),
+        pytest.param(TryLater(), 4, DeadLetter("retries_exhausted"), id="later, once too often"),
+    ],
+)
+def test_the_table(error: Exception, attempt: int, expected: DeadLetter | Retry | Hold) -> None:
+    """Every row of `What happens to an error` in docs/architecture.md."""
+    assert decide(error, attempt, TOPOLOGY) == expected
+
+
+@given(st.integers(1, 2**63), st.floats(0, 1e6))
+def test_an_attempt_is_never_given_back(attempt: int, after: float) -> None:
+    """Whatever a message asks for, the ladder ends."""
+    for error in (KeyError(), TryLater(after=after)):
+        match decide(error, attempt, TOPOLOGY):
+            case Retry(queue, following):
+                assert queue in {FIRST, SECOND, THIRD}
+                assert following == attempt + 1 <= 4
+            case DeadLetter(reason):
+                assert reason == "retries_exhausted"
+                assert attempt > 3
+            case _:
+                pytest.fail("held")
+
+
+# What copies carry
+
+
+def test_headers_of_brokers_and_of_routing_are_left_behind() -> None:
+    """A broker would obey them, and a client could have forged them."""
+    forged = {"x-death": [], "X-Delivery-Count": 9, "x-retries": 1, "CC": ["s"], "BCC": ["s"]}
+    assert carried({**forged, "mine": "kept", "retry-attempt": 3}) == {"mine": "kept"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2**63, {1, 2}, object(), {"n" * 129: 1}, [[[[[["deep"]]]]]]],
+    ids=["too large", "a set", "an object", "a long name", "deep"],
+)
+def test_what_cannot_be_sent_is_named(value: Any) -> None:
+    """And does not keep the rest from being sent."""
+    assert carried({"mine": 1, "odd": value}) == {"mine": 1, "dropped-headers": "odd"}
+
+
+def test_one_big_header_does_not_drive_out_the_others() -> None:
+    """The biggest are left out first."""
+    big = {"a-big": "x" * 70_000, **{f"small-{each}": "y" * 100 for each in range(300)}}
+    found = carried(big)
+    assert found.pop("dropped-headers") == "a-big"
+    assert found == {name: value for name, value in big.items() if name != "a-big"}
+
+
+EARLIEST, LATEST = datetime(1970, 1, 1), datetime(9999, 1, 1)  # noqa: DTZ001
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=140)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"]))
+    | st.binary()
+    | st.datetimes(EARLIEST, LATEST, timezones=st.just(UTC)),
+    lambda each: st.lists(each) | st.dictionaries(NAMES, each),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a machine may be busy
+@given(st.dictionaries(NAMES, VALUES), st.sampled_from((1, 500)))
+def test_what_is_carried_can_be_sent(headers: dict[str, Any], times: int) -> None:
+    """In one frame, with room for what we add."""
+    tolerate()
+    many = {f"{name}-{each}"[-140:]: value for name, value in headers.items()
+            for each in range(min(times, 20_000 // max(1, len(headers))))}  # fmt: skip
+    for given_ in (headers, many):
+        assert len(encode.field_table(carried(given_))) < LARGEST_FRAME - 10_000
+
+
+@pytest.mark.parametrize("value", ["", None, 0.5, "\U0001f600", b"\xff"])
+def test_many_small_headers_fit_into_a_frame(value: Any) -> None:
+    """Each takes more than its name and value."""
+    tolerate()
+    found = carried({f"{each:x}": value for each in range(20_000)})
+    assert 1000 < len(encode.field_table(found)) < LARGEST_FRAME - 10_000
+
+
+# Failures
+
+
+def raised(action: Callable[[], object]) -> Exception:
+    """What it raises, with its traceback."""
+    try:
+        action()
+    except Exception as error:
+        return error
+    pytest.fail("nothing was raised")
+
+
+def test_a_fingerprint_is_that_of_a_place() -> None:
+    """Not of the values; and lines of others do not count, which change with their versions."""
+    found = fingerprint(raised(Payload.example))
+    assert len(found) == 16
+    assert found == fingerprint(raised(Payload.example))
+    assert found != fingerprint(LookupError("raised elsewhere"))
+    assert fingerprint(raised(lambda: int("a"))) == fingerprint(raised(lambda: int("b")))
+    assert fingerprint(raised(lambda: int("a"))) != fingerprint(raised(lambda: 1 // len("")))
+
+
+def test_the_rate_of_failures() -> None:
+    """Too many that are alike stop the work for a while, and only for a while."""
+    rate = FailureRate(limit=0.5, window=10, pause=0.05)
+    for each in range(40):
+        (rate.failed(raised(lambda: int("a"))) if each % 2 else rate.succeeded())
+    rate.check()
+    for _ in range(6):
+        rate.failed(raised(lambda: int("a")))
+    with pytest.raises(FailingTooOften, match=r"of the last 10 messages failed alike .*ValueError"):
+        rate.check()
+    asyncio.run(asyncio.sleep(0.06))
+    rate.check()
+
+
+def test_different_failures_do_not_add_up() -> None:
+    """Each is a problem of its own."""
+    rate = FailureRate(limit=0.5, window=10, pause=60)
+    for _ in range(20):
+        rate.failed(raised(lambda: int("a")))
+        rate.check()
+        rate.failed(raised(lambda: 1 // len("")))
+        rate.check()
+
+
+def test_a_few_failures_say_nothing() -> None:
+    """Not before the window is full."""
+    rate = FailureRate(limit=0.5, window=10, pause=60)
+    for _ in range(9):
+        rate.failed(KeyError())
+    rate.check()
+
+
+MESSAGE = Message(b"body", "id", "type", "source")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"body": b"other"},
+        {"message_id": "other"},
+        {"app_id": "other"},
+        {"headers": {"dl-replay-count": 1}},
+    ],
+)
+def test_a_dead_letter_has_an_id(change: dict[str, Any]) -> None:
+    """One for each failure: its copies share it, and nothing else does."""
+    same = replace(MESSAGE, headers={"retry-attempt": 2, "x-delivery-count": 3})
+    assert dead_letter_id(MESSAGE) == dead_letter_id(same)
+    assert dead_letter_id(MESSAGE) != dead_letter_id(replace(MESSAGE, **change))
+
+
+@pytest.mark.parametrize("missing", [None, ""])
+def test_a_message_without_id_is_a_dead_letter_of_its_own(missing: str | None) -> None:
+    """Nobody can tell it from the next one."""
+    nameless = replace(MESSAGE, message_id=missing)
+    assert dead_letter_id(nameless) != dead_letter_id(nameless)
