@@ -1,4 +1,4 @@
-"""F48: the primary dies under load, its standby is promoted, and the service finds it by itself."""
+"""F26, F48: the primary dies under load, and the service finds its successor by itself."""
 
 import asyncio
 from collections.abc import Iterator
@@ -55,4 +55,28 @@ async def test_the_standby_is_promoted(
         assert ended.returncode == 0, ended.stdout + ended.stderr
     await fleet.start(environment=limits)
     await load.send(50)
+    (await settle()).check()
+
+
+@pytest.mark.long
+@pytest.mark.fault("F26", "failover: read-only, then a new primary")
+async def test_failover(
+    servers: PostgresPair, site: Site, load: Load, fleet: Fleet, settle: Settle
+) -> None:
+    """A server that only reads is an outage; all that was committed is on the new primary."""
+    # Whoever answers: so the processes come upon the standby while it refuses to write.
+    anyone = site.database_url.partition("?")[0]
+    member = await fleet.start(environment={"DATABASE_URL": anyone, "CONNECT_TIMEOUT": "1s"})
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.send(200, rate=40))
+        await eventually(lambda: site.count("orders"))
+        await asyncio.to_thread(servers.primary.kill)
+        await eventually(lambda: member.metric("consumer_paused"))
+        await asyncio.sleep(3)  # so long the standby can only be read
+        await asyncio.to_thread(servers.promote)
+    await eventually(lambda: arrived(site, load), within=60)
+    told = {record["why"] for record in member.records("consumer.paused")}
+    assert any("recovery" in why or "read-only" in why for why in told), told
+    assert await member.metric("message_retries_total") == 0
+    assert await member.metric("dead_letters_total") == 0
     (await settle()).check()
