@@ -30,8 +30,8 @@ from tests.integration.dead_letter_queue import (
     set_aside,
 )
 
-BEFORE_ACK = "before:acme_orders.messaging.subscription:RabbitDelivery.ack:kill"
-BEFORE_MARKING = "before:acme_orders.messaging.dead_letters:DeadLetters.decide:kill"
+ACK = "acme_orders.messaging.subscription:RabbitDelivery.ack"
+MARK = "acme_orders.messaging.dead_letters:DeadLetters.decide"
 STATES = "SELECT state, count(*) FROM dead_letters GROUP BY state ORDER BY state"
 
 REPLAYED = "SELECT count(*) FROM dead_letters WHERE state = 'replayed'"
@@ -111,7 +111,7 @@ def like(reason: str, fingerprint: str) -> Message:
 async def test_killed_between_commit_and_ack(service: Service, broker_url: str) -> None:
     """The archiver finds its row there when the message comes again."""
     await set_aside(service, failed())
-    command = ("-m", "tests.faults.child", BEFORE_ACK, "--", "run", "--only", "consumer")
+    command = ("-m", "tests.faults.child", f"before:{ACK}:kill", "--", "run", "--only", "consumer")
     async with process(service, broker_url, *command) as started:
         assert await asyncio.wait_for(started.wait(), 60) == -signal.SIGKILL
     assert await count(service, "dead_letters") == 1
@@ -147,7 +147,7 @@ async def test_a_replay_that_is_killed_can_be_run_again(
     """At the worst point, after the confirm; and then in the middle. Each is processed once."""
     await archived(service, *[failed() for _ in range(10)])
     replay = ("dead-letters", "replay", "--all")
-    at_the_worst = ("-m", "tests.faults.child", BEFORE_MARKING, "--", *replay)
+    at_the_worst = ("-m", "tests.faults.child", f"before:{MARK}:kill", "--", *replay)
     async with process(service, broker_url, *at_the_worst) as started:
         assert await asyncio.wait_for(started.wait(), 60) == -signal.SIGKILL
     assert await service.broker.count(service.topology.main.name) == 1
