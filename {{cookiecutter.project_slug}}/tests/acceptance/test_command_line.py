@@ -134,7 +134,8 @@ def test_the_doctor_looks_at_each_part(database_url: str) -> None:
     assert run("migrate", "down", DATABASE_URL=database_url).returncode == 0
     ended = run("doctor", DATABASE_URL=database_url, BROKER_URL="amqp://me:secret@127.0.0.1:1/")
     assert ended.returncode == 78
-    assert f"wrong  PostgreSQL: the schema lacks {LAST}" in ended.stdout
+    assert "wrong  PostgreSQL: " in ended.stdout
+    assert LAST in ended.stdout
     assert "wrong  RabbitMQ: cannot reach RabbitMQ (BROKER_URL) at 127.0.0.1:1" in ended.stdout
     assert "secret" not in ended.stdout + ended.stderr
 

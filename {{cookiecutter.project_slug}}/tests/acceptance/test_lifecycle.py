@@ -179,6 +179,7 @@ async def stuck(environment: dict[str, str]) -> AsyncIterator[Callable[[], None]
     """A message that waits in its handler for a lock; call the result to let it go on."""
     url = environment["DATABASE_URL"]
     with closing(open_session(url)) as session, session.cursor() as cursor:
+        cursor.execute(f"SET search_path = tenant_{TENANT.hex}, public")  # feature: schema
         cursor.execute("BEGIN; LOCK TABLE inbox")
         values = {name.lower(): value for name, value in environment.items()}
         async with connected(load_settings(_env_file=None, **values), Metrics()) as service:

@@ -127,6 +127,8 @@ def migration_session(url: str, lock_timeout: float) -> Iterator[MigrationSessio
         yield MigrationSession(connection, lock_timeout)
     except driver.DriverError as error:
         reason = str(error).strip().partition("\n")[0]
+        if connection.closed:
+            raise DatabaseUnavailable(f"PostgreSQL went away: {reason}") from error
         raise ConfigurationError(
             f"PostgreSQL refuses: {reason}; migrations need the owner of the tables "
             "(MIGRATION_DATABASE_URL)"
