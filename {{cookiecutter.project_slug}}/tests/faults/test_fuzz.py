@@ -32,7 +32,7 @@ MOST_GROWTH = 20 << 20  # bytes
 @pytest.mark.fault("F33", "garbage of all kinds")
 @pytest.mark.parametrize(
     "number",
-    [3000, pytest.param(100_000, marks=(pytest.mark.long, pytest.mark.timeout(1200)))],
+    [3000, pytest.param(100_000, marks=(pytest.mark.long, pytest.mark.timeout(1800)))],
 )
 async def test_garbage(
     number: int,

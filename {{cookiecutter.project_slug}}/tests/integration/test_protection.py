@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from acme_orders.app import Service
 from acme_orders.errors import (
@@ -165,11 +166,13 @@ async def bad_deployment(service: Service) -> None:
     handle(service, handler)
     async with consuming(service):
         await send(service, *(placed() for _ in range(200)))
-        await eventually(lambda: metric(service, "consumer_paused", reason="failures") == 1)
+        await eventually(
+            lambda: metric(service, "consumer_paused", reason="failures") == 1, within=90
+        )
         # Each of 8 workers may have had one under way; their batches had failed before.
         assert settled(service, "retried") <= 20 + 8
         broken = False
-        await eventually(lambda: settled(service, "done") == 200)
+        await eventually(lambda: settled(service, "done") == 200, within=90)
     assert settled(service, "dead_lettered") == 0
 
 
@@ -243,3 +246,27 @@ async def test_headers_have_a_limit(service: Service) -> None:
     assert "junk" not in headers
     assert headers["dropped-headers"] == "junk"
     assert headers["dl-reason"] == "malformed"
+
+
+async def test_a_drain_releases_only_what_is_not_settled(connect: Connect, broker_url: str) -> None:
+    """Of a batch that an outage stopped half-way, a part is settled already."""
+
+    async def handler(_: OrderPlaced) -> None:
+        raise DatabaseUnavailable("away")
+
+    async with connect(broker_url=broker_url, concurrency=1) as service:
+        handle(service, handler)
+        for _ in range(10):
+            await send(service, replace(placed(), body=b"no JSON"), placed())
+        with capture_logs() as logs:
+            async with consuming(service):
+                await eventually(lambda: metric(service, "consumer_paused", reason="outage") == 1)
+        left = 20 - settled(service, "dead_lettered")
+        assert left < 20, "no batch was stopped half-way"
+        await eventually(lambda: counted(service, service.topology.main.name, left))
+    assert "delivery.settled_twice" not in {record["event"] for record in logs}
+
+
+async def counted(service: Service, queue: str, number: int) -> bool:
+    """Whether so many messages wait there."""
+    return await service.broker.count(queue) == number

@@ -2,7 +2,11 @@
 """The role of work for all tenants at once, which the policies let through."""
 
 from acme_orders.database.lease import Lease
-from acme_orders.errors import ConfigurationError, DatabaseError
+from acme_orders.errors import (
+    ConfigurationError,
+    DatabaseError,
+    DatabaseUnavailable,
+)
 
 SYSTEM_ROLE = "acme_orders_system"
 
@@ -12,9 +16,12 @@ async def verify_system_role(lease: Lease) -> None:
 
     Raises:
         ConfigurationError: otherwise the first to notice would be the relay, when it runs.
+        DatabaseUnavailable: PostgreSQL went away.
     """
     try:
         await lease.send(f"BEGIN; SET LOCAL ROLE {SYSTEM_ROLE}; ROLLBACK")
+    except DatabaseUnavailable:
+        raise
     except DatabaseError as error:
         raise ConfigurationError(
             f"the relay works for all tenants and has to act as {SYSTEM_ROLE}: {error}; "

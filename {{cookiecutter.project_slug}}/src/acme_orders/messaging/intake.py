@@ -113,7 +113,7 @@ class Intake:
                     await self._process(held)
             except OUTAGES as outage:
                 if stop.is_set():
-                    await self._release(held)
+                    await self._release([delivery for delivery in held if delivery.open])
                     return
                 log.warning("consumer.paused", messages=len(held), why=str(outage))
                 if isinstance(outage, FailingTooOften):
