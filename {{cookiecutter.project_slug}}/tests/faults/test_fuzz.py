@@ -26,7 +26,7 @@ from tests.faults.wire import wire
 OUTCOMES = ("done", "duplicate", "dead_lettered")
 CALM = ("broker_reconnects_total", "consumer_stalls_total", "acks_lost_total", "suspects_total",
         "messages_returned_total")  # fmt: skip
-MOST_GROWTH = 20 << 20  # bytes
+MOST_GROWTH = 32 << 20  # bytes; the SQL of each size of a batch is kept once it was needed
 
 
 @pytest.mark.fault("F33", "garbage of all kinds")
@@ -60,7 +60,10 @@ async def test_garbage(
     )
     assert sum(outcomes.values()) == number
     assert await site.count("inbox") == outcomes["done"]
-    assert sum(reasons.values()) == outcomes["dead_lettered"]
+    # The same bad message once more is the same dead letter, in one row.
+    repeated = Counter((each.content, each.body) for each in sent if each.end != "effect")
+    again = sum(times - 1 for times in repeated.values())
+    assert 0 <= outcomes["dead_lettered"] - sum(reasons.values()) <= again
     await _check_ends(site, sent)
     began = time.monotonic()
     (good,) = await load.send(1)
