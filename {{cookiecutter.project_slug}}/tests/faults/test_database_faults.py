@@ -12,6 +12,7 @@ from acme_orders.readiness.scratch import session
 
 from dev.postgres import Postgres
 from tests.conftest import eventually
+from tests.faults.conditions import arrived, at_least
 from tests.faults.conftest import Settle, migrate
 from tests.faults.fleet import Fleet
 from tests.faults.load import Load
@@ -75,7 +76,7 @@ async def paused(fleet: Fleet) -> bool:
 
 async def spent_nothing(fleet: Fleet, site: Site, load: Load) -> None:
     """All has arrived, nobody pauses any more, and it has cost no message an attempt."""
-    await eventually(lambda: _arrived(site, load), within=60)
+    await eventually(lambda: arrived(site, load), within=60)
     await eventually(lambda: _resumed(fleet))
     assert await fleet.metric("message_retries_total") == 0
     assert await fleet.metric("dead_letters_total") == 0
@@ -178,9 +179,9 @@ async def test_a_locked_table(site: Site, load: Load, pair: Fleet, settle: Settl
         cursor.execute("BEGIN")
         cursor.execute("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE")
         await load.send(20)
-        await eventually(lambda: _retried(pair, 20 * 5), within=60)
+        await eventually(at_least(20 * 5, pair, "message_retries_total"), within=60)
         cursor.execute("COMMIT")
-    await eventually(lambda: _arrived(site, load), within=60)
+    await eventually(lambda: arrived(site, load), within=60)
     assert await pair.metric("dead_letters_total") == 0
     (await settle()).check()
 
@@ -193,7 +194,7 @@ async def test_deadlocks(site: Site, load: Load, pair: Fleet, settle: Settle) ->
         sending = group.create_task(load.send(300, rate=50))
         while not sending.done():
             await asyncio.to_thread(_lock_in_the_other_order, site.database_url)
-    await eventually(lambda: _arrived(site, load), within=60)
+    await eventually(lambda: arrived(site, load), within=60)
     assert await pair.metric("db_transaction_retries_total", reason="deadlock") > 0
     assert await pair.metric("dead_letters_total") == 0
     (await settle()).check()
@@ -207,7 +208,9 @@ async def test_concurrent_duplicates(site: Site, load: Load, fleet: Fleet, settl
         await asyncio.gather(*(load.publish(sent) for _ in range(7)))
     alone = {"BATCH_SIZE": "1", "CONCURRENCY": "8"}
     await asyncio.gather(fleet.start(environment=alone), fleet.start(environment=alone))
-    await eventually(lambda: _processed(fleet, "duplicate", 20 * 7), within=60)
+    await eventually(
+        at_least(20 * 7, fleet, "messages_processed_total", outcome="duplicate"), within=60
+    )
     assert await fleet.metric("messages_processed_total", outcome="done") == 20
     (await settle()).check()
 
@@ -252,18 +255,5 @@ def _lock_in_the_other_order(url: str) -> None:
         cursor.execute("LOCK TABLE inbox IN EXCLUSIVE MODE; COMMIT")
 
 
-async def _arrived(site: Site, load: Load) -> bool:
-    entered = {identity for (identity,) in await site.rows("SELECT id FROM inbox")}
-    return load.acknowledged <= entered
-
-
 async def _resumed(fleet: Fleet) -> bool:
     return await fleet.metric("consumer_paused") == 0
-
-
-async def _retried(fleet: Fleet, number: int) -> bool:
-    return await fleet.metric("message_retries_total") >= number
-
-
-async def _processed(fleet: Fleet, outcome: str, number: int) -> bool:
-    return await fleet.metric("messages_processed_total", outcome=outcome) >= number

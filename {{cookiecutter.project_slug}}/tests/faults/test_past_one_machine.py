@@ -96,7 +96,7 @@ async def _replicated(cluster: RabbitMQCluster, site: Site) -> None:
         return names <= found.keys() and all(len(found[name]) == 3 for name in names)
 
     await eventually(everywhere)
-    await asyncio.sleep(3)  # RabbitMQ writes its directory a second later, and tells nobody
+    await eventually(cluster.queues_written)
 
 
 async def _leader(cluster: RabbitMQCluster, site: Site) -> RabbitMQ:
