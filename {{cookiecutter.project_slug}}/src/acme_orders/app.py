@@ -37,7 +37,7 @@ from acme_orders.observability.loop import watch_loop
 from acme_orders.observability.metrics import Metrics
 from acme_orders.observability.probes import Probe, operations
 from acme_orders.observability.tracing import Tracing  # feature: tracing
-from acme_orders.orders.handlers import place_order
+from acme_orders.orders.handlers import place_order, place_orders
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
 from acme_orders.orders.repository import Orders
 from acme_orders.settings import Settings
@@ -88,7 +88,11 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
     pending = Pending(manager)
     dead_letters = DeadLetters(manager)
     handlers = {
-        ORDER_PLACED: Handler(OrderPlaced, partial(place_order, orders=orders, outbox=outbox)),
+        ORDER_PLACED: Handler(
+            OrderPlaced,
+            partial(place_order, orders=orders, outbox=outbox),
+            partial(place_orders, orders=orders, outbox=outbox),
+        ),
     }
     topology = Topology.of(
         SERVICE,
@@ -100,6 +104,7 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
     limits = Limits(
         concurrency=settings.concurrency,
         batch_size=settings.batch_size,
+        linger=settings.linger,
         prefetch=settings.prefetch_count,
         handler_timeout=settings.handler_timeout,
         conflict_retries=settings.conflict_retries,
@@ -309,7 +314,11 @@ def _probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
 def trace(service: Service, tracing: Tracing) -> None:
     """Make spans for every handled message and every statement of this service."""
     for type_, handler in service.handlers.items():
-        service.handlers[type_] = Handler(handler.payload, tracing.handler(type_, handler.handle))
+        service.handlers[type_] = replace(
+            handler,
+            handle=tracing.handler(type_, handler.handle),
+            handle_all=handler.handle_all and tracing.handler(type_, handler.handle_all),
+        )
     service.manager.observe(tracing.statement)
 
 

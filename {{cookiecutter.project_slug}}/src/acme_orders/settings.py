@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     batch_size: int = Field(
         100, ge=1, le=1000, description="most messages in one transaction; more gains little"
     )
+    linger: Seconds = Field(
+        0.01, description="wait for company, for each batch under way; none of them: no wait"
+    )
     prefetch: int | None = Field(
         None, ge=1, le=65535, description="unset: twice what one batch takes, so none has to wait"
     )

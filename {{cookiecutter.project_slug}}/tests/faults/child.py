@@ -16,15 +16,16 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Self
 
-from structlog.contextvars import get_contextvars
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from acme_orders import app, cli, errors
-from acme_orders.orders.handlers import place_order
+from acme_orders.messaging.envelope import Envelope
+from acme_orders.orders.handlers import place_order, place_orders
 from acme_orders.orders.messages import OrderPlaced
 
 from tests.faults.clock import jump
@@ -123,19 +124,37 @@ FATES: dict[str, Callable[[float], Any]] = {
 
 
 def fateful(handle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """A handler that first stores the order, and then meets its fate before the commit."""
+    """A handler that first handles the order, and then meets its fate before the commit."""
 
     @wraps(handle)
     async def meet(order: OrderPlaced, **collaborators: Any) -> None:
         await handle(order, **collaborators)
-        mark = order.customer_email.partition("@")[0].partition("+")[0]
-        name, _, number = mark.partition("-")
-        if fate := FATES.get(name):
-            met = fate(float(number or "inf"))
-            if met is not None:
-                await met
+        await _meet(order)
 
     return meet
+
+
+def fateful_all(handle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """A handler of many that stores the orders, and then meets the fate of each."""
+
+    @wraps(handle)
+    async def meet(received: Sequence[Envelope], **collaborators: Any) -> None:
+        await handle(received, **collaborators)
+        for message in received:
+            assert isinstance(message.payload, OrderPlaced)
+            with bound_contextvars(attempt=message.attempt):
+                await _meet(message.payload)
+
+    return meet
+
+
+async def _meet(order: OrderPlaced) -> None:
+    mark = order.customer_email.partition("@")[0].partition("+")[0]
+    name, _, number = mark.partition("-")
+    if fate := FATES.get(name):
+        met = fate(float(number or "inf"))
+        if met is not None:
+            await met
 
 
 def main(arguments: list[str]) -> None:
@@ -144,6 +163,7 @@ def main(arguments: list[str]) -> None:
     for text in arguments[:divided]:
         Failpoint.parse(text).arm()
     vars(app)["place_order"] = fateful(place_order)
+    vars(app)["place_orders"] = fateful_all(place_orders)
     cli.cli(arguments[divided + 1 :])
 
 

@@ -14,7 +14,7 @@ from tests.faults.load import Load
 from tests.faults.site import LISTENER, Site
 
 ADD = "acme_orders.messaging.outbox:Outbox.add"  # the last step of a handler
-ACK = "acme_orders.messaging.subscription:RabbitDelivery.ack"
+ACK = "acme_orders.messaging.rabbitmq:RabbitBroker.ack"
 PUBLISH = "acme_orders.messaging.rabbitmq:RabbitBroker.publish"
 FORGET = "acme_orders.messaging.outbox:Pending.published"
 

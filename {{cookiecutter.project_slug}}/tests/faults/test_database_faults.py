@@ -19,11 +19,11 @@ from tests.faults.load import Load
 from tests.faults.site import Site
 
 ADD = "acme_orders.messaging.outbox:Outbox.add"
-ACK = "acme_orders.messaging.subscription:RabbitDelivery.ack"
+ACK = "acme_orders.messaging.rabbitmq:RabbitBroker.ack"
 MOST = 40  # connections that the server allows
 OURS = f"FROM pg_stat_activity WHERE application_name = '{SERVICE}'"
 OTHERS = "FROM pg_stat_activity WHERE application_name = 'others'"
-IN_A_BATCH = (f"before:{ADD}:kill@25", f"before:{ACK}:kill", f"after:{ACK}:kill@20")
+IN_A_BATCH = (f"before:{ADD}:kill@25", f"before:{ACK}:kill", f"after:{ACK}:kill")
 
 
 @pytest.fixture(scope="module")

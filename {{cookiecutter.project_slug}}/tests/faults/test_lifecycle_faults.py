@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -19,7 +20,7 @@ from tests.faults.fleet import Fleet, Member
 from tests.faults.load import Load
 from tests.faults.site import Site
 
-ADD = "acme_orders.orders.repository:Orders.add"
+ADD = "acme_orders.orders.repository:Orders.add_all"
 DRAIN = 1.5  # seconds
 MARGIN = 2.0  # seconds; the machine has other things to do, and Python has to end
 SLOW = "slow-0.05"
@@ -79,13 +80,17 @@ async def returns(site: Site) -> dict[str, int]:
     return found
 
 
+def servers(site: Site) -> dict[str, str]:
+    """Where the servers are, by the setting that has the address."""
+    return {"BROKER_URL": site.broker_url, "DATABASE_URL": site.database_url}
+
+
 @pytest.fixture
 def networks(site: Site) -> Iterator[dict[str, Proxy]]:
-    """Networks between the processes and their servers, by the setting that has the address."""
-    urls = {"BROKER_URL": site.broker_url, "DATABASE_URL": site.database_url}
+    """Networks between the processes and their servers, by the same settings."""
     with ExitStack() as stack:
         found = {}
-        for name, url in urls.items():
+        for name, url in servers(site).items():
             server = urlsplit(url)
             assert server.hostname is not None
             assert server.port is not None
@@ -119,8 +124,7 @@ async def test_sigterm_in_an_outage(
     networks: dict[str, Proxy],
 ) -> None:
     """Nobody has noticed the outage yet; the process ends in time, and a second signal at once."""
-    urls = {"BROKER_URL": site.broker_url, "DATABASE_URL": site.database_url}
-    through = {name: networks[name].url(url) for name, url in urls.items()}
+    through = {name: networks[name].url(url) for name, url in servers(site).items()}
     member = await fleet.start(*failpoints, environment={**HASTY, **through})
     await load.send(150, fate=SLOW)
     await eventually(at_least(20, fleet, "messages_in_flight"))
@@ -138,6 +142,30 @@ async def test_sigterm_in_an_outage(
         assert status == 0
         assert seconds < DRAIN + CLOSING + MARGIN
     assert await site.count("inbox") < 150  # it had something to do
+    for network in networks.values():
+        network.pass_on()
+    await fleet.start()
+    (await settle()).check()
+
+
+@pytest.mark.long
+@pytest.mark.fault("F35", "SIGTERM in the moment when servers go away")
+async def test_sigterm_with_an_outage(
+    site: Site, load: Load, fleet: Fleet, settle: Settle, networks: dict[str, Proxy]
+) -> None:
+    """What the broker is asked at the end is lost with the connection; the process ends in time."""
+    through = {name: networks[name].url(url) for name, url in servers(site).items()}
+    member = await fleet.start(f"before:{ADD}:sleep=60", environment={**HASTY, **through})
+    await load.send(150)
+    await eventually(at_least(20, fleet, "messages_in_flight"))
+    member.send_signal(signal.SIGSTOP)  # so that it notices all of it at once
+    networks["BROKER_URL"].refuse()
+    networks["DATABASE_URL"].black_hole()
+    member.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    member.send_signal(signal.SIGCONT)
+    assert await member.ended() == 0
+    assert time.monotonic() - began < DRAIN + CLOSING + MARGIN
     for network in networks.values():
         network.pass_on()
     await fleet.start()

@@ -102,8 +102,9 @@ async def test_stairway(
     network: Proxy, site: Site, load: Load, pair: Fleet, settle: Settle
 ) -> None:
     """In the middle of a frame, a body, an ack: half a message is none."""
+    climbed = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(load.send(300, duplicates=30, rate=10))
+        group.create_task(_send_until(climbed, load))
         for limit in STAIRWAY:
             await eventually(readiness(pair, 200))
             before = network.cuts
@@ -111,6 +112,7 @@ async def test_stairway(
             network.reset()  # so that each begins to count anew
             await eventually(partial(_cut, network, before + 2))
             network.cut_after(None)
+        climbed.set()
     await eventually(readiness(pair, 200))
     await spent_nothing(pair, site, load)
     (await settle()).check()
@@ -151,6 +153,12 @@ async def test_slow(network: Proxy, site: Site, load: Load, pair: Fleet, settle:
     assert await pair.metric("broker_reconnects_total") >= 4
     await spent_nothing(pair, site, load)
     (await settle()).check()
+
+
+async def _send_until(stop: asyncio.Event, load: Load) -> None:
+    """However long it takes: connections that send nothing are not cut any more."""
+    while not stop.is_set():
+        await load.send(30, duplicates=3, rate=10)
 
 
 def _cut(network: Proxy, number: int) -> bool:

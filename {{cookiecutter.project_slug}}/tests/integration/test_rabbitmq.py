@@ -1,6 +1,7 @@
 """RabbitMQ behind the port: what goes wrong with it, and what the adapter makes of that."""
 
 import asyncio
+import itertools
 import os
 import secrets
 import struct
@@ -200,6 +201,19 @@ async def test_a_connection_that_breaks(
         await work
 
 
+async def test_an_outage_when_consuming_begins(
+    broker: RabbitBroker, broker_url: str, proxy: Proxy
+) -> None:
+    """It is waited out like any other: a process that is ready does not end of it."""
+    await put(broker, some())
+    async with connected(proxy.url(broker_url)) as far:
+        proxy.refuse()
+        taken, _ = await consumer(far)
+        assert not far.connected
+        proxy.pass_on()
+        await eventually(lambda: taken and far.connected)
+
+
 async def test_a_silent_network(broker: RabbitBroker, broker_url: str, proxy: Proxy) -> None:
     """Whoever waits is told of an outage, and not cancelled: that would end a worker silently."""
     async with connected(proxy.url(broker_url), heartbeat=1, publish_timeout=60) as far:
@@ -289,6 +303,7 @@ async def test_a_consumer_that_stalls(broker: RabbitBroker) -> None:
         put_back=Delivery.release,
         workers=1,
         batch_size=1,
+        linger=0.01,
         prefetch=5,
         hold_timeout=60,
         stall_timeout=0.3,
@@ -322,8 +337,10 @@ async def test_a_broker_short_of_memory() -> None:
             await eventually(lambda: taken)
             await asyncio.to_thread(node.ctl, "set_vm_memory_high_watermark", "absolute", "1")
             with pytest.raises(BrokerUnavailable, match="no confirm"):
-                await put(broker, some())
-            for number in range(1, 4):
+                for arrived in itertools.count():  # noqa: B007
+                    # The alarm is raised a moment later.
+                    await put(broker, some())
+            for number in range(1, 4 + arrived):
                 await eventually(partial(_reaches, taken, number))
                 await taken[-1].ack()
             await asyncio.to_thread(node.ctl, "set_vm_memory_high_watermark", "0.9")

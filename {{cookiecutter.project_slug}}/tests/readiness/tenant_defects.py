@@ -6,7 +6,6 @@ from datetime import date
 from typing import Any
 
 from acme_orders.app import Service
-from acme_orders.database.repository import Insertion
 from acme_orders.orders.messages import OrderPlaced
 from acme_orders.orders.repository import Orders, Revenue
 
@@ -43,9 +42,9 @@ class Failing(Orders):
 class Writing(Orders):
     """A write that forgets the tenant."""
 
-    async def add(self, order: OrderPlaced) -> Insertion:
+    async def add_all(self, orders: Sequence[OrderPlaced]) -> list[bool]:
         """Change the orders of everybody."""
-        added = await super().add(order)
+        added = await super().add_all(orders)
         with self.manager.named("orders.add"):
             await self.manager.fetch_sql("UPDATE orders SET status = 'cancelled' RETURNING id")
         return added

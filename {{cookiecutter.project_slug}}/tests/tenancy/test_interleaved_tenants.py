@@ -74,7 +74,7 @@ async def store_and_read(manager: Manager, tenant: UUID) -> None:
         with tenant_scope(tenant):
             assert await lease.rows(SESSION) == [CLEAN]
             async with manager.transaction("store"):
-                await orders.add(placed)
+                await orders.add_all([placed])
                 await outbox.add(ORDER_PLACED, placed)
             async with manager.transaction("read", read_only=True):
                 found = await orders.by_id(placed.order_id)

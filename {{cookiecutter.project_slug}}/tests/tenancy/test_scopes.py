@@ -81,7 +81,7 @@ async def place(manager: Manager, total_cents: int) -> None:
     """An order, and an event about it."""
     orders, outbox, placed = Orders(manager), Outbox(manager), order(total_cents)
     async with manager.transaction("place"):
-        await orders.add(placed)
+        await orders.add_all([placed])
         await outbox.add(ORDER_PLACED, placed)
 
 
@@ -286,7 +286,7 @@ async def test_a_scope_ends_when_its_task_is_cancelled(manager: Manager, metrics
         try:
             with tenant_scope(ADA):
                 async with manager.transaction("test"):
-                    await Orders(manager).add(order(1))
+                    await Orders(manager).add_all([order(1)])
                     reached.set()
                     await asyncio.Event().wait()
         finally:

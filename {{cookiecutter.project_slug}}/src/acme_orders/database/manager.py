@@ -13,11 +13,13 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, NoReturn, Self, TypeVar
 
+import peewee
 from peewee_async.result_wrappers import fetch_models
 
 from acme_orders.database import driver
 from acme_orders.database.connections import Connections
 from acme_orders.database.failures import kind_of
+from acme_orders.database.inserts import insertion
 from acme_orders.database.lease import (
     Fetch,
     Isolation,
@@ -32,7 +34,7 @@ from acme_orders.database.statements import (
     refuse_session_state,
 )
 from acme_orders.database.tenancy import current_scope  # feature: row, rls, schema
-from acme_orders.database.unit_of_work import Transaction
+from acme_orders.database.unit_of_work import Row, Transaction
 from acme_orders.errors import (
     Conflict,
     DatabaseError,
@@ -260,6 +262,23 @@ class Manager:
         count: int = await self._database.aio_execute(query, _row_count)
         return count
 
+    async def insert(
+        self,
+        model: type[peewee.Model],
+        rows: Sequence[Row],
+        *,
+        common: Row | None = None,
+        key: Sequence[Any] = (),
+        update: Sequence[Any] = (),
+        returning: Sequence[Any] = (),
+    ) -> list[tuple[Any, ...]]:
+        """Insert rows with one statement, and return what it returns; see `insertion`."""
+        sql, values = insertion(
+            model, rows, common=common, key=key, update=update, returning=returning
+        )
+        found: list[tuple[Any, ...]] = await self._run(sql, values, all_rows)
+        return found
+
     async def fetch_sql(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Run our own SQL, `%s` for each parameter, and return its rows as tuples.
 
@@ -333,13 +352,14 @@ class Manager:
                 self._reports.statement(Statement(query, sql, parameters, seconds, unit, failure))
 
     async def flush(self) -> None:
-        """Send the rows that wait for COMMIT."""
+        """Do what waits for COMMIT."""
         await self._flush(self.current_transaction())
 
     async def _flush(self, transaction: Transaction) -> None:
-        for name, query in transaction.take():
+        await transaction.work()
+        for name, model, rows in transaction.take():
             with self.named(name):
-                await self.execute(query)
+                await self.insert(model, rows)
 
 
 class _Database(driver.Database):

@@ -6,7 +6,7 @@ plan, and the readiness checks run it with its example and look at what it did.
 
 import functools
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
@@ -16,13 +16,12 @@ import peewee
 from acme_orders.database.manager import Manager
 from acme_orders.database.table import Table
 from acme_orders.database.tenancy import require_scope  # feature: row, rls, schema
+from acme_orders.database.unit_of_work import Later, Row, Work
 from acme_orders.errors import QueryRefused
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Owner = TypeVar("Owner", bound="Repository")
-Row = Mapping[str, Any]
-
 _ROWS_AT_ONCE = 1000  # in one INSERT; more gains nothing, and its text is held in memory
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
@@ -183,14 +182,30 @@ class Repository:
 
     # Writing
 
-    def add_later(self, model: type[Table], row: Row) -> None:
-        """Insert a row before COMMIT, together with those of the other messages of the batch."""
-        self.manager.current_transaction().add(model, row, query=self.manager.query_name)
+    def later(self, work: Work, item: Any) -> Later:
+        """Do something before COMMIT, together with what other messages of the batch ask for.
+
+        Args:
+            work: does it for many items; says of each, in their order, whether it had an effect.
+            item: one of them.
+
+        Returns:
+            What `provided` of `add_later` takes: a row that is added only if there was an effect.
+        """
+        return self.manager.current_transaction().do(work, item)
+
+    def add_later(self, model: type[Table], row: Row, *, provided: Later | None = None) -> None:
+        """Insert a row before COMMIT, together with those of the other messages of the batch.
+
+        With `provided` only if that has had an effect.
+        """
+        transaction = self.manager.current_transaction()
+        transaction.add(model, row, query=self.manager.query_name, provided=provided)
 
     async def insert_all(self, model: type[Table], rows: Sequence[Row]) -> int:
         """Insert many rows with few statements; returns how many."""
         for some in _portions(rows):
-            await self.manager.execute(model.insert_many(some))
+            await self.manager.insert(model, some)
         return len(rows)
 
     async def insert_once(self, model: type[Table], row: Row, *key: Any) -> Insertion:
@@ -205,11 +220,17 @@ class Repository:
         return Insertion.INSERTED if new else Insertion.DUPLICATE
 
     async def insert_all_once(
-        self, model: type[Table], rows: Sequence[Row], *key: Any, returning: Sequence[Any] = ()
+        self,
+        model: type[Table],
+        rows: Sequence[Row],
+        *key: Any,
+        common: Row | None = None,
+        returning: Sequence[Any] = (),
     ) -> set[tuple[Any, ...]]:
         """Insert those rows whose key is not there yet; returns the keys of the inserted ones.
 
         What PostgreSQL has put into other columns comes with them if `returning` names these.
+        `common` are columns with the same value in all rows.
 
         Give the rows in the order of their keys: two transactions that insert the same rows in
         another order wait for each other.
@@ -217,9 +238,9 @@ class Repository:
         target, inserted, wanted = list(key), set(), (*key, *returning)
         target.insert(0, model.tenant_id)  # feature: row, rls
         for some in _portions(rows):
-            insert = model.insert_many(some).on_conflict(action="NOTHING", conflict_target=target)
-            for row in await self.fetch_all(insert.returning(*wanted)):
-                inserted.add(tuple(row[column.name] for column in wanted))
+            inserted.update(
+                await self.manager.insert(model, some, common=common, key=target, returning=wanted)
+            )
         return inserted
 
     async def upsert(
@@ -229,10 +250,21 @@ class Repository:
         target, changed = list(key), 0
         target.insert(0, model.tenant_id)  # feature: row, rls
         for some in _portions(rows):
-            changed += await self.manager.execute(
-                model.insert_many(some).on_conflict(conflict_target=target, preserve=list(update))
+            touched = await self.manager.insert(
+                model, some, key=target, update=update, returning=key
             )
+            changed += len(touched)
         return changed
+
+
+def among(column: peewee.Field, values: Iterable[Any], type_: str) -> Any:
+    """The condition that a column of this PostgreSQL type has one of these values.
+
+    Its SQL is the same for any number of values; that of IN is not.
+    """
+    adapted = [column.db_value(value) for value in values]  # type: ignore[no-untyped-call]
+    listed = peewee.Value(adapted, converter=False, unpack=False)
+    return column == peewee.fn.ANY(listed.cast(f"{type_}[]"))
 
 
 def _portions(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

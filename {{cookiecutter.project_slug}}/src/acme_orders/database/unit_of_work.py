@@ -1,17 +1,29 @@
 """What one transaction collects before it is committed."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import peewee
 from peewee_async.utils import sort_models
 
+Row = Mapping[str, Any]
+Work = Callable[[Sequence[Any]], Awaitable[Sequence[bool]]]
+
+
+@dataclass(eq=False, slots=True)
+class Later:
+    """Something that will be done before COMMIT; then `happened` says whether it had an effect."""
+
+    happened: bool = False
+
 
 class Transaction:
-    """An open transaction, and the rows that it writes set-wise just before COMMIT.
+    """An open transaction, and what it does set-wise just before COMMIT.
 
-    A row for every message of a batch goes into one INSERT instead of one each.
+    What every message of a batch asks for is done for all of them together, and their rows go into
+    one INSERT. That is quicker, and locks are taken in one order, whatever that of the messages.
 
     Args:
         name: of the unit of work, for metrics and logs.
@@ -25,18 +37,45 @@ class Transaction:
         self.scope: object = None  # feature: row, rls, schema
         self.statements: Counter[tuple[str, str]] = Counter()  # by name of the query, and SQL
         self.after_commit: set[Callable[[], None]] = set()
-        self._rows: dict[tuple[type[peewee.Model], str], list[Mapping[str, Any]]] = {}
+        self._works: dict[Work, list[tuple[Any, Later]]] = {}
+        self._rows: dict[tuple[type[peewee.Model], str], list[tuple[Row, Later | None]]] = {}
 
-    def add(self, model: type[peewee.Model], row: Mapping[str, Any], *, query: str) -> None:
-        """Insert `row` with the next flush, at the latest before COMMIT, under this query name."""
-        self._rows.setdefault((model, query), []).append(row)
+    def do(self, work: Work, item: Any) -> Later:
+        """Call `work` with this and all other items with the next flush, before rows are added."""
+        later = Later()
+        self._works.setdefault(work, []).append((item, later))
+        return later
 
-    def take(self) -> Iterator[tuple[str, Any]]:
-        """Yield the name and the INSERT for all rows so far, parents before their children."""
-        rows, self._rows = self._rows, {}
-        order = sort_models([model for model, _ in rows])
-        for model, query in sorted(rows, key=lambda key: order.index(key[0])):
-            yield query, model.insert_many(rows[model, query])
+    def add(
+        self,
+        model: type[peewee.Model],
+        row: Row,
+        *,
+        query: str,
+        provided: Later | None = None,
+    ) -> None:
+        """Insert `row` with the next flush, at the latest before COMMIT, under this query name.
+
+        With `provided` only if that has happened by then.
+        """
+        self._rows.setdefault((model, query), []).append((row, provided))
+
+    async def work(self) -> None:
+        """Do what was asked for so far."""
+        while self._works:
+            works, self._works = self._works, {}
+            for work, asked in works.items():
+                outcomes = await work([item for item, _ in asked])
+                for (_, later), outcome in zip(asked, outcomes, strict=True):
+                    later.happened = outcome
+
+    def take(self) -> Iterator[tuple[str, type[peewee.Model], list[Row]]]:
+        """Yield query, model and all its rows so far, parents before their children."""
+        added, self._rows = self._rows, {}
+        order = sort_models([model for model, _ in added])
+        for model, query in sorted(added, key=lambda key: order.index(key[0])):
+            if rows := [row for row, on in added[model, query] if on is None or on.happened]:
+                yield query, model, rows
 
     def repeated(self, most: int) -> Iterator[tuple[str, str, int]]:
         """Name, SQL and count of each statement that ran more than `most` times for each item."""
@@ -45,5 +84,6 @@ class Transaction:
                 yield query, sql, count
 
     def forget(self) -> None:
-        """Drop the rows that were not flushed yet."""
+        """Drop what was not flushed yet."""
+        self._works.clear()
         self._rows.clear()

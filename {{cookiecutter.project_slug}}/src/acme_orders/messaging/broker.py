@@ -1,6 +1,6 @@
 """What the rest of the service needs of a message broker. Small, so that there can be two."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -77,6 +77,13 @@ class Broker(Protocol):
         self, queue: str, *, prefetch: int, deliver: Callable[[Delivery], None]
     ) -> Subscription:
         """Call `deliver` for each delivery, with at most `prefetch` of them not yet settled."""
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> set[Delivery]:
+        """Acknowledge deliveries with as few words as possible.
+
+        Returns:
+            Those whose ack was lost: they come back.
+        """
 
     async def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
         """Return when the broker has taken responsibility.

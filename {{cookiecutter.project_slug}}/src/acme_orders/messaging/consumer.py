@@ -1,7 +1,9 @@
 """The life of a message: decode, claim, handle, commit, and only then acknowledge."""
 
 import asyncio
-from collections import OrderedDict
+import itertools
+import time
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +11,6 @@ from structlog.contextvars import bound_contextvars
 
 from acme_orders.database.manager import Manager, retryable
 from acme_orders.errors import (
-    BrokerUnavailable,
     Conflict,
     MessageError,
     TryLater,
@@ -33,6 +34,7 @@ class Limits:
     Args:
         concurrency: batches at once.
         batch_size: most messages in one transaction.
+        linger: seconds that messages wait for company while others are being processed.
         prefetch: most deliveries not yet acknowledged.
         handler_timeout: seconds for one message.
         conflict_retries: how often a batch runs again after a conflict.
@@ -45,6 +47,7 @@ class Limits:
 
     concurrency: int
     batch_size: int
+    linger: float
     prefetch: int
     handler_timeout: float
     conflict_retries: int
@@ -85,6 +88,7 @@ class Consumer:
             put_back=self._put_back,
             workers=self._limits.concurrency,
             batch_size=self._limits.batch_size,
+            linger=self._limits.linger,
             prefetch=self._limits.prefetch,
             hold_timeout=self._limits.hold_timeout,
             stall_timeout=self._limits.stall_timeout,
@@ -148,10 +152,8 @@ class Consumer:
                 self._failure_rate.check()
                 await self._commit({delivery: envelope})
         else:
-            for delivery, envelope in batch.items():
-                self._failure_rate.succeeded()
-                outcome = "done" if id(envelope) in fresh else "duplicate"
-                await self._ack(delivery, outcome, envelope)
+            self._failure_rate.succeeded(len(batch))
+            await self._ack_all(batch, fresh)
 
     async def _decode(self, deliveries: Sequence[Delivery]) -> dict[Delivery, Envelope]:
         """Those that can be processed now; the others are settled."""
@@ -167,7 +169,7 @@ class Consumer:
                 continue
             if envelope.key in self._late_acks:
                 self._metrics.late_acks.inc()
-                await self._ack(delivery, "duplicate", envelope)
+                await self._ack(delivery, "duplicate")
             else:
                 decoded[delivery] = envelope
         return decoded
@@ -179,19 +181,32 @@ class Consumer:
 
     async def _handle(self, envelopes: Sequence[Envelope]) -> set[int]:
         fresh = await self._inbox.claim(envelopes)
-        for envelope in fresh:
-            with (
-                bound_contextvars(
-                    message_id=envelope.id,
-                    correlation_id=envelope.correlation_id,
-                    type=envelope.type,
-                    attempt=envelope.attempt,
-                ),
-                self._metrics.handler_duration.labels(envelope.type).time(),
-            ):
+        for type_, some in itertools.groupby(fresh, key=lambda each: each.type):
+            alike, handler = list(some), self._handlers[type_]
+            if handler.handle_all and len(alike) > 1:
+                began = time.perf_counter()
                 async with asyncio.timeout(self._limits.handler_timeout):
-                    await self._handlers[envelope.type].handle(envelope.payload)
+                    await handler.handle_all(alike)
+                share = (time.perf_counter() - began) / len(alike)
+                for _ in alike:
+                    self._metrics.handler_duration.labels(type_).observe(share)
+            else:
+                for envelope in alike:
+                    await self._handle_one(envelope, handler)
         return {id(envelope) for envelope in fresh}
+
+    async def _handle_one(self, envelope: Envelope, handler: Handler) -> None:
+        with (
+            bound_contextvars(
+                message_id=envelope.id,
+                correlation_id=envelope.correlation_id,
+                type=envelope.type,
+                attempt=envelope.attempt,
+            ),
+            self._metrics.handler_duration.labels(envelope.type).time(),
+        ):
+            async with asyncio.timeout(self._limits.handler_timeout):
+                await handler.handle(envelope.payload)
 
     # Settling
 
@@ -204,17 +219,22 @@ class Consumer:
     async def _put_back(self, delivery: Delivery) -> None:
         await self._ack(delivery, await self._recovery.put_back(delivery))
 
-    async def _ack(
-        self, delivery: Delivery, outcome: str, envelope: Envelope | None = None
-    ) -> None:
-        try:
-            await delivery.ack()
-        except BrokerUnavailable:
-            # What had to be done is done. The broker delivers again; the inbox, or this, drops it.
-            self._metrics.acks_lost.inc()
-            if envelope is not None:
-                self._late_acks[envelope.key] = None
-                while len(self._late_acks) > _LATE_ACKS:
-                    self._late_acks.popitem(last=False)
+    async def _ack_all(self, batch: Mapping[Delivery, Envelope], fresh: set[int]) -> None:
+        # What had to be done is done. What comes back, the inbox drops, or this memory.
+        lost = await self._broker.ack(list(batch))
+        for delivery in lost:
+            self._late_acks[batch[delivery].key] = None
+        while len(self._late_acks) > _LATE_ACKS:
+            self._late_acks.popitem(last=False)
+        self._metrics.acks_lost.inc(len(lost))
+        outcomes = Counter(
+            (each.type, "done" if id(each) in fresh else "duplicate") for each in batch.values()
+        )
+        for labels, number in outcomes.items():
+            self._metrics.messages_processed.labels(*labels).inc(number)
+
+    async def _ack(self, delivery: Delivery, outcome: str) -> None:
+        lost = await self._broker.ack([delivery])
+        self._metrics.acks_lost.inc(len(lost))
         known = delivery.message.type if delivery.message.type in self._handlers else "other"
         self._metrics.messages_processed.labels(known, outcome).inc()

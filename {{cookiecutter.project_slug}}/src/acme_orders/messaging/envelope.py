@@ -6,10 +6,10 @@ sets only the AMQP properties `message_id`, `type`, `app_id` and `timestamp` is 
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from uuid import UUID  # feature: row, rls, schema
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -47,12 +47,35 @@ class Payload(BaseModel):
         return example
 
 
+Body_co = TypeVar("Body_co", bound=Payload, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """What is done with one type of message."""
+    """What is done with one type of message.
+
+    Args:
+        payload: of the message.
+        handle: called with the payload of one message.
+        handle_all: called instead with all `Received` messages of a batch, if there are several.
+            If it fails, its effects are undone and `handle` gets each message alone.
+    """
 
     payload: type[Payload]
     handle: Callable[[Any], Awaitable[None]]
+    handle_all: Callable[[Sequence[Any]], Awaitable[None]] | None = None
+
+
+class Received(Protocol[Body_co]):
+    """A message as a handler of many gets it."""
+
+    @property
+    def correlation_id(self) -> str:
+        """What the messages that follow from it carry on."""
+
+    @property
+    def payload(self) -> Body_co:
+        """Its content."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,9 @@ class FailureRate:
         self._outcomes: deque[str | None] = deque(maxlen=window)
         self._until, self._why = 0.0, ""
 
-    def succeeded(self) -> None:
-        """A message was processed."""
-        self._outcomes.append(None)
+    def succeeded(self, messages: int = 1) -> None:
+        """So many messages were processed."""
+        self._outcomes.extend([None] * messages)
 
     def failed(self, error: BaseException) -> None:
         """A message failed, for a reason that is not in the message."""

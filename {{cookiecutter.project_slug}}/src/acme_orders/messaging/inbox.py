@@ -94,9 +94,12 @@ class Inbox(Repository):
     async def enter(self, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], datetime]:
         """Insert what is not there yet; returns the keys of the inserted rows, and their time."""
         key = (InboxEntry.consumer, InboxEntry.source, InboxEntry.id)
-        owned = [{"consumer": self._consumer, **row} for row in rows]
         entered = await self.insert_all_once(
-            InboxEntry, owned, *key, returning=(InboxEntry.processed_at,)
+            InboxEntry,
+            rows,
+            *key,
+            common={"consumer": self._consumer},
+            returning=(InboxEntry.processed_at,),
         )
         return {(source, identity): at for _, source, identity, at in entered}
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from acme_orders.errors import BrokerUnavailable, FailingTooOften
+from acme_orders.messaging.batches import Batches
 from acme_orders.messaging.broker import Broker, Delivery, Subscription
 from acme_orders.messaging.recovery import OUTAGES
 from acme_orders.observability.metrics import Metrics
@@ -29,6 +30,7 @@ class Intake:
         put_back: sends a message to the end of the queue, and acks it.
         workers: batches at once.
         batch_size: most deliveries in one.
+        linger: seconds that deliveries wait for company while others are being processed.
         prefetch: most deliveries not settled.
         hold_timeout: seconds in an outage until messages are put back; below the 30 minutes after
             which RabbitMQ takes them away.
@@ -45,6 +47,7 @@ class Intake:
         put_back: Callable[[Delivery], Awaitable[None]],
         workers: int,
         batch_size: int,
+        linger: float,
         prefetch: int,
         hold_timeout: float,
         stall_timeout: float,
@@ -52,11 +55,14 @@ class Intake:
     ) -> None:
         self._queue, self._broker = queue, broker
         self._process, self._put_back = process, put_back
-        self._workers, self._batch_size, self._prefetch = workers, batch_size, prefetch
+        self._workers, self._prefetch = workers, prefetch
         self._hold_timeout, self._stall_timeout = hold_timeout, stall_timeout
         self._metrics = metrics
-        self._delivered: asyncio.Queue[Delivery] = asyncio.Queue()
-        self._in_hand, self._holding = 0, {"outage": 0, "failures": 0}
+        self._received = metrics.messages_received.labels(queue)
+        self._batches = Batches(size=batch_size, linger=linger)
+        self._in_hand, self._empty = 0, asyncio.Event()
+        self._empty.set()
+        self._holding = {"outage": 0, "failures": 0}
         self._last_delivery = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -73,30 +79,30 @@ class Intake:
             tasks.append(group.create_task(self._watch(subscription)))
             await stop.wait()
             await subscription.cancel()
-            await self._delivered.join()
+            await self._empty.wait()
             for task in tasks:
                 task.cancel()
 
     def _deliver(self, delivery: Delivery) -> None:
         """Only remember it. Work in the broker's callback would be cancelled with the channel."""
-        self._metrics.messages_received.labels(delivery.queue).inc()
+        self._received.inc()
         if delivery.returns:
             self._metrics.messages_returned.labels(delivery.queue).inc()
         self._metrics.messages_in_flight.inc()
         self._in_hand += 1
+        self._empty.clear()
         self._last_delivery = time.monotonic()
-        self._delivered.put_nowait(delivery)
+        self._batches.put(delivery)
 
     async def _work(self, stop: asyncio.Event) -> None:
         while True:
-            batch = [await self._delivered.get()]
-            while len(batch) < self._batch_size and not self._delivered.empty():
-                batch.append(self._delivered.get_nowait())
+            batch = await self._batches.take()
             await self._see_through(batch, stop)
-            for _ in batch:
-                self._metrics.messages_in_flight.dec()
-                self._in_hand -= 1
-                self._delivered.task_done()
+            self._batches.done()
+            self._metrics.messages_in_flight.dec(len(batch))
+            self._in_hand -= len(batch)
+            if not self._in_hand:
+                self._empty.set()
 
     async def _see_through(self, batch: Sequence[Delivery], stop: asyncio.Event) -> None:
         """Wait an outage out with the messages in hand, so that it costs them no attempt.

@@ -34,18 +34,27 @@ log = structlog.get_logger()
 def answered(what: str) -> Iterator[None]:
     """Raise BrokerUnavailable for whatever aio-pika raises when it gets no answer.
 
-    Of a connection that closes, aiormq cancels what waits for it, although nobody has cancelled
-    the task that waits. Taken for a cancellation, that would end a worker without a word.
+    When a connection closes, aiormq takes the one for the other: it cancels what waits for it,
+    although nobody has cancelled the task that waits, and of a task that was cancelled it raises
+    what became of the connection. The one would end a worker without a word, and the other would
+    keep it at work in a process that has to end.
     """
     try:
         yield
-    except OUTAGES as error:
-        raise BrokerUnavailable(f"{what}: {' '.join(str(error).split()) or error!r}") from error
-    except asyncio.CancelledError as error:
+    except (*OUTAGES, asyncio.CancelledError) as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
-            raise
-        raise BrokerUnavailable(f"{what}: the connection was closed") from error
+            raise asyncio.CancelledError from error
+        if isinstance(error, asyncio.CancelledError):
+            raise BrokerUnavailable(f"{what}: the connection was closed") from error
+        raise BrokerUnavailable(f"{what}: {' '.join(str(error).split()) or error!r}") from error
+
+
+@contextmanager
+def answered_or_not() -> Iterator[None]:
+    """Go on without an answer; for a good-bye to what may be gone already."""
+    with suppress(BrokerUnavailable), answered("no good-bye"):
+        yield
 
 
 def addresses(url: str) -> list[URL]:
@@ -186,7 +195,7 @@ class Link:
             ) from error
 
     async def _leave(self, connection: AbstractConnection) -> None:
-        with suppress(*OUTAGES):
+        with answered_or_not():
             async with asyncio.timeout(_CLOSE):
                 await connection.close()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from acme_orders.errors import BrokerUnavailable, PublishFailed
@@ -102,6 +102,16 @@ class MemoryBroker:
         self._queues[queue].subscriptions.append(subscription)
         self._dispatch(queue)
         return subscription
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> set[Delivery]:
+        """One after the other."""
+        lost = set()
+        for delivery in deliveries:
+            try:
+                await delivery.ack()
+            except BrokerUnavailable:
+                lost.add(delivery)
+        return lost
 
     async def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
         """Hand the message to every queue that it is meant for.

@@ -1,7 +1,6 @@
 """Events to be published: written in the transaction that makes them true."""
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,13 +8,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import peewee
-from playhouse.postgres_ext import DateTimeTZField
+from playhouse.postgres_ext import DateTimeTZField, JSONField
 from structlog.contextvars import get_contextvars
 
 from acme_orders.database.manager import Manager
-from acme_orders.database.repository import Repository, query
+from acme_orders.database.repository import Repository, among, query
 from acme_orders.database.table import Table
 from acme_orders.database.tenancy import current_tenant  # feature: row, rls, schema
+from acme_orders.database.unit_of_work import Later
 from acme_orders.messaging.envelope import Payload
 
 BLOCKED_AFTER = 20  # refusals; about an hour, longer than most deployments of a consumer
@@ -31,7 +31,7 @@ class OutboxRow(Table):
     ordering_key = peewee.TextField(null=True)
     type = peewee.TextField()
     body = peewee.TextField()
-    extensions = peewee.TextField()  # a JSON object
+    extensions = JSONField()
     created_at = DateTimeTZField()
     available_at = DateTimeTZField()
     attempts = peewee.IntegerField()
@@ -85,7 +85,15 @@ class Outbox(Repository):
         writes=True,
         example={"type_": "example", "payload": Payload()},
     )
-    async def add(self, type_: str, payload: Payload, *, key: str | None = None) -> UUID:
+    async def add(
+        self,
+        type_: str,
+        payload: Payload,
+        *,
+        key: str | None = None,
+        correlation_id: str | None = None,
+        provided: Later | None = None,
+    ) -> UUID:
         """Publish this event if, and only if, the open transaction commits; returns its id.
 
         Args:
@@ -94,6 +102,8 @@ class Outbox(Repository):
             key: events with the same key, such as `order-17`, are published one after the other,
                 in the order in which they were added. Two transactions that add to one key at the
                 same time have no order: lock the row that it stands for, as an UPDATE does.
+            correlation_id: of the message that it follows from; unset: that of the one in hand.
+            provided: publish it only if this has had an effect.
         """
         message_id = uuid4()
         key = None if key is None else f"{current_tenant()} {key}"  # feature: row, rls, schema
@@ -104,8 +114,9 @@ class Outbox(Repository):
                 "ordering_key": key,
                 "type": type_,
                 "body": payload.model_dump_json(),
-                "extensions": json.dumps(_inherited()),
+                "extensions": _inherited(correlation_id),
             },
+            provided=provided,
         )
         self.manager.current_transaction().after_commit.add(self.committed.set)
         return message_id
@@ -165,7 +176,7 @@ class Pending(Repository):
     async def published(self, lease: UUID, rows: Sequence[int]) -> int:
         """Forget confirmed rows; those whose lease has passed to another relay stay."""
         return await self.manager.execute(
-            OutboxRow.delete().where(OutboxRow.id.in_(list(rows)), OutboxRow.lease == lease)
+            OutboxRow.delete().where(among(OutboxRow.id, rows, "bigint"), OutboxRow.lease == lease)
         )
 
     @query(
@@ -188,7 +199,7 @@ class Pending(Repository):
         """Offer rows again at once, to any relay; they have spent no attempt."""
         await self.manager.execute(
             OutboxRow.update(available_at=peewee.fn.now()).where(
-                OutboxRow.id.in_(list(rows)), OutboxRow.lease == lease
+                among(OutboxRow.id, rows, "bigint"), OutboxRow.lease == lease
             )
         )
 
@@ -209,10 +220,10 @@ class Pending(Repository):
         return Backlog(int(count), float(oldest), int(blocked))
 
 
-def _inherited() -> dict[str, Any]:
+def _inherited(correlation_id: str | None) -> dict[str, Any]:
     """What an event has of the message or request that led to it."""
-    bound, inherited = get_contextvars(), {}
-    if "correlation_id" in bound:
-        inherited["correlationid"] = bound["correlation_id"]
+    inherited = {}
+    if found := correlation_id or get_contextvars().get("correlation_id"):
+        inherited["correlationid"] = found
     inherited["tenant"] = str(current_tenant())  # feature: row, rls, schema
     return inherited

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import aio_pika
 from aio_pika.abc import AbstractChannel
@@ -20,9 +20,15 @@ from acme_orders.errors import (
     PublishFailed,
 )
 from acme_orders.messaging.broker import Delivery, Message
-from acme_orders.messaging.link import ANSWER, OUTAGES, Link, addresses, answered
+from acme_orders.messaging.link import (
+    ANSWER,
+    Link,
+    addresses,
+    answered,
+    answered_or_not,
+)
 from acme_orders.messaging.properties import tolerate
-from acme_orders.messaging.subscription import RabbitSubscription
+from acme_orders.messaging.subscription import RabbitSubscription, ack_together
 from acme_orders.messaging.topology import (
     DEFAULT_EXCHANGE,
     MISSING,
@@ -100,6 +106,10 @@ class RabbitBroker:
         await subscription.start()
         self._subscriptions.append(subscription)
         return subscription
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> set[Delivery]:
+        """Acknowledge the deliveries of each channel together."""
+        return await ack_together(deliveries)
 
     async def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
         """Publish and wait for the confirm.
@@ -182,7 +192,7 @@ class RabbitBroker:
             if self._refused and self._channel is not None and len(self._under_way) <= 1:
                 # RabbitMQ 3.10 goes on refusing on this channel, even when the limit is lifted.
                 # It can be closed because nobody else waits for a confirm on it.
-                with suppress(*OUTAGES):
+                with answered_or_not():
                     async with asyncio.timeout(ANSWER):
                         await self._channel.close()
             if self._channel is None or self._channel.is_closed:
@@ -240,7 +250,7 @@ class RabbitBroker:
             with answered("RabbitMQ does not answer or refuses"):
                 yield channel
         finally:
-            with suppress(*OUTAGES):
+            with answered_or_not():
                 await channel.close()
 
 

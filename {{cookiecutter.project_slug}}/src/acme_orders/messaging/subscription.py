@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from aiormq.abc import DeliveredMessage
 from acme_orders.errors import BrokerUnavailable, ConfigurationError
 from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.ledger import Ledger
-from acme_orders.messaging.link import ANSWER, OUTAGES, Link, answered
+from acme_orders.messaging.link import ANSWER, Link, answered, answered_or_not
 
 _CANCEL = 3.0  # seconds; a broker that is gone sends nothing anyway
 _LONGEST_PAUSE = 5.0  # seconds between two attempts to consume
@@ -27,7 +27,10 @@ class RabbitDelivery:
     """A delivery on one channel. It is bound to this channel; its successor knows nothing of it."""
 
     def __init__(self, delivered: DeliveredMessage, queue: str, ledger: Ledger) -> None:
-        self._ledger, self._tag, self.queue = ledger, delivered.delivery_tag or 0, queue
+        self.ledger, self.tag, self.queue = ledger, delivered.delivery_tag or 0, queue
+        ledger.enter(
+            self.tag
+        )  # first of all: what is not entered, an ack of its successors settles
         properties = delivered.header.properties
         headers: dict[str, Any] = dict(properties.headers or {})
         sent = properties.timestamp
@@ -46,22 +49,37 @@ class RabbitDelivery:
         # A client can send this header too; only with the flag was it written by the broker.
         count = headers.get("x-delivery-count", 1) if delivered.redelivered else 0
         self.returns = count if isinstance(count, int) else 1
-        ledger.enter(self._tag)
 
     @property
     def open(self) -> bool:
         """Whether it can be settled."""
-        return self._ledger.is_open(self._tag)
+        return self.ledger.is_open(self.tag)
 
     async def ack(self) -> None:
         """Tell the broker that it may forget the message."""
         with answered("the ack was lost"):
-            await self._ledger.ack(self._tag)
+            await self.ledger.ack([self.tag])
 
     async def release(self) -> None:
         """Give the message back."""
         with answered("the nack was lost"):
-            await self._ledger.release(self._tag)
+            await self.ledger.release(self.tag)
+
+
+async def ack_together(deliveries: Sequence[Delivery]) -> set[Delivery]:
+    """Acknowledge deliveries, those of one channel together; returns those whose ack was lost."""
+    of_channel: dict[Ledger, list[RabbitDelivery]] = {}
+    for each in deliveries:
+        assert isinstance(each, RabbitDelivery)
+        of_channel.setdefault(each.ledger, []).append(each)
+    lost: set[Delivery] = set()
+    for ledger, some in of_channel.items():
+        try:
+            with answered("the ack was lost"):
+                await ledger.ack([each.tag for each in some])
+        except BrokerUnavailable:
+            lost.update(some)
+    return lost
 
 
 class RabbitSubscription:
@@ -101,8 +119,21 @@ class RabbitSubscription:
         return self._cancelled or not self._lost.is_set()
 
     async def start(self) -> None:
-        """Begin to consume; raises BrokerUnavailable."""
-        await self._subscribe()
+        """Begin to consume; in an outage the keeper does, when it is over.
+
+        Other queues are consumed from already: what one of their messages does to the event loop
+        or to the connection must not end the process.
+
+        Raises:
+            BrokerUnavailable: there is no such queue.
+        """
+        try:
+            await self._subscribe()
+        except BrokerUnavailable as error:
+            if isinstance(error.__cause__, ChannelNotFoundEntity):
+                raise
+            log.warning("subscription.refused", queue=self._queue, why=str(error))
+            self._lost.set()
         self._keeper = asyncio.create_task(self._keep(), name=f"subscription {self._queue}")
 
     async def cancel(self) -> None:
@@ -112,14 +143,14 @@ class RabbitSubscription:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
         if self._channel is not None and self._tag is not None:
-            with suppress(*OUTAGES):
+            with answered_or_not():
                 await self._channel.basic_cancel(self._tag, timeout=_CANCEL)
 
     async def restart(self) -> None:
         """Close the channel, which gives back what is not settled; the keeper opens another."""
         lost = self._lost  # the keeper is woken by the close already, and puts another in its place
         if self._channel is not None:
-            with suppress(*OUTAGES):
+            with answered_or_not():
                 async with asyncio.timeout(_CANCEL):
                     await self._channel.close()
         lost.set()
@@ -161,7 +192,7 @@ class RabbitSubscription:
             begun = await channel.basic_consume(self._queue, on_message, timeout=ANSWER)
         if self._channel is not None and not self._channel.is_closed:
             # The queue was deleted, and with it what this channel had not settled.
-            with suppress(*OUTAGES):
+            with answered_or_not():
                 async with asyncio.timeout(_CANCEL):
                     await self._channel.close()
         # The channel of aio-pika closes the one below when it is forgotten.

@@ -1,7 +1,7 @@
 """The tables of this slice. Constraints and indexes are written in `migrations/`."""
 
 import peewee
-from playhouse.postgres_ext import DateTimeTZField
+from playhouse.postgres_ext import DateTimeTZField, JSONField
 
 from acme_orders.database.table import Table
 
@@ -55,7 +55,7 @@ class AuditEntry(Table):
 
     id = peewee.UUIDField(primary_key=True)
     event_type = peewee.TextField()
-    payload = peewee.TextField()
+    payload = JSONField()
 
     class Meta:
         """The name of the table."""

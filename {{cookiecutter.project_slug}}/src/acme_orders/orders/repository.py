@@ -1,5 +1,6 @@
 """Orders in PostgreSQL. What leaves this module is plain data, never a model."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -8,7 +9,8 @@ from uuid import UUID, uuid4
 
 import peewee
 
-from acme_orders.database.repository import Insertion, Repository, query
+from acme_orders.database.repository import Repository, among, query
+from acme_orders.database.unit_of_work import Later
 from acme_orders.orders.messages import OrderPlaced
 from acme_orders.orders.models import AuditEntry, Customer, Line, Order
 
@@ -59,37 +61,31 @@ class Revenue:
 class Orders(Repository):
     """Stores and finds orders."""
 
-    @query(
-        "orders.add",
-        traffic="high",
-        writes=True,
-        example={"order": _EXAMPLE},
-    )
-    async def add(self, order: OrderPlaced) -> Insertion:
-        """Store an order with its customer and lines, unless it is there already."""
-        added = await self.insert_once(
-            Order,
-            {
-                "id": order.order_id,
-                "customer_id": await self._customer(order.customer_email),
-                "status": "accepted",
-                "currency": order.currency,
-                "total_cents": order.total_cents,
-                "placed_at": order.placed_at,
-            },
-            Order.id,
-        )
-        if added is Insertion.INSERTED:
-            for position, line in enumerate(order.lines, start=1):
-                row = {"order_id": order.order_id, "position": position, **line.model_dump()}
-                self.add_later(Line, row)
-            audit = {
-                "id": uuid4(),
-                "event_type": "order.accepted",
-                "payload": order.model_dump_json(),
-            }
-            self.add_later(AuditEntry, audit)
-        return added
+    def add(self, order: OrderPlaced) -> Later:
+        """Store an order before COMMIT, with its customer and lines, unless it is there already."""
+        return self.later(self.add_all, order)
+
+    @query("orders.add", traffic="high", writes=True, example={"orders": [_EXAMPLE]})
+    async def add_all(self, orders: Sequence[OrderPlaced]) -> list[bool]:
+        """Store orders with their customers and lines; says of each whether it is new."""
+        first: dict[UUID, OrderPlaced] = {}
+        for order in orders:
+            first.setdefault(order.order_id, order)
+        customers = await self._customers({order.customer_email for order in first.values()})
+        # In the order of their ids, or two batches with the same orders could wait for each other.
+        rows = [_row(first[id_], customers) for id_ in sorted(first)]
+        added = {id_ for (id_,) in await self.insert_all_once(Order, rows, Order.id)}
+        new = [order.order_id in added and order is first[order.order_id] for order in orders]
+        for order in itertools.compress(orders, new):
+            self._add_details(order)
+        return new
+
+    def _add_details(self, order: OrderPlaced) -> None:
+        for position, line in enumerate(order.lines, start=1):
+            row = {"order_id": order.order_id, "position": position, **dict(line)}
+            self.add_later(Line, row)
+        audit = {"id": uuid4(), "event_type": "order.accepted", "payload": order}
+        self.add_later(AuditEntry, audit)
 
     @query("orders.by_id", traffic="high", example={"order_id": _EXAMPLE.order_id})
     async def by_id(self, order_id: UUID) -> OrderDetails | None:
@@ -155,17 +151,36 @@ class Orders(Repository):
         )
         return [Revenue(**{**row, "total_cents": int(row["total_cents"])}) for row in rows]
 
-    async def _customer(self, email: str) -> UUID:
-        # Reading first takes no lock on those who are known: two batches with the same customers
-        # in another order would wait for each other.
-        known = Customer.select(Customer.id).where(Customer.email == email)
-        row = await self.fetch_one(known)
-        if row is None:
-            await self.insert_once(Customer, {"id": uuid4(), "email": email}, Customer.email)
-            row = await self.fetch_one(known)
-        assert row is not None
-        customer: UUID = row["id"]
-        return customer
+    async def _customers(self, emails: set[str]) -> dict[str, UUID]:
+        """The ids of these customers; those that are new are stored."""
+        found = await self._known(emails)
+        if new := sorted(emails - found.keys()):
+            rows = [{"id": uuid4(), "email": email} for email in new]
+            found |= dict(
+                await self.insert_all_once(Customer, rows, Customer.email, returning=(Customer.id,))
+            )
+        if others := emails - found.keys():  # another transaction has stored them meanwhile
+            found |= await self._known(others)
+        return found
+
+    async def _known(self, emails: set[str]) -> dict[str, UUID]:
+        rows = await self.fetch_all(
+            Customer.select(Customer.email, Customer.id)
+            .where(among(Customer.email, emails, "text"))
+            .limit(len(emails))
+        )
+        return {row["email"]: row["id"] for row in rows}
+
+
+def _row(order: OrderPlaced, customers: Mapping[str, UUID]) -> Mapping[str, Any]:
+    return {
+        "id": order.order_id,
+        "customer_id": customers[order.customer_email],
+        "status": "accepted",
+        "currency": order.currency,
+        "total_cents": order.total_cents,
+        "placed_at": order.placed_at,
+    }
 
 
 def _summaries() -> Any:

@@ -97,7 +97,8 @@ def _written(rehearsal: Rehearsal) -> Iterator[str]:
 
 def _called_inside(rehearsal: Rehearsal) -> set[tuple[str, ...]]:
     """Modules of handlers and repositories, whose callers have the transaction."""
-    names = {type(each).__module__ for each in rehearsal.service.repositories}
+    repositories = rehearsal.service.repositories
+    names = {base.__module__ for each in repositories for base in type(each).__mro__}
     names |= {_module(each.handle) for each in rehearsal.service.handlers.values()}
     return {tuple(name.split(".")[1:]) for name in names}
 

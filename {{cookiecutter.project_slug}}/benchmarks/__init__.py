@@ -1,0 +1,1 @@
+"""How fast this service is, on real servers that write to disk: `make bench`."""

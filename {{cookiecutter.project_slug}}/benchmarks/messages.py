@@ -1,0 +1,85 @@
+"""The orders that every contender gets: the same ones for the same seed."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import aio_pika
+from pamqp import commands as spec
+
+from acme_orders.messaging.broker import Message
+from acme_orders.messaging.envelope import encode
+from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
+from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+
+CUSTOMERS = 500
+_BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+_IN_FLIGHT = 500  # publishes without a confirm
+
+
+def orders(count: int, *, seed: int) -> Iterator[Message]:
+    """Orders of one to three lines, as a client that knows nothing of the service sends them."""
+    chance = random.Random(seed)
+    for number in range(count):
+        order = OrderPlaced.model_validate(
+            {
+                "order_id": UUID(int=chance.getrandbits(128), version=4),
+                "customer_email": f"customer-{chance.randrange(CUSTOMERS)}@example.com",
+                "currency": "EUR",
+                "lines": [
+                    {
+                        "sku": f"TEA-{chance.randrange(1000)}",
+                        "quantity": chance.randint(1, 9),
+                        "unit_price_cents": chance.randint(100, 10_000),
+                    }
+                    for _ in range(chance.randint(1, 3))
+                ],
+                "placed_at": _BEGAN + timedelta(seconds=number),
+            }
+        )
+        yield encode(
+            str(UUID(int=chance.getrandbits(128), version=4)),
+            ORDER_PLACED,
+            "bench",
+            datetime.now(UTC),
+            order.model_dump_json().encode(),
+            extensions={"tenant": str(TENANT)},  # feature: row, rls, schema
+        )
+
+
+async def fill(broker_url: str, queue: str, messages: Iterable[Message]) -> None:
+    """Put messages into a queue; on return all are confirmed."""
+    async with await aio_pika.connect(broker_url) as connection, connection.channel() as opened:
+        channel: Any = await opened.get_underlay_channel()  # its base class knows no `wait`
+        for some in batched(messages, _IN_FLIGHT):
+            await asyncio.gather(
+                *(
+                    channel.basic_publish(
+                        each.body, routing_key=queue, properties=_properties(each), wait=False
+                    )
+                    for each in some
+                )
+            )
+
+
+def batched(messages: Iterable[Message], size: int) -> Iterator[list[Message]]:
+    """Lists of at most so many."""
+    source = iter(messages)
+    while some := list(itertools.islice(source, size)):
+        yield some
+
+
+def _properties(message: Message) -> spec.Basic.Properties:
+    return spec.Basic.Properties(
+        content_type=message.content_type,
+        delivery_mode=2,
+        headers=dict(message.headers),
+        message_id=message.message_id,
+        message_type=message.type,
+        app_id=message.app_id,
+        timestamp=message.timestamp,
+    )
