@@ -81,7 +81,10 @@ class Settings(BaseSettings):
         0.01, description="wait for company, for each batch under way; none of them: no wait"
     )
     prefetch: int | None = Field(
-        None, ge=1, le=65535, description="unset: twice what one batch takes, so none has to wait"
+        None,
+        ge=1,
+        le=65535,
+        description="unset: three batches, one at work, one gathering, one on its way",
     )
     handler_timeout: Seconds = Field(60, description="far below the broker's 30 min for an ack")
     conflict_retries: int = Field(
@@ -203,7 +206,7 @@ class Settings(BaseSettings):
     @property
     def prefetch_count(self) -> int:
         """Most unacknowledged deliveries of one consumer."""
-        return self.prefetch or 2 * max(self.batch_size, self.concurrency)
+        return self.prefetch or 3 * max(self.batch_size, self.concurrency)
 
 
 def load_settings(**overrides: Any) -> Settings:

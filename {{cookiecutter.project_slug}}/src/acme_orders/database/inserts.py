@@ -52,12 +52,12 @@ def insertion(
         common["tenant_id"] = str(tenant)
     # feature: row, rls }
     wanted = (tuple(field.column_name for field in some) for some in (key, update, returning))
-    sql, columns = _compiled(model, tuple(common), names, *wanted)
-    document = [
-        {column: _plain(value) for column, value in zip(columns, row.values(), strict=True)}
-        for row in rows
-    ]
-    return sql, (*common.values(), _JSON.dump_json(document).decode())
+    sql, columns, binary = _compiled(model, tuple(common), names, *wanted)
+    if binary:
+        rows = [{**row, **{name: _hex(row[name]) for name in binary}} for row in rows]
+    if columns != names:
+        rows = [dict(zip(columns, row.values(), strict=True)) for row in rows]
+    return sql, (*common.values(), _JSON.dump_json(rows).decode())
 
 
 @functools.lru_cache(maxsize=1024)
@@ -68,7 +68,7 @@ def _compiled(  # noqa: PLR0917  # named, they would make the cache slower
     key: tuple[str, ...],
     update: tuple[str, ...],
     returning: tuple[str, ...],
-) -> tuple[str, tuple[str, ...]]:
+) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     meta = model._meta  # noqa: SLF001
     if unknown := [name for name in (*common, *names) if name not in meta.combined]:
         raise QueryRefused(f"{model.__name__} has no {', '.join(unknown)}")
@@ -86,11 +86,12 @@ def _compiled(  # noqa: PLR0917  # named, they would make the cache slower
         sql += f" ON CONFLICT ({_listed(key)}) DO {action}"
     if returning:
         sql += f" RETURNING {_listed(returning)}"
-    return sql, columns
+    binary = tuple(name for name in names if isinstance(meta.combined[name], peewee.BlobField))
+    return sql, columns, binary
 
 
-def _plain(value: Any) -> Any:
-    return "\\x" + value.hex() if isinstance(value, bytes) else value
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else "\\x" + value.hex()
 
 
 def _quoted(name: str) -> str:

@@ -23,6 +23,7 @@ ATTEMPT = "retry-attempt"
 REPLAYS = "dl-replay-count"
 _PREFIXES = ("cloudEvents:", "cloudEvents_")
 _LONGEST_ID = 255  # of an AMQP property
+_ESCAPED_NUL = rb"\u0000"
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # a backslash before it would make it a text
 _FRAMING = 6  # bytes of each header beside its name and value: type and lengths
 
@@ -134,7 +135,7 @@ def decode(
     handler = handlers.get(type_)
     if handler is None:
         raise UnknownType(f"no handler for type {type_!r}; known are {', '.join(sorted(handlers))}")
-    if _NUL.search(message.body):
+    if _ESCAPED_NUL in message.body and _NUL.search(message.body):
         raise Malformed(
             "the body has a text with \\u0000, which PostgreSQL cannot store: remove it"
         )
@@ -199,19 +200,22 @@ def replays_of(message: Message) -> int:
 
 def header_bytes(headers: Mapping[str, Any]) -> int:
     """About how many bytes headers take, so that nobody has to encode them to know."""
-    return sum(
-        _FRAMING
-        + len(name.encode())
-        + len(value if isinstance(value, bytes) else str(value).encode())
-        for name, value in headers.items()
-    )
+    size = _FRAMING * len(headers)
+    for name, value in headers.items():
+        size += _bytes(name) + (len(value) if isinstance(value, bytes) else _bytes(str(value)))
+    return size
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _attribute(message: Message, name: str, default: str | None) -> str:
-    found = next(
-        (message.headers[p + name] for p in _PREFIXES if p + name in message.headers), None
-    )
-    value = default if found is None else found
+    value = default
+    for prefix in _PREFIXES:
+        if (found := message.headers.get(prefix + name)) is not None:
+            value = found
+            break
     if value is None or value == "":
         raise Malformed(
             f"the message has no {name}: set the AMQP property or the header cloudEvents:{name}"

@@ -1,5 +1,6 @@
 """What comes in and what goes out."""
 
+from functools import cached_property
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -40,7 +41,7 @@ class OrderForm(Payload):
     lines: Annotated[tuple[OrderLine, ...], Field(min_length=1, max_length=1000)]
     placed_at: AwareDatetime
 
-    @property
+    @cached_property
     def total_cents(self) -> int:
         """What the customer pays."""
         return sum(line.quantity * line.unit_price_cents for line in self.lines)

@@ -1,7 +1,7 @@
 """Orders in PostgreSQL. What leaves this module is plain data, never a model."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -76,16 +76,10 @@ class Orders(Repository):
         rows = [_row(first[id_], customers) for id_ in sorted(first)]
         added = {id_ for (id_,) in await self.insert_all_once(Order, rows, Order.id)}
         new = [order.order_id in added and order is first[order.order_id] for order in orders]
-        for order in itertools.compress(orders, new):
-            self._add_details(order)
+        stored = list(itertools.compress(orders, new))
+        await self.insert_all(Line, [row for order in stored for row in _lines(order)])
+        await self.insert_all(AuditEntry, [_audit(order) for order in stored])
         return new
-
-    def _add_details(self, order: OrderPlaced) -> None:
-        for position, line in enumerate(order.lines, start=1):
-            row = {"order_id": order.order_id, "position": position, **dict(line)}
-            self.add_later(Line, row)
-        audit = {"id": uuid4(), "event_type": "order.accepted", "payload": order}
-        self.add_later(AuditEntry, audit)
 
     @query("orders.by_id", traffic="high", example={"order_id": _EXAMPLE.order_id})
     async def by_id(self, order_id: UUID) -> OrderDetails | None:
@@ -181,6 +175,15 @@ def _row(order: OrderPlaced, customers: Mapping[str, UUID]) -> Mapping[str, Any]
         "total_cents": order.total_cents,
         "placed_at": order.placed_at,
     }
+
+
+def _lines(order: OrderPlaced) -> Iterator[Mapping[str, Any]]:
+    for position, line in enumerate(order.lines, start=1):
+        yield {"order_id": order.order_id, "position": position, **dict(line)}
+
+
+def _audit(order: OrderPlaced) -> Mapping[str, Any]:
+    return {"id": uuid4(), "event_type": "order.accepted", "payload": order}
 
 
 def _summaries() -> Any:

@@ -1,0 +1,42 @@
+"""How fast the relay gets rid of a backlog."""
+
+import sys
+from uuid import uuid4
+
+from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
+from acme_orders.messaging.outbox import Outbox
+from acme_orders.messaging.topology import Queue
+from acme_orders.orders.messages import ORDER_ACCEPTED, OrderAccepted
+from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+
+from benchmarks.process import (
+    Contender,
+    Work,
+    assembled,
+    started,
+    watch,
+)
+from benchmarks.servers import Servers
+
+_AT_ONCE = 1000  # events in one transaction
+_DONE = "SELECT {} - count(*) FROM outbox"
+
+RELAY = Contender("relay", [sys.executable, "-m", "acme_orders", "run", "--only", "relay"])
+
+
+async def relay(servers: Servers, *, events: int, seconds: float) -> Work:
+    """Fill the outbox, start a relay, and watch it until the outbox is empty or time is over."""
+    with servers.site() as environment:
+        async with assembled(environment) as service:
+            listener = Queue("listener", bindings=(ORDER_ACCEPTED,))
+            await service.broker.declare(service.topology.exchange, [listener])
+            work_for(TENANT)  # feature: row, rls, schema
+            outbox = Outbox(service.manager)
+            for _ in range(0, events, _AT_ONCE):
+                async with service.manager.transaction("fill"):
+                    for _ in range(_AT_ONCE):
+                        accepted = OrderAccepted(order_id=uuid4(), total_cents=450)
+                        await outbox.add(ORDER_ACCEPTED, accepted)
+        async with started(RELAY, environment) as pid:
+            database, done = environment["DATABASE_URL"], _DONE.format(events)
+            return await watch(pid, database, done, messages=events, seconds=seconds)
