@@ -7,11 +7,20 @@ LIVE := {{cookiecutter.project_slug}}
 DEMO := build/demo
 export PATH := $(BIN):$(PATH)
 WORKERS ?= 2
+# What `make bench` does; 0 leaves BACKLOG or ROWS out.
+SEED ?= 1
+ROUNDS ?= 5
+MESSAGES ?= 50000
+BACKLOG ?= 1000000
+ROWS ?= 10000000
+BENCH := build/bench
+PEERS := $(BENCH)/peers
+BAKED := $(abspath $(BENCH))/aiopg/acme-orders
 # The live project in the environment of the template: nothing is installed twice.
 IN_LIVE = $(MAKE) --no-print-directory -C '$(LIVE)' VENV='$(abspath $(VENV))' -o '$(abspath $(READY))' WORKERS=$(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-template faults soak check bake readiness verify
+.PHONY: help setup demo run test test-template faults soak bench check bake readiness verify
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -51,6 +60,22 @@ faults: $(READY) ## the long checks: 10,000 interleavings and database outages w
 
 soak: $(READY) ## random faults under load for MINUTES=15, with MESSAGES=20000 and SEED=1
 	@$(IN_LIVE) soak
+
+bench: $(READY) $(PEERS)/.ready ## the service against FastStream and a hand-written loop; writes benchmarks/RESULTS.md
+	@rm -rf '$(BENCH)/aiopg' '$(BENCH)/psycopg'
+	@for driver in aiopg psycopg; do \
+		cookiecutter . --no-input --default-config --output-dir "$(BENCH)/$$driver" database_driver=$$driver >/dev/null; \
+	done
+	@root="$$PWD" && cd '$(BAKED)' && PYTHONPATH='$(BAKED)/src:$(BAKED)' python "$$root/benchmarks/compare.py" \
+		--seed $(SEED) --rounds $(ROUNDS) --messages $(MESSAGES) --backlog $(BACKLOG) --rows $(ROWS) \
+		--bakes "$$root/$(BENCH)" --peers-python "$$root/$(PEERS)/bin/python" --output "$$root/$(BENCH)/results.json"
+	@'$(PEERS)/bin/python' benchmarks/report.py '$(BENCH)/results.json'
+	@echo 'written: benchmarks/RESULTS.md and its plot'
+
+$(PEERS)/.ready: benchmarks/requirements.txt
+	@echo 'installing FastStream, SQLAlchemy and asyncpg into $(PEERS), for the comparison alone'
+	@$(PYTHON) -m venv '$(PEERS)' && '$(PEERS)/bin/pip' install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@touch '$@'
 
 check: $(READY) ## formatting, lint, types, import contracts; of the template and the live project
 	@ruff format --check . && ruff check . && mypy

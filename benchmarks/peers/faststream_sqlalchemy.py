@@ -202,7 +202,7 @@ def lines_of(order: OrderPlaced) -> list[dict[str, Any]]:
     ]
 
 
-async def main() -> None:
+async def main(handler: Callable[[AsyncEngine], Callable[[Envelope], Awaitable[None]]]) -> None:
     """Consume until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.WARNING)
     prefetch = int(os.environ["PREFETCH"])
@@ -231,4 +231,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(handler))

@@ -1,8 +1,10 @@
 """How fast the relay gets rid of a backlog."""
 
+import asyncio
 import sys
 from uuid import uuid4
 
+from acme_orders.app import Service
 from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
 from acme_orders.messaging.outbox import Outbox
 from acme_orders.messaging.topology import Queue
@@ -28,15 +30,19 @@ async def relay(servers: Servers, *, events: int, seconds: float) -> Work:
     """Fill the outbox, start a relay, and watch it until the outbox is empty or time is over."""
     with servers.site() as environment:
         async with assembled(environment) as service:
-            listener = Queue("listener", bindings=(ORDER_ACCEPTED,))
-            await service.broker.declare(service.topology.exchange, [listener])
-            work_for(TENANT)  # feature: row, rls, schema
-            outbox = Outbox(service.manager)
-            for _ in range(0, events, _AT_ONCE):
-                async with service.manager.transaction("fill"):
-                    for _ in range(_AT_ONCE):
-                        accepted = OrderAccepted(order_id=uuid4(), total_cents=450)
-                        await outbox.add(ORDER_ACCEPTED, accepted)
+            await asyncio.create_task(_fill(service, events))
         async with started(RELAY, environment) as pid:
             database, done = environment["DATABASE_URL"], _DONE.format(events)
             return await watch(pid, database, done, messages=events, seconds=seconds)
+
+
+async def _fill(service: Service, events: int) -> None:
+    work_for(TENANT)  # feature: row, rls, schema
+    listener = Queue("listener", bindings=(ORDER_ACCEPTED,))
+    await service.broker.declare(service.topology.exchange, [listener])
+    outbox = Outbox(service.manager)
+    for _ in range(0, events, _AT_ONCE):
+        async with service.manager.transaction("fill"):
+            for _ in range(_AT_ONCE):
+                accepted = OrderAccepted(order_id=uuid4(), total_cents=450)
+                await outbox.add(ORDER_ACCEPTED, accepted)

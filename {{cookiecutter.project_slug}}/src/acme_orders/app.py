@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp  # feature: http_api
 
-from acme_orders.api import api  # feature: http_api
 from acme_orders.database.access import SERVICE_ROLE, verify_access
 from acme_orders.database.lease import Timeouts
 from acme_orders.database.manager import Manager
@@ -64,7 +63,7 @@ class Service:
     dead_letters: DeadLetters
     archiver: Archiver
     relay: Relay
-    api: ASGIApp  # feature: http_api
+    api: Callable[[], ASGIApp]  # feature: http_api
 
     async def consume(self, stop: asyncio.Event) -> None:
         """Process messages, and archive those that were set aside, until `stop` is set."""
@@ -165,10 +164,19 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
             poll=settings.relay_poll,
             metrics=metrics,
         ),
-        api=api(manager, orders, outbox),  # feature: http_api
+        api=partial(_api, manager, orders, outbox),  # feature: http_api
     )
 
 
+# feature: http_api {
+def _api(manager: Manager, orders: Orders, outbox: Outbox) -> ASGIApp:
+    # FastAPI is half of all that is imported, and only a process that serves the API needs it.
+    from acme_orders.api import api  # noqa: PLC0415
+
+    return api(manager, orders, outbox)
+
+
+# feature: http_api }
 def database(settings: Settings, metrics: Metrics) -> Manager:
     """The manager as it is configured."""
     return Manager(
@@ -273,7 +281,7 @@ async def run(settings: Settings, *, only: str | None = None) -> None:
         }
         # feature: http_api {
         if api_socket is not None:
-            parts["api"] = partial(serve, service.api, api_socket)
+            parts["api"] = partial(serve, service.api(), api_socket)
         # feature: http_api }
         ops, drained = operations(metrics, _probes(service, shutdown.stop)), asyncio.Event()
         async with asyncio.TaskGroup() as group:

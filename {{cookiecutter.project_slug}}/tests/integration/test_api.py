@@ -37,7 +37,7 @@ async def port(service: Service) -> AsyncIterator[int]:
     """Where its API answers."""
     listening, stop = listen("127.0.0.1", 0, "HTTP_PORT"), asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(serve(service.api, listening, stop))
+        group.create_task(serve(service.api(), listening, stop))
         yield listening.getsockname()[1]
         stop.set()
 

@@ -1,0 +1,151 @@
+"""What a message, a batch of the relay and a page cost when the tables have grown."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Any
+from uuid import UUID
+
+from acme_orders.app import Service
+from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
+from acme_orders.messaging.memory import MemoryDelivery
+from acme_orders.messaging.topology import Queue
+from acme_orders.orders.messages import ORDER_ACCEPTED
+from acme_orders.orders.repository import Orders
+from acme_orders.readiness.scratch import session
+from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+
+from benchmarks.messages import orders
+from benchmarks.process import assembled
+from benchmarks.servers import Servers
+
+_BATCH, _ROUNDS = 100, 60
+_CUSTOMERS = 500
+_BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
+# References are not checked row by row while the tables are filled; all of them are right.
+_FILL = """
+SET session_replication_role = replica;
+INSERT INTO customers (
+    tenant_id,  -- feature: row, rls
+    id, email
+) SELECT
+    %(tenant)s,  -- feature: row, rls
+    md5('c' || n)::uuid, 'customer-' || n || '@example.com'
+FROM generate_series(0, %(customers)s - 1) n;
+INSERT INTO inbox (
+    tenant_id,  -- feature: row, rls
+    consumer, source, id, type, payload_hash
+) SELECT
+    %(tenant)s,  -- feature: row, rls
+    'acme-orders', 'past', md5('i' || n)::uuid::text, 'order.placed', sha256(n::text::bytea)
+FROM generate_series(1, %(rows)s) n;
+INSERT INTO orders (
+    tenant_id,  -- feature: row, rls
+    id, customer_id, status, currency, total_cents, placed_at
+) SELECT
+    %(tenant)s,  -- feature: row, rls
+    md5('o' || n)::uuid, md5('c' || n %% %(customers)s)::uuid, 'accepted', 'EUR', 450,
+    %(began)s::timestamptz + n * interval '1 second'
+FROM generate_series(1, %(rows)s) n;
+INSERT INTO order_lines (
+    tenant_id,  -- feature: row, rls
+    order_id, position, sku, quantity, unit_price_cents
+) SELECT
+    %(tenant)s,  -- feature: row, rls
+    md5('o' || n)::uuid, 1, 'TEA-1', 1, 450
+FROM generate_series(1, %(rows)s) n;
+INSERT INTO audit_log (
+    tenant_id,  -- feature: row, rls
+    id, event_type, payload
+) SELECT
+    %(tenant)s,  -- feature: row, rls
+    md5('a' || n)::uuid, 'order.accepted', '{"total_cents": 450}'
+FROM generate_series(1, %(rows)s) n;
+INSERT INTO outbox (
+    tenant_id,  -- feature: row, rls
+    message_id, type, body, extensions
+) SELECT
+    %(tenant)s,  -- feature: row, rls
+    md5('m' || n)::uuid, 'order.accepted', '{"total_cents": 450}', '{}'
+FROM generate_series(1, %(rows)s) n;
+VACUUM ANALYZE;
+CHECKPOINT
+"""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Medians in seconds, of one message in a batch, one batch of the relay, and one page."""
+
+    message: float
+    relay_batch: float
+    page: float
+
+
+async def scale(servers: Servers, *, small: int, large: int, seed: int) -> tuple[Costs, Costs]:
+    """Measure with tables of both sizes, in turns, so that a slow moment hits both."""
+    with servers.site() as one, servers.site() as other:
+        for environment, rows in ((one, small), (other, large)):
+            environment["BROKER_URL"] = "memory://"
+            fill(environment["DATABASE_URL"], rows)
+        async with assembled(one) as little, assembled(other) as much:
+            found: dict[str, list[list[float]]] = {}
+            for name, measure in MEASURES.items():
+                found[name] = [[], []]
+                for number in range(_ROUNDS):
+                    for at, (service, rows) in enumerate(((little, small), (much, large))):
+                        seconds = await asyncio.create_task(measure(service, rows, seed + number))
+                        found[name][at].append(seconds)
+    costs = [Costs(**{name: median(of[at]) for name, of in found.items()}) for at in (0, 1)]
+    return costs[0], costs[1]
+
+
+def fill(database_url: str, rows: int) -> None:
+    """Put so many rows into each table."""
+    values = {"rows": rows, "customers": _CUSTOMERS, "began": _BEGAN, "tenant": str(UUID(int=1))}
+    with session(database_url) as cursor:
+        cursor.execute("SET synchronous_commit = off")
+        for statement in _FILL.split(";"):
+            _run(cursor, statement, values)
+
+
+def _run(cursor: Any, statement: str, values: Mapping[str, Any]) -> None:
+    cursor.execute(statement, values if "%(" in statement else None)
+
+
+async def _message(service: Service, _: int, seed: int) -> float:
+    messages = list(orders(_BATCH, seed=1000 + seed))
+    deliveries = [MemoryDelivery(each, "acme-orders", 0, lambda *_: None) for each in messages]
+    began = time.perf_counter()
+    await service.consumer.process(deliveries)
+    return (time.perf_counter() - began) / _BATCH
+
+
+async def _relay_batch(service: Service, _: int, __: int) -> float:
+    listener = Queue("listener", bindings=(ORDER_ACCEPTED,))
+    await service.broker.declare(service.topology.exchange, [listener])
+    began = time.perf_counter()
+    await service.relay.run_once()
+    return time.perf_counter() - began
+
+
+async def _page(service: Service, rows: int, seed: int) -> float:
+    work_for(TENANT)  # feature: row, rls, schema
+    at = random.Random(seed).randrange(rows)
+    after = (_BEGAN + timedelta(seconds=at), UUID(int=0))
+    repository = next(each for each in service.repositories if isinstance(each, Orders))
+    began = time.perf_counter()
+    async with service.manager.transaction("page", read_only=True):
+        await repository.page(after=after)
+    return time.perf_counter() - began
+
+
+MEASURES: dict[str, Callable[[Service, int, int], Coroutine[Any, Any, float]]] = {
+    "message": _message,
+    "relay_batch": _relay_batch,
+    "page": _page,
+}
