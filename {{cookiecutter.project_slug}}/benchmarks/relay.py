@@ -23,7 +23,8 @@ from benchmarks.servers import Servers
 _AT_ONCE = 1000  # events in one transaction
 _DONE = "SELECT {} - count(*) FROM outbox"
 
-RELAY = Contender("relay", [sys.executable, "-m", "acme_orders", "run", "--only", "relay"])
+_SERVICE = [sys.executable, "-m", "acme_orders"]
+RELAY = Contender("relay", [*_SERVICE, "run", "--only", "relay"])
 
 
 async def relay(servers: Servers, *, events: int, seconds: float) -> Work:

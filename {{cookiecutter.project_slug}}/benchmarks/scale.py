@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 from uuid import UUID
 
-from acme_orders.app import Service
+from acme_orders.app import SERVICE, Service
 from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
 from acme_orders.messaging.memory import MemoryDelivery
 from acme_orders.messaging.topology import Queue
@@ -41,7 +41,7 @@ INSERT INTO inbox (
     consumer, source, id, type, payload_hash
 ) SELECT
     %(tenant)s,  -- feature: row, rls
-    'acme-orders', 'past', md5('i' || n)::uuid::text, 'order.placed', sha256(n::text::bytea)
+    %(consumer)s, 'past', md5('i' || n)::uuid::text, 'order.placed', sha256(n::text::bytea)
 FROM generate_series(1, %(rows)s) n;
 INSERT INTO orders (
     tenant_id,  -- feature: row, rls
@@ -106,7 +106,13 @@ async def scale(servers: Servers, *, small: int, large: int, seed: int) -> tuple
 
 def fill(database_url: str, rows: int) -> None:
     """Put so many rows into each table."""
-    values = {"rows": rows, "customers": _CUSTOMERS, "began": _BEGAN, "tenant": str(UUID(int=1))}
+    values = {
+        "rows": rows,
+        "customers": _CUSTOMERS,
+        "began": _BEGAN,
+        "consumer": SERVICE,
+        "tenant": str(TENANT),  # feature: row, rls, schema
+    }
     with session(database_url) as cursor:
         cursor.execute("SET synchronous_commit = off")
         for statement in _FILL.split(";"):
@@ -119,7 +125,7 @@ def _run(cursor: Any, statement: str, values: Mapping[str, Any]) -> None:
 
 async def _message(service: Service, _: int, seed: int) -> float:
     messages = list(orders(_BATCH, seed=1000 + seed))
-    deliveries = [MemoryDelivery(each, "acme-orders", 0, lambda *_: None) for each in messages]
+    deliveries = [MemoryDelivery(each, SERVICE, 0, lambda *_: None) for each in messages]
     began = time.perf_counter()
     await service.consumer.process(deliveries)
     return (time.perf_counter() - began) / _BATCH

@@ -13,6 +13,7 @@ import psutil
 from benchmarks.servers import Servers
 
 _SERVICE = [sys.executable, "-m", "acme_orders", "run"]
+_IMPORT = "import acme_orders.cli"
 _ROUNDS = 5
 
 
@@ -33,7 +34,7 @@ class Start:
 
 def start(servers: Servers) -> Start:
     """Start the service several times, one after the other."""
-    imports = [_python("import acme_orders.cli") - _python("pass") for _ in range(_ROUNDS)]
+    imports = [_python(_IMPORT) - _python("pass") for _ in range(_ROUNDS)]
     with servers.site() as environment:
         runs = [_run({**os.environ, **environment, "LOG_LEVEL": "INFO"}) for _ in range(_ROUNDS)]
     return Start(

@@ -43,6 +43,7 @@ from acme_orders.settings import Settings
 from acme_orders.shutdown import Shutdown, closed_quickly
 
 SERVICE = "acme-orders"
+_SUSPECT_HOLD = 5.0  # seconds; a copy has its deliveries before it
 _PROBE_TIMEOUT = 2.0  # seconds; whoever asks gives up soon after
 log = structlog.get_logger()
 
@@ -137,10 +138,18 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
         handlers=handlers,
         repositories=(orders, outbox, inbox, pending, dead_letters),
         consumer=main,
-        # One message at a time: one that ends the process takes no other suspect with it.
+        # One message at a time: one that ends the process takes no other suspect with it. In an
+        # outage it is put back soon: whatever ends the process then, it was not the message.
         suspects=consumer(
             queue=topology.suspects.name,
-            limits=replace(limits, concurrency=1, batch_size=1, prefetch=1, suspect_after=None),
+            limits=replace(
+                limits,
+                concurrency=1,
+                batch_size=1,
+                prefetch=1,
+                hold_timeout=min(settings.hold_timeout, _SUSPECT_HOLD),
+                suspect_after=None,
+            ),
         ),
         dead_letters=dead_letters,
         archiver=Archiver(
