@@ -1,0 +1,66 @@
+"""Each model says of its columns what the migrations say.
+
+Rows go to PostgreSQL as JSON: into a column for documents that the model takes for a text, a
+document that was made a text would go as a text, and nobody could look into it.
+"""
+
+from collections.abc import Iterator
+
+import peewee
+import pytest
+from playhouse.postgres_ext import JSONField
+
+import acme_orders.app  # every model is imported with it
+from acme_orders.database.table import Table
+from acme_orders.readiness.scratch import rows_of
+
+FIELDS = {"json": JSONField, "jsonb": JSONField, "bytea": peewee.BlobField}
+COLUMNS = """
+    SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute
+    WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
+"""
+
+
+def models(base: type[Table] = Table) -> Iterator[type[Table]]:
+    """All of the service; tests have some of their own."""
+    for model in base.__subclasses__():
+        if model.__module__.startswith(f"{acme_orders.__name__}."):
+            yield model
+        yield from models(model)
+
+
+MODELS = {model.__name__: model for model in models()}
+
+
+def columns(url: str, model: type[Table]) -> dict[str, str]:
+    """The columns of its table, and their types."""
+    return {name: str(type_) for name, type_ in rows_of(url, COLUMNS, (table(model),))}
+
+
+def table(model: type[Table]) -> str:
+    """The name of its table."""
+    return str(model._meta.table_name)
+
+
+def test_there_are_models() -> None:
+    """All tables that rows are inserted into."""
+    tables = {table(model) for model in MODELS.values()}
+    assert tables >= {"customers", "orders", "order_lines", "audit_log", "inbox", "outbox"}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_column_of_a_model_is_there(database_url: str, name: str) -> None:
+    """A row that names another is refused by PostgreSQL only when it is written."""
+    there = columns(database_url, MODELS[name])
+    assert there, f"{table(MODELS[name])} is not there"
+    assert set(MODELS[name]._meta.columns) - there.keys() == set()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_column_has_the_field_of_its_type(database_url: str, name: str) -> None:
+    """Documents and bytes, which are no texts."""
+    fields, special = MODELS[name]._meta.columns, tuple(FIELDS.values())
+    for column, type_ in columns(database_url, MODELS[name]).items():
+        if field := fields.get(column):
+            fits = isinstance(field, FIELDS.get(type_, special)) is (type_ in FIELDS)
+            assert fits, f"{name}.{field.name} is a {type(field).__name__} on a column of {type_}"
