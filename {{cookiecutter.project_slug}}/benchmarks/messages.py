@@ -21,13 +21,20 @@ _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 _IN_FLIGHT = 500  # publishes without a confirm
 
 
-def orders(count: int, *, seed: int) -> Iterator[Message]:
-    """Orders of one to three lines, as a client that knows nothing of the service sends them."""
+def orders(count: int, *, seed: int, ordered: bool = False) -> Iterator[Message]:
+    """Orders of one to three lines, as a client that knows nothing of the service sends them.
+
+    Args:
+        count: of orders.
+        seed: of everything.
+        ordered: whether ids are in the order of time, as those of our own services are.
+    """
     chance = random.Random(seed)
     for number in range(count):
+        time = seed * count + number << 80 if ordered else 0
         order = OrderPlaced.model_validate(
             {
-                "order_id": UUID(int=chance.getrandbits(128), version=4),
+                "order_id": _id(chance, time),
                 "customer_email": f"customer-{chance.randrange(CUSTOMERS)}@example.com",
                 "currency": "EUR",
                 "lines": [
@@ -42,13 +49,17 @@ def orders(count: int, *, seed: int) -> Iterator[Message]:
             }
         )
         yield encode(
-            str(UUID(int=chance.getrandbits(128), version=4)),
+            str(_id(chance, time)),
             ORDER_PLACED,
             "bench",
             datetime.now(UTC),
             order.model_dump_json().encode(),
             extensions={"tenant": str(TENANT)},  # feature: row, rls, schema
         )
+
+
+def _id(chance: random.Random, time: int) -> UUID:
+    return UUID(int=time | chance.getrandbits(80 if time else 128), version=4)
 
 
 async def fill(broker_url: str, queue: str, messages: Iterable[Message]) -> None:

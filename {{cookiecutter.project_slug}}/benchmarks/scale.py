@@ -79,9 +79,13 @@ CHECKPOINT
 
 @dataclass(frozen=True)
 class Costs:
-    """Medians in seconds, of one message in a batch, one batch of the relay, and one page."""
+    """Medians in seconds, of one message in a batch, one batch of the relay, and one page.
+
+    `message` has ids in the order of time, `random_message` has not.
+    """
 
     message: float
+    random_message: float
     relay_batch: float
     page: float
 
@@ -123,12 +127,16 @@ def _run(cursor: Any, statement: str, values: Mapping[str, Any]) -> None:
     cursor.execute(statement, values if "%(" in statement else None)
 
 
-async def _message(service: Service, _: int, seed: int) -> float:
-    messages = list(orders(_BATCH, seed=1000 + seed))
+async def _message(service: Service, _: int, seed: int, *, ordered: bool = True) -> float:
+    messages = list(orders(_BATCH, seed=1000 + seed, ordered=ordered))
     deliveries = [MemoryDelivery(each, SERVICE, 0, lambda *_: None) for each in messages]
     began = time.perf_counter()
     await service.consumer.process(deliveries)
     return (time.perf_counter() - began) / _BATCH
+
+
+async def _random_message(service: Service, rows: int, seed: int) -> float:
+    return await _message(service, rows, seed, ordered=False)
 
 
 async def _relay_batch(service: Service, _: int, __: int) -> float:
@@ -152,6 +160,7 @@ async def _page(service: Service, rows: int, seed: int) -> float:
 
 MEASURES: dict[str, Callable[[Service, int, int], Coroutine[Any, Any, float]]] = {
     "message": _message,
+    "random_message": _random_message,
     "relay_batch": _relay_batch,
     "page": _page,
 }

@@ -54,6 +54,7 @@ async def suite(running: Servers, options: argparse.Namespace) -> AsyncIterator[
         little, much = await scale(running, small=small, large=options.rows, seed=options.seed)
         for name, one, other in (
             ("message", little.message, much.message),
+            ("message with random ids", little.random_message, much.random_message),
             ("batch of the relay", little.relay_batch, much.relay_batch),
             ("page", little.page, much.page),
         ):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import peewee
 from playhouse.postgres_ext import DateTimeTZField, JSONField
@@ -16,6 +16,7 @@ from acme_orders.database.repository import Repository, among, query
 from acme_orders.database.table import Table
 from acme_orders.database.tenancy import current_tenant  # feature: row, rls, schema
 from acme_orders.database.unit_of_work import Later
+from acme_orders.identifiers import new_id
 from acme_orders.messaging.envelope import Payload
 
 BLOCKED_AFTER = 20  # refusals; about an hour, longer than most deployments of a consumer
@@ -105,7 +106,7 @@ class Outbox(Repository):
             correlation_id: of the message that it follows from; unset: that of the one in hand.
             provided: publish it only if this has had an effect.
         """
-        message_id = uuid4()
+        message_id = new_id()
         key = None if key is None else f"{current_tenant()} {key}"  # feature: row, rls, schema
         self.add_later(
             OutboxRow,

@@ -4,11 +4,12 @@
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Query
 
 from acme_orders.database.manager import Manager
+from acme_orders.identifiers import new_id
 from acme_orders.messaging.outbox import Outbox
 from acme_orders.orders.messages import ORDER_PLACED, OrderForm, OrderPlaced
 from acme_orders.orders.repository import LARGEST_PAGE, Orders
@@ -21,7 +22,7 @@ def router(*, manager: Manager, orders: Orders, outbox: Outbox) -> APIRouter:
     @routes.post("", status_code=202)
     async def place(form: OrderForm) -> dict[str, UUID]:
         """Take an order; it is processed as a message, soon."""
-        order = OrderPlaced(order_id=uuid4(), **dict(form))
+        order = OrderPlaced(order_id=new_id(), **dict(form))
         async with manager.transaction("place_order"):
             await outbox.add(ORDER_PLACED, order)
         return {"order_id": order.order_id}

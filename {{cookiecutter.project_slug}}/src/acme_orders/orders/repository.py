@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import peewee
 
 from acme_orders.database.repository import Repository, among, query
 from acme_orders.database.unit_of_work import Later
+from acme_orders.identifiers import new_id
 from acme_orders.orders.messages import OrderPlaced
 from acme_orders.orders.models import AuditEntry, Customer, Line, Order
 
@@ -149,7 +150,7 @@ class Orders(Repository):
         """The ids of these customers; those that are new are stored."""
         found = await self._known(emails)
         if new := sorted(emails - found.keys()):
-            rows = [{"id": uuid4(), "email": email} for email in new]
+            rows = [{"id": new_id(), "email": email} for email in new]
             found |= dict(
                 await self.insert_all_once(Customer, rows, Customer.email, returning=(Customer.id,))
             )
@@ -183,7 +184,7 @@ def _lines(order: OrderPlaced) -> Iterator[Mapping[str, Any]]:
 
 
 def _audit(order: OrderPlaced) -> Mapping[str, Any]:
-    return {"id": uuid4(), "event_type": "order.accepted", "payload": order}
+    return {"id": new_id(), "event_type": "order.accepted", "payload": order}
 
 
 def _summaries() -> Any:
