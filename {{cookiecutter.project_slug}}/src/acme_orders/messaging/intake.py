@@ -85,6 +85,8 @@ class Intake:
 
     def _deliver(self, delivery: Delivery) -> None:
         """Only remember it. Work in the broker's callback would be cancelled with the channel."""
+        self._received.inc()
+        self._metrics.messages_in_flight.inc()
         if delivery.returns:
             self._metrics.messages_returned.labels(delivery.queue).inc()
         self._in_hand += 1
@@ -95,8 +97,6 @@ class Intake:
     async def _work(self, stop: asyncio.Event) -> None:
         while True:
             batch = await self._batches.take()
-            self._received.inc(len(batch))
-            self._metrics.messages_in_flight.inc(len(batch))
             await self._see_through(batch, stop)
             self._batches.done()
             self._metrics.messages_in_flight.dec(len(batch))
