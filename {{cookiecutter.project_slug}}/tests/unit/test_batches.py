@@ -154,7 +154,7 @@ async def test_a_worker_that_is_cancelled_takes_nothing_with_it() -> None:
 @settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],  # a machine may be busy
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink what hangs would take hours
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink hangs would take long
 )
 @given(
     st.integers(1, 5),

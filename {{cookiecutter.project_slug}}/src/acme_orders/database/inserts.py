@@ -39,7 +39,8 @@ def insertion(
         returning: columns.
 
     Raises:
-        QueryRefused: the rows do not have the same columns, or the model does not have them.
+        QueryRefused: the rows do not have the same columns, or the model does not have them, or a
+            value cannot be written as JSON.
     """
     names, common = tuple(rows[0]), dict(common or {})
     if odd := next((row for row in rows if tuple(row) != names), None):
@@ -57,7 +58,13 @@ def insertion(
         rows = [{**row, **{name: _hex(row[name]) for name in binary}} for row in rows]
     if columns != names:
         rows = [dict(zip(columns, row.values(), strict=True)) for row in rows]
-    return sql, (*common.values(), _JSON.dump_json(rows).decode())
+    try:
+        document = _JSON.dump_json(rows).decode()
+    except ValueError as error:  # half of a surrogate pair, for instance
+        raise QueryRefused(
+            f"a row of {model.__name__} has a value without a form in JSON"
+        ) from error
+    return sql, (*common.values(), document)
 
 
 @functools.lru_cache(maxsize=1024)

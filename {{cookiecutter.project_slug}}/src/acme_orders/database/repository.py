@@ -246,7 +246,10 @@ class Repository:
     async def upsert(
         self, model: type[Table], rows: Sequence[Row], *key: Any, update: Sequence[Any]
     ) -> int:
-        """Insert rows, and where their key is there already, update these columns instead."""
+        """Insert rows, and where their key is there already, update these columns instead.
+
+        A key may stand only once among the rows; PostgreSQL refuses the statement else.
+        """
         target, changed = list(key), 0
         target.insert(0, model.tenant_id)  # feature: row, rls
         for some in _portions(rows):
