@@ -319,6 +319,14 @@ async def test_a_column_that_is_not_there_is_refused(probe: Probe, sent: list[st
     assert sent == []
 
 
+async def test_half_a_character_is_refused(probe: Probe, sent: list[str]) -> None:
+    """Half of a surrogate pair is no text; the value itself is not told."""
+    async with probe.manager.transaction("test"):
+        with pytest.raises(QueryRefused, match="Customer has a value without a form in JSON"):
+            await probe.insert_all(Customer, [{**customer(1), "email": "\ud800@example.com"}])
+    assert sent == []
+
+
 async def test_null_is_refused_where_it_is_not_allowed(service: Service, probe: Probe) -> None:
     """The default of the column does not take its place."""
     with pytest.raises(ConstraintViolated):
