@@ -3,14 +3,15 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
 
 from acme_orders.app import connected as service_on
-from acme_orders.messaging.subscription import RabbitDelivery
+from acme_orders.messaging.broker import Delivery
+from acme_orders.messaging.rabbitmq import RabbitBroker
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import ORDER_ACCEPTED
 from acme_orders.settings import load_settings
@@ -86,15 +87,16 @@ async def test_double_acks(
     site: Site, load: Load, fleet: Fleet, settle: Settle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second ack is not sent: it would close the channel, and return its neighbours."""
-    ack, again = RabbitDelivery.ack, 0
+    ack, again = RabbitBroker.ack, 0
 
-    async def twice(delivery: RabbitDelivery) -> None:
+    async def twice(broker: RabbitBroker, deliveries: Sequence[Delivery]) -> set[Delivery]:
         nonlocal again
-        await ack(delivery)
-        await ack(delivery)
-        again += 1
+        lost = await ack(broker, deliveries)
+        await ack(broker, deliveries)
+        again += len(deliveries)
+        return lost
 
-    monkeypatch.setattr(RabbitDelivery, "ack", twice)
+    monkeypatch.setattr(RabbitBroker, "ack", twice)
     settings, metrics = load_settings(_env_file=None, **_lowered(site)), Metrics()
     async with service_on(settings, metrics) as service, consuming(service):
         await load.send(100)
