@@ -19,12 +19,11 @@ from acme_orders.orders.repository import Orders
 from acme_orders.readiness.scratch import session
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
-from benchmarks.messages import orders
+from benchmarks.messages import CUSTOMERS, orders
 from benchmarks.process import assembled
 from benchmarks.servers import Servers
 
 _BATCH, _ROUNDS = 100, 60
-_CUSTOMERS = 500
 _BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
 # References are not checked row by row while the tables are filled; all of them are right.
 _FILL = """
@@ -98,7 +97,7 @@ async def scale(servers: Servers, *, small: int, large: int, seed: int) -> tuple
             fill(environment["DATABASE_URL"], rows)
         async with assembled(one) as little, assembled(other) as much:
             found: dict[str, list[list[float]]] = {}
-            for name, measure in MEASURES.items():
+            for name, measure in _MEASURES.items():
                 found[name] = [[], []]
                 for number in range(_ROUNDS):
                     for at, (service, rows) in enumerate(((little, small), (much, large))):
@@ -112,7 +111,7 @@ def fill(database_url: str, rows: int) -> None:
     """Put so many rows into each table."""
     values = {
         "rows": rows,
-        "customers": _CUSTOMERS,
+        "customers": CUSTOMERS,
         "began": _BEGAN,
         "consumer": SERVICE,
         "tenant": str(TENANT),  # feature: row, rls, schema
@@ -158,7 +157,7 @@ async def _page(service: Service, rows: int, seed: int) -> float:
     return time.perf_counter() - began
 
 
-MEASURES: dict[str, Callable[[Service, int, int], Coroutine[Any, Any, float]]] = {
+_MEASURES: dict[str, Callable[[Service, int, int], Coroutine[Any, Any, float]]] = {
     "message": _message,
     "random_message": _random_message,
     "relay_batch": _relay_batch,

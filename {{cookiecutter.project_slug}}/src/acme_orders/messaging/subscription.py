@@ -28,9 +28,8 @@ class RabbitDelivery:
 
     def __init__(self, delivered: DeliveredMessage, queue: str, ledger: Ledger) -> None:
         self.ledger, self.tag, self.queue = ledger, delivered.delivery_tag or 0, queue
-        ledger.enter(
-            self.tag
-        )  # first of all: what is not entered, an ack of its successors settles
+        # First of all: what is not entered, an ack of its successors would settle.
+        ledger.enter(self.tag)
         properties = delivered.header.properties
         headers: dict[str, Any] = dict(properties.headers or {})
         sent = properties.timestamp
