@@ -58,6 +58,7 @@ class RabbitBroker:
         self._subscriptions: list[RabbitSubscription] = []
         self._opening = asyncio.Lock()
         self._channel: AbstractChannel | None = None
+        self._restoring = asyncio.Lock()
         self._refused = False
         self._under_way: dict[str, asyncio.Future[None]] = {}
 
@@ -140,7 +141,11 @@ class RabbitBroker:
             ours = exchange == DEFAULT_EXCHANGE and routing_key in self._declared
             if not (isinstance(error, PublishFailed) and ours):
                 raise
-            if problem := await self._declare_queue(*self._declared[routing_key]):
+            # One at a time: RabbitMQ says that a quorum queue is there before it takes messages,
+            # to all but the one that creates it.
+            async with self._restoring:
+                problem = await self._declare_queue(*self._declared[routing_key])
+            if problem:
                 raise PublishFailed(f"cannot restore {routing_key!r}: {problem}") from None
             await self._send(outgoing, exchange, routing_key)
 
