@@ -10,12 +10,15 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
+import peewee
 import pytest
 
 from acme_orders.app import Service
+from acme_orders.database.inserts import insertion
 from acme_orders.database.repository import Repository, query
 from acme_orders.errors import (
     ConstraintViolated,
+    DatabaseError,
     QueryRefused,
     WriteOutsideTransaction,
 )
@@ -61,6 +64,7 @@ MOMENTS = (
     datetime(2026, 1, 31, 12, 0, 0, 1, tzinfo=timezone(timedelta(hours=5, minutes=30))),
     datetime(2026, 1, 31, 12, 30, 15, 999_999, tzinfo=timezone(timedelta(hours=-11))),
     datetime(1900, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+    datetime(1900, 1, 1, tzinfo=timezone(timedelta(minutes=19, seconds=32))),  # Amsterdam
     datetime(1, 1, 2, tzinfo=UTC),
     datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
 )
@@ -283,7 +287,29 @@ async def test_columns_that_are_not_given_are_those_of_postgresql(
     assert found[0][0] < found[1][0]
 
 
+def test_a_number_that_is_none() -> None:
+    """In columns for numbers PostgreSQL has them, told as texts."""
+
+    class Measure(peewee.Model):
+        tenant_id = peewee.UUIDField()  # feature: row, rls
+        value = peewee.DoubleField(null=True)
+
+    numbers = [1.5, float("inf"), float("-inf"), float("nan"), None]
+    _, (*_, document) = insertion(Measure, [{"value": number} for number in numbers])
+    assert [row["value"] for row in json.loads(document)] == [1.5, "inf", "-inf", "nan", None]
+
+
 # Refusals
+
+
+async def test_a_number_that_is_none_within_a_document(probe: Probe) -> None:
+    """JSON has no such thing, and a text or nothing in its place would be another document."""
+    with pytest.raises(DatabaseError, match="syntax for type json"):
+        await insert(
+            probe,
+            AuditEntry,
+            [{"id": UUID(int=1), "event_type": "test", "payload": {"value": float("nan")}}],
+        )
 
 
 @pytest.mark.parametrize("odd", [{"attempts": 3}, {"lease": None}])

@@ -5,18 +5,21 @@ number of rows would be compiled, parsed, planned, and kept in pg_stat_statement
 """
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import peewee
+from playhouse.postgres_ext import DateTimeTZField
 from pydantic import ConfigDict, TypeAdapter
 
 from acme_orders.database.tenancy import current_scope  # feature: row, rls
 from acme_orders.database.unit_of_work import Row
 from acme_orders.errors import QueryRefused
 
-# As a text, NaN is a number that PostgreSQL knows; as JSON it would become NULL.
-_JSON = TypeAdapter(Any, config=ConfigDict(ser_json_inf_nan="strings"))
+# NaN within a document is not JSON: PostgreSQL refuses it, where it would become NULL otherwise.
+_JSON = TypeAdapter(Any, config=ConfigDict(ser_json_inf_nan="constants"))
 
 
 def insertion(
@@ -53,9 +56,9 @@ def insertion(
         common["tenant_id"] = str(tenant)
     # feature: row, rls }
     wanted = (tuple(field.column_name for field in some) for some in (key, update, returning))
-    sql, columns, binary = _compiled(model, tuple(common), names, *wanted)
-    if binary:
-        rows = [{**row, **{name: _hex(row[name]) for name in binary}} for row in rows]
+    sql, columns, forms = _compiled(model, tuple(common), names, *wanted)
+    if forms:
+        rows = [{**row, **{name: form(row[name]) for name, form in forms}} for row in rows]
     if columns != names:
         rows = [dict(zip(columns, row.values(), strict=True)) for row in rows]
     try:
@@ -75,7 +78,7 @@ def _compiled(  # noqa: PLR0917  # named, they would make the cache slower
     key: tuple[str, ...],
     update: tuple[str, ...],
     returning: tuple[str, ...],
-) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+) -> tuple[str, tuple[str, ...], tuple[tuple[str, Callable[[Any], Any]], ...]]:
     meta = model._meta  # noqa: SLF001
     if unknown := [name for name in (*common, *names) if name not in meta.combined]:
         raise QueryRefused(f"{model.__name__} has no {', '.join(unknown)}")
@@ -93,12 +96,34 @@ def _compiled(  # noqa: PLR0917  # named, they would make the cache slower
         sql += f" ON CONFLICT ({_listed(key)}) DO {action}"
     if returning:
         sql += f" RETURNING {_listed(returning)}"
-    binary = tuple(name for name in names if isinstance(meta.combined[name], peewee.BlobField))
-    return sql, columns, binary
+    forms = tuple(
+        (name, form)
+        for name in names
+        for type_, form in _FORMS.items()
+        if isinstance(meta.combined[name], type_)
+    )
+    return sql, columns, forms
 
 
 def _hex(value: bytes | None) -> str | None:
     return None if value is None else "\\x" + value.hex()
+
+
+def _moment(value: datetime | str | None) -> str | None:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _number(value: float | None) -> float | str | None:
+    return str(value) if value is not None and not math.isfinite(value) else value
+
+
+# Of columns whose values PostgreSQL would not read in the form that they have in JSON: bytes, zones
+# with seconds in their offset (Amsterdam until 1937), and NaN.
+_FORMS: dict[type[peewee.Field], Callable[[Any], Any]] = {
+    peewee.BlobField: _hex,
+    DateTimeTZField: _moment,
+    peewee.FloatField: _number,
+}
 
 
 def _quoted(name: str) -> str:
