@@ -10,10 +10,12 @@ import json
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 from benchmarks.drain import BULK, SINGLE, drain
@@ -21,7 +23,8 @@ from benchmarks.process import Contender
 from benchmarks.servers import servers
 from benchmarks.suite import arguments, suite
 
-PEERS = Path(__file__).parent / "peers"
+ROOT = Path(__file__).parents[1]
+PEERS = ROOT / "benchmarks" / "peers"
 LIBRARIES = {
     "service": (
         "peewee",
@@ -53,6 +56,15 @@ def contenders(bakes: Path, python: str) -> Iterator[Contender]:
                 environment={"PREFETCH": prefetch},
             )
     yield Contender("hand-written", [python, str(PEERS / "handwritten.py")])
+
+
+def generation() -> float:
+    """Seconds to generate a project with the default answers."""
+    with TemporaryDirectory() as folder:
+        command = ["cookiecutter", str(ROOT), "--no-input", "--default-config"]
+        began = time.monotonic()
+        subprocess.run([*command, "--output-dir", folder], check=True, capture_output=True)
+        return time.monotonic() - began
 
 
 def machine() -> str:
@@ -106,7 +118,7 @@ async def main() -> None:
                     f"{work.cpu_per_message:.0f} µs, {work.memory / 2**20:.0f} MiB",
                     flush=True,
                 )
-        measured = []
+        measured = [("generate a project with the default answers", f"{generation():.1f} s")]
         async for what, line in suite(running, options):
             print(f"{what}: {line}", flush=True)
             measured.append((what, line))

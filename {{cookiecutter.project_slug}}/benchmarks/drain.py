@@ -1,6 +1,7 @@
-"""How fast a process drains a full queue."""
+"""How fast processes drain a full queue."""
 
 import sys
+from contextlib import AsyncExitStack
 
 from acme_orders.app import SERVICE
 
@@ -22,13 +23,23 @@ BULK = Contender("handler of many", [sys.executable, "-m", "benchmarks.service"]
 
 
 async def drain(
-    contender: Contender, servers: Servers, *, messages: int, seconds: float, seed: int
+    contender: Contender,
+    servers: Servers,
+    *,
+    messages: int,
+    seconds: float,
+    seed: int,
+    processes: int = 1,
 ) -> Work:
     """Fill a queue, start the contender, and watch it until the queue is empty or time is over."""
     with servers.site() as environment:
         async with assembled(environment):
             pass
         await fill(environment["BROKER_URL"], SERVICE, orders(messages, seed=seed))
-        async with started(contender, environment) as pid:
+        async with AsyncExitStack() as stack:
+            pids = [
+                await stack.enter_async_context(started(contender, environment))
+                for _ in range(processes)
+            ]
             database = environment["DATABASE_URL"]
-            return await watch(pid, database, _DONE, messages=messages, seconds=seconds)
+            return await watch(pids, database, _DONE, messages=messages, seconds=seconds)

@@ -40,13 +40,13 @@ class Contender:
 
 @dataclass(frozen=True)
 class Work:
-    """What one round showed; the start of the process does not count.
+    """What one round showed; the start of the processes does not count.
 
     Args:
         messages: that were processed.
         seconds: in which.
-        cpu: seconds of the process alone, without the servers.
-        memory: bytes at most, of the process.
+        cpu: seconds of the processes alone, without the servers.
+        memory: bytes at most, of all processes together.
     """
 
     messages: int
@@ -87,17 +87,19 @@ async def started(contender: Contender, environment: Mapping[str, str]) -> Async
             await process.wait()
 
 
-async def watch(pid: int, database_url: str, done: str, *, messages: int, seconds: float) -> Work:
-    """Watch a process until all is done, or time is over.
+async def watch(
+    pids: Sequence[int], database_url: str, done: str, *, messages: int, seconds: float
+) -> Work:
+    """Watch processes until all is done, or time is over.
 
     Args:
-        pid: of the process.
-        database_url: where it works.
-        done: SQL for how many messages it has done so far.
+        pids: of the processes.
+        database_url: where they work.
+        done: SQL for how many messages they have done so far.
         messages: all of them.
         seconds: from the first one on.
     """
-    process, memory = psutil.Process(pid), 0
+    processes, memory = [psutil.Process(pid) for pid in pids], 0
     first: tuple[int, float, float] | None = None  # messages, time, CPU
     last, moved = 0, time.monotonic()
     with session(database_url) as cursor:
@@ -105,8 +107,9 @@ async def watch(pid: int, database_url: str, done: str, *, messages: int, second
             await asyncio.sleep(_LOOK)
             cursor.execute(done)
             ((found,),) = cursor.fetchall()
-            now, times = time.monotonic(), process.cpu_times()
-            cpu, memory = times.user + times.system, max(memory, process.memory_info().rss)
+            now, times = time.monotonic(), [each.cpu_times() for each in processes]
+            cpu = sum(each.user + each.system for each in times)
+            memory = max(memory, sum(each.memory_info().rss for each in processes))
             if found > last:
                 last, moved = found, now
             elif now - moved > _PATIENCE:

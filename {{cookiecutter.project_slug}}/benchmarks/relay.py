@@ -34,7 +34,7 @@ async def relay(servers: Servers, *, events: int, seconds: float) -> Work:
             await asyncio.create_task(_fill(service, events))
         async with started(RELAY, environment) as pid:
             database, done = environment["DATABASE_URL"], _DONE.format(events)
-            return await watch(pid, database, done, messages=events, seconds=seconds)
+            return await watch([pid], database, done, messages=events, seconds=seconds)
 
 
 async def _fill(service: Service, events: int) -> None:

@@ -1,10 +1,11 @@
-"""Everything that is measured beside the rate: latency, relay, start, memory, pool, scale."""
+"""What is measured beside the rate of one: latency, relay, start, memory, processes, scale."""
 
 import argparse
 from collections.abc import AsyncIterator
 from statistics import median, quantiles
 
 from benchmarks.backlog import backlog
+from benchmarks.drain import BULK, drain
 from benchmarks.latency import latencies
 from benchmarks.pool import rush  # feature: http_api
 from benchmarks.relay import relay
@@ -14,6 +15,7 @@ from benchmarks.start import start
 
 MIB = 2**20
 _REQUESTS = 1000
+_PROCESSES = (1, 2, 3)
 Line = tuple[str, str]
 
 
@@ -43,6 +45,16 @@ async def suite(running: Servers, options: argparse.Namespace) -> AsyncIterator[
     statuses = ", ".join(f"{count} with {status}" for status, count in rushed.statuses.items())
     yield f"{_REQUESTS} requests at once", f"{statuses}, in {rushed.seconds:.2f} s"
     # feature: http_api }
+    for number in _PROCESSES:
+        work = await drain(
+            BULK,
+            running,
+            messages=options.messages,
+            seconds=8,
+            seed=options.seed,
+            processes=number,
+        )
+        yield f"{number} processes of the consumer", f"{work.rate:,.0f} messages/s"
     if options.backlog:
         memory = await backlog(running, messages=options.backlog, seconds=60, seed=options.seed)
         yield (

@@ -58,5 +58,6 @@ async def spent_nothing(fleet: Fleet, site: Site, load: Load) -> None:
     assert await fleet.metric("message_retries_total") == 0
     assert await fleet.metric("dead_letters_total") == 0
     for member in fleet.members:
+        assert member.running
         assert member.lives == 1
         assert not member.records("message.failed")
