@@ -53,7 +53,7 @@ test: $(READY) ## all tests of the template and of the live project
 
 test-template: $(READY) ## the tests of the template alone
 	@root="$$PWD" && cd '$(LIVE)' && python -m dev.servers --broker rabbitmq -- \
-		sh -c "cd '$$root' && exec python -m pytest -n $(WORKERS)"
+		sh -c "cd '$$root' && exec python -m pytest -n $(WORKERS) --dist worksteal"
 
 faults: $(READY) ## the long checks: 10,000 interleavings and database outages with real servers
 	@$(IN_LIVE) faults

@@ -32,6 +32,11 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First those with a time limit of their own: at the end, one worker would wait for them."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 @pytest.fixture(scope="session")
 def commit() -> Commit:
     """Makes a folder a repository whose only commit has all of it."""
