@@ -54,7 +54,7 @@ async def suite(running: Servers, options: argparse.Namespace) -> AsyncIterator[
             seed=options.seed,
             processes=number,
         )
-        yield f"{number} processes of the consumer", f"{work.rate:,.0f} messages/s"
+        yield f"drained by processes: {number}", f"{work.rate:,.0f} messages/s"
     if options.backlog:
         memory = await backlog(running, messages=options.backlog, seconds=60, seed=options.seed)
         yield (
