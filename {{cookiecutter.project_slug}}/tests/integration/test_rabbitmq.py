@@ -128,8 +128,21 @@ async def test_a_queue_deleted_under_its_consumer(broker: RabbitBroker, broker_u
     assert [each.problem for each in await broker.inspect([WORK])] == [None]
 
 
-async def test_a_retry_queue_that_was_deleted(broker: RabbitBroker, broker_url: str) -> None:
-    """It is declared again by the first message that needs it; that arrives, once."""
+async def test_a_retry_queue_that_was_deleted(
+    broker: RabbitBroker, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is declared again by the first message that needs it; that arrives, once.
+
+    Two must not declare it at once: to the second, RabbitMQ says that it is there too early.
+    """
+    declare, declaring = broker._declare_queue, asyncio.Lock()
+
+    async def alone(exchange: str, queue: Queue) -> str | None:
+        assert not declaring.locked()
+        async with declaring:
+            return await declare(exchange, queue)
+
+    monkeypatch.setattr(broker, "_declare_queue", alone)
     taken, _ = await consumer(broker)
     await delete(broker_url, "later")
     messages = [some(b"%d" % number) for number in range(10)]
