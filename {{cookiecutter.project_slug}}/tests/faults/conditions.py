@@ -46,10 +46,14 @@ def readiness(fleet: Fleet, status: int) -> Callable[[], Awaitable[bool]]:
     return same
 
 
+async def entered(site: Site) -> set[str]:
+    """The ids of the messages that were processed."""
+    return {identity for (identity,) in await site.rows("SELECT id FROM inbox")}
+
+
 async def arrived(site: Site, load: Load) -> bool:
     """Whether all that was acknowledged is in the inbox."""
-    entered = {identity for (identity,) in await site.rows("SELECT id FROM inbox")}
-    return load.acknowledged <= entered
+    return load.acknowledged <= await entered(site)
 
 
 async def spent_nothing(fleet: Fleet, site: Site, load: Load) -> None:

@@ -14,7 +14,7 @@ from acme_orders.shutdown import CLOSING
 
 from dev.proxy import Proxy
 from tests.conftest import eventually
-from tests.faults.conditions import at_least
+from tests.faults.conditions import at_least, entered
 from tests.faults.conftest import Settle
 from tests.faults.fleet import Fleet, Member
 from tests.faults.load import Load
@@ -46,7 +46,7 @@ async def test_sigterm_under_load(site: Site, load: Load, fleet: Fleet, settle: 
     assert status == 0
     assert seconds < DRAIN + CLOSING + MARGIN
     left = await returns(site)
-    assert load.acknowledged == await done(site) | left.keys()  # none is unacked, or on a ladder
+    assert load.acknowledged == await entered(site) | left.keys()  # none is unacked, or on a ladder
     assert set(left.values()) == {0, 1}  # some were in hand, none was counted twice
     await fleet.start()
     (await settle()).check()
@@ -61,9 +61,9 @@ async def test_sigterm_with_time(site: Site, load: Load, fleet: Fleet, settle: S
     member = await fleet.start(environment=environment)
     await load.send(number, fate=SLOW)
     await eventually(at_least(number, fleet, "messages_received_total"))
-    assert await fleet.metric("messages_in_flight") > number / 2
+    assert await fleet.metric("messages_in_flight") > number / 10
     assert (await member.terminate())[0] == 0
-    assert await done(site) == load.acknowledged
+    assert await entered(site) == load.acknowledged
     assert not await returns(site)
     await fleet.start()  # for what the relay had not taken yet
     (await settle()).check()
@@ -81,15 +81,10 @@ async def test_sigterm_while_messages_come(
         await eventually(at_least(90, fleet, "messages_in_flight"))
         assert (await member.terminate())[0] == 0
     left = await returns(site)
-    assert await done(site) == load.acknowledged - left.keys()
+    assert await entered(site) == load.acknowledged - left.keys()
     assert sum(left.values()) < 10
     await fleet.start()
     (await settle()).check()
-
-
-async def done(site: Site) -> set[str]:
-    """The ids of the messages that were processed."""
-    return {identity for (identity,) in await site.rows("SELECT id FROM inbox")}
 
 
 async def returns(site: Site) -> dict[str, int]:
