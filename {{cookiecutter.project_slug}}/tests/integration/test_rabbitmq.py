@@ -3,11 +3,13 @@
 import asyncio
 import itertools
 import os
+import random
 import secrets
 import struct
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -20,7 +22,7 @@ from acme_orders.errors import (
     ConfigurationError,
     PublishFailed,
 )
-from acme_orders.messaging import rabbitmq
+from acme_orders.messaging import link, rabbitmq
 from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.intake import Intake
 from acme_orders.messaging.rabbitmq import RabbitBroker
@@ -212,6 +214,24 @@ async def test_a_connection_that_breaks(
         assert not work.done()
         done.set()
         await work
+
+
+async def test_connections_that_break_soon(
+    broker_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is replaced at once, others after a while: each costs messages in hand a return."""
+    pauses: list[float] = []
+
+    def short(_: float, longest: float) -> float:
+        pauses.append(longest)
+        return 0.01
+
+    monkeypatch.setattr(link, "random", SimpleNamespace(uniform=short, sample=random.sample))
+    async with connected(proxy.url(broker_url)) as far:
+        for number in range(1, 4):
+            proxy.reset()
+            await eventually(lambda: len(pauses) == 2 * number and far.connected)  # noqa: B023
+    assert pauses == [0.1] * 2 + [1.0] * 4
 
 
 async def test_an_outage_when_consuming_begins(

@@ -1,6 +1,7 @@
 """A connection to RabbitMQ that is opened anew whenever it is lost."""
 
 import asyncio
+import math
 import os
 import random
 import socket
@@ -24,7 +25,7 @@ OUTAGES = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError, TimeoutE
 ANSWER = 10.0  # seconds; a broker that is well answers in milliseconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two attempts to connect
 _STEADY = 10.0  # seconds that a connection lasts if the network is well
-_UNSTEADY_PAUSE = 1.0  # seconds, the longest before the first attempt if it is not
+_UNSTEADY_PAUSE = 1.0  # seconds before the first attempt if it is not
 _CLOSE = 0.8  # seconds; two of them have to fit into the end of a process
 
 log = structlog.get_logger()
@@ -128,25 +129,24 @@ class Link:
                 )
 
     async def _keep(self) -> None:
-        pause = _FIRST_PAUSE
+        began = -math.inf
         while True:
-            began = time.monotonic()
             await _lost(self._connection)
             self._up.clear()
             steady = time.monotonic() - began > _STEADY
-            pause = _FIRST_PAUSE if steady else min(pause, _UNSTEADY_PAUSE)
             self._metrics.broker_connected.labels(self._role).set(0)
             log.warning("broker.disconnected", role=self._role)
             await self._leave(self._connection)
-            pause = await self._reconnect(pause)
+            await self._reconnect(_FIRST_PAUSE if steady else _UNSTEADY_PAUSE)
+            began = time.monotonic()
             self._metrics.broker_reconnects.labels(self._role).inc()
             log.info("broker.reconnected", role=self._role)
 
-    async def _reconnect(self, pause: float) -> float:
-        """Connect, after a pause that grows with every attempt; returns the next one.
+    async def _reconnect(self, pause: float) -> None:
+        """Connect, after a pause that grows with every attempt.
 
-        It goes on growing if connections break soon: each time, all that is not settled comes back
-        one delivery closer to its limit.
+        It begins with a long one if connections break soon: each time, all that is not settled
+        comes back one delivery closer to its limit.
         """
         failures = 0
         while not self.connected:
@@ -159,7 +159,6 @@ class Link:
                 failures += 1
                 if failures & (failures - 1) == 0:  # 1, 2, 4, 8 …: a long outage is no flood
                     log.warning("broker.unreachable", role=self._role, why=str(error))
-        return pause
 
     async def _connect(self) -> AbstractConnection:
         failures = []
