@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from urllib.parse import urlsplit
 
+from acme_orders.database.driver import DriverError
 from acme_orders.errors import DatabaseUnavailable
 
 from dev.command import ends_with_the_block
@@ -151,7 +152,7 @@ async def _watch(plan: Plan, until: float, load: Load, fleet: Fleet, outcome: Ou
         if not outcome.held and until - time.monotonic() < plan.seconds - min(60, plan.seconds / 3):
             outcome.held.append(held)
         effects: int | str = "unknown"
-        with suppress(DatabaseUnavailable):
+        with suppress(DatabaseUnavailable, DriverError):
             effects = await fleet.site.count("orders")
         say(
             f"{max(0, until - time.monotonic()):.0f} s left; attempted {len(load.attempted)}, "
