@@ -2,18 +2,20 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 
-def imported(path: Path) -> set[str]:
-    """The top-level names of everything it imports absolutely."""
+@cache  # most files are the same in every project that is generated
+def imported(code: str) -> frozenset[str]:
+    """The top-level names of everything that this code imports absolutely."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
-    return names
+    return frozenset(names)
 
 
 def public(path: Path) -> set[str]:

@@ -4,7 +4,6 @@ Every combination is made in this process and read by every cheap check; a few i
 answers meet come from cookiecutter itself; four are checked by mypy, which takes its time.
 """
 
-import ast
 import json
 import os
 import re
@@ -84,7 +83,7 @@ def demand(folder: Path, *command: str) -> None:
 
 def findings(project: Path, answers: Answers, template: dict[str, str]) -> Iterator[str]:
     """Everything wrong with a generated project that can be found by reading it."""
-    files = read(project)
+    files, imports = read(project), dict[str, frozenset[str]]()
     jinja = sum(len(JINJA.findall(text)) for text in files.values())
     renamed = "acme" not in " ".join(map(str, answers.values())).lower()
     if jinja > sum(len(JINJA.findall(text)) for text in template.values()):
@@ -101,7 +100,7 @@ def findings(project: Path, answers: Answers, template: dict[str, str]) -> Itera
         try:
             parse(project / path)
             if path.endswith(".py"):
-                ast.parse(text)
+                imports[path] = imported(text)
         except (ValueError, SyntaxError, yaml.YAMLError) as error:
             yield f"{path}: {error}"
     for folder in project.rglob("*"):
@@ -109,18 +108,10 @@ def findings(project: Path, answers: Answers, template: dict[str, str]) -> Itera
             yield f"{folder.relative_to(project)}: an empty folder"
     for question, answer, brought in BRINGS:
         for module in brought if answers[question] != answer else ():
-            if users := [path for path in files if module in imports(project / path)]:
+            if users := [path for path, modules in imports.items() if module in modules]:
                 yield f"{users}: import {module} without {question}={answer}"
             if normal(module) in required(project):
                 yield f"pyproject.toml: requires {module} without {question}={answer}"
-
-
-def imports(path: Path) -> set[str]:
-    """What a Python file imports; nothing for others and for those that are not even Python."""
-    try:
-        return imported(path) if path.suffix == ".py" else set()
-    except SyntaxError:
-        return set()
 
 
 def required(project: Path) -> set[str]:
@@ -260,7 +251,7 @@ def test_what_is_imported_is_required(answers: Answers, bake: Bake) -> None:
     undeclared = {
         f"{path.relative_to(made)}: {module}"
         for path in (made / "src").rglob("*.py")
-        for module in imports(path) - own
+        for module in imported(path.read_text("utf-8")) - own
         if not {normal(owner) for owner in distributions.get(module, [module])} & required(made)
         if not any(name.startswith(normal(module)) for name in required(made))
     }

@@ -258,7 +258,9 @@ def test_what_the_service_depends_on_is_refused(project: Path) -> None:
         if isinstance(requirement, str) and not requirement.startswith("types-")
     }
     own = {"acme_orders", *(path.stem for path in project.iterdir())}
-    packages = set().union(*map(imported, project.rglob("*.py"))) - own
+    packages = (
+        set().union(*(imported(path.read_text("utf-8")) for path in project.rglob("*.py"))) - own
+    )
 
     assert installed
     assert [name for name in sorted(installed) if accepted(project_slug=name)] == []
