@@ -404,7 +404,7 @@ def test_a_hook_is_plain_python_of_the_standard_library(hook: str) -> None:
     """Jinja occurs once, inside a string; anything else would not run everywhere."""
     path = ROOT / "hooks" / hook
     source = path.read_text("utf-8")
-    modules = imported(path.read_text("utf-8"))
+    modules = imported(source)
 
     assert modules <= sys.stdlib_module_names
     assert not modules & {"random", "secrets", "uuid", "socket", "urllib", "http", "time"}

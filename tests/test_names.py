@@ -258,9 +258,8 @@ def test_what_the_service_depends_on_is_refused(project: Path) -> None:
         if isinstance(requirement, str) and not requirement.startswith("types-")
     }
     own = {"acme_orders", *(path.stem for path in project.iterdir())}
-    packages = (
-        set().union(*(imported(path.read_text("utf-8")) for path in project.rglob("*.py"))) - own
-    )
+    code = (path.read_text("utf-8") for path in project.rglob("*.py"))
+    packages = set().union(*map(imported, code)) - own
 
     assert installed
     assert [name for name in sorted(installed) if accepted(project_slug=name)] == []

@@ -30,6 +30,7 @@ from acme_orders.errors import (
 )
 from acme_orders.messaging.broker import Message
 from acme_orders.messaging.copies import carried
+from acme_orders.messaging.dead_letter import identity
 from acme_orders.messaging.envelope import Payload
 from acme_orders.messaging.failures import FailureRate, fingerprint
 from acme_orders.messaging.properties import tolerate
@@ -37,7 +38,6 @@ from acme_orders.messaging.recovery import (
     DeadLetter,
     Hold,
     Retry,
-    dead_letter_id,
     decide,
 )
 from acme_orders.messaging.topology import Topology
@@ -251,17 +251,20 @@ MESSAGE = Message(b"body", "id", "type", "source")
         {"message_id": "other"},
         {"app_id": "other"},
         {"headers": {"dl-replay-count": 1}},
+        {"headers": {"cloudEvents:id": "other"}},
+        {"headers": {"cloudEvents:source": "other"}},
+        {"headers": {"tenant": "other"}},  # feature: row, rls, schema
     ],
 )
 def test_a_dead_letter_has_an_id(change: dict[str, Any]) -> None:
     """One for each failure: its copies share it, and nothing else does."""
     same = replace(MESSAGE, headers={"retry-attempt": 2, "x-delivery-count": 3})
-    assert dead_letter_id(MESSAGE) == dead_letter_id(same)
-    assert dead_letter_id(MESSAGE) != dead_letter_id(replace(MESSAGE, **change))
+    assert identity(MESSAGE) == identity(same)
+    assert identity(MESSAGE) != identity(replace(MESSAGE, **change))
 
 
 @pytest.mark.parametrize("missing", [None, ""])
 def test_a_message_without_id_is_a_dead_letter_of_its_own(missing: str | None) -> None:
     """Nobody can tell it from the next one."""
     nameless = replace(MESSAGE, message_id=missing)
-    assert dead_letter_id(nameless) != dead_letter_id(nameless)
+    assert identity(nameless) != identity(nameless)

@@ -91,7 +91,7 @@ def read(message: Message, *, largest_body: int) -> DeadLetter:
     if reason is None or (death and reason not in _BROKERS):
         reason = UNKNOWN
     return DeadLetter(
-        id=_identity(message, ours.get("dl-id")),
+        id=_given(ours.get("dl-id")) or identity(message),
         message_id=_said(message, "id", message.message_id),
         source=_said(message, "source", message.app_id),
         type=_said(message, "type", message.type),
@@ -115,6 +115,21 @@ def read(message: Message, *, largest_body: int) -> DeadLetter:
         body_bytes=len(message.body),
         failed_at=_time(death.get("time") if death else ours.get("dl-failed-at")),
     )
+
+
+def identity(message: Message) -> UUID:
+    """The same for every copy of one failure, so that a crash does not make two of it.
+
+    Without an id nobody can tell two messages with the same body apart; each is one of its own.
+    """
+    message_id = _said(message, "id", message.message_id)
+    if not message_id:
+        return uuid4()
+    content = hashlib.sha256(message.body).hexdigest()
+    replays = _number(message.headers.get(REPLAYS)) or 0
+    names = [_said(message, "source", message.app_id), message_id, content, replays]
+    names += [_said(message, "tenant", message.headers.get("tenant"))]  # feature: row, rls, schema
+    return uuid5(_NAMESPACE, json.dumps(names))
 
 
 def stripped(letter: DeadLetter) -> DeadLetter:
@@ -145,20 +160,12 @@ def _death(headers: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def _identity(message: Message, given: object) -> UUID:
-    """What we gave it, or else the same for each copy of one failure, if it has an id at all."""
-    if isinstance(given, str):
-        try:
-            return UUID(given)
-        except ValueError:
-            pass
-    message_id = _said(message, "id", message.message_id)
-    if message_id is None:
-        return uuid4()
-    source = _said(message, "source", message.app_id)
-    content = hashlib.sha256(message.body).hexdigest()
-    replays = _number(message.headers.get(REPLAYS)) or 0
-    return uuid5(_NAMESPACE, json.dumps([source, message_id, content, replays]))
+def _given(value: object) -> UUID | None:
+    """The id that we gave it when we set it aside."""
+    try:
+        return UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _said(message: Message, name: str, default: object) -> str | None:

@@ -1,11 +1,9 @@
 """What happens to a message that failed. Decided in one table, done in one place."""
 
-import hashlib
 import socket
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import NAMESPACE_OID, uuid4, uuid5
 
 import structlog
 
@@ -20,7 +18,8 @@ from acme_orders.errors import (
 )
 from acme_orders.messaging.broker import Broker, Delivery, Message
 from acme_orders.messaging.copies import carried
-from acme_orders.messaging.envelope import ATTEMPT, attempt_of, replays_of
+from acme_orders.messaging.dead_letter import identity
+from acme_orders.messaging.envelope import ATTEMPT, attempt_of
 from acme_orders.messaging.failures import fingerprint
 from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Topology
 from acme_orders.observability.metrics import Metrics
@@ -151,7 +150,7 @@ class Recovery:
         self, delivery: Delivery, error: Exception, reason: str, attempt: int
     ) -> dict[str, Any]:
         return {
-            "dl-id": dead_letter_id(delivery.message),
+            "dl-id": str(identity(delivery.message)),
             "dl-reason": reason,
             "dl-error-type": type(error).__name__,
             "dl-error-message": str(error)[:_LONGEST_TEXT],
@@ -163,18 +162,6 @@ class Recovery:
             "dl-service": self._service,
             "dl-host": socket.gethostname()[:_LONGEST_TEXT],
         }
-
-
-def dead_letter_id(message: Message) -> str:
-    """The same for all copies of one dead letter, so that a crash does not make two of it.
-
-    Without an id nobody can tell two messages with the same body apart; each is one of its own.
-    """
-    if not message.message_id:
-        return str(uuid4())
-    body = hashlib.sha256(message.body).hexdigest()
-    names = (message.app_id, message.message_id, body, replays_of(message))
-    return str(uuid5(NAMESPACE_OID, "\n".join(map(str, names))))
 
 
 def _now() -> str:
