@@ -120,8 +120,8 @@ def migration_session(url: str, lock_timeout: float) -> Iterator[MigrationSessio
         connection = driver.connect(url)
     except driver.DriverError as error:
         raise DatabaseUnavailable(
-            f"cannot reach PostgreSQL: {str(error).strip()}; start it or correct the address in "
-            "DATABASE_URL or MIGRATION_DATABASE_URL"
+            f"cannot reach PostgreSQL: {' '.join(str(error).split())}; start it or correct the "
+            "address in DATABASE_URL or MIGRATION_DATABASE_URL"
         ) from error
     try:
         yield MigrationSession(connection, lock_timeout)

@@ -55,7 +55,7 @@ def session(url: str) -> Iterator[Any]:
         connection = driver.connect(url)
     except driver.DriverError as error:
         raise DatabaseUnavailable(
-            f"cannot reach PostgreSQL (DATABASE_URL): {str(error).strip()}; "
+            f"cannot reach PostgreSQL (DATABASE_URL): {' '.join(str(error).split())}; "
             "start it or correct the address"
         ) from error
     try:
