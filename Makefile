@@ -51,9 +51,10 @@ test: $(READY) ## all tests of the template and of the live project
 	@$(IN_LIVE) test
 	@$(MAKE) --no-print-directory test-template
 
+# One worker more than elsewhere: those that run the tests of a generated project mostly wait.
 test-template: $(READY) ## the tests of the template alone
 	@root="$$PWD" && cd '$(LIVE)' && python -m dev.servers --broker rabbitmq -- \
-		sh -c "cd '$$root' && exec python -m pytest -n $(WORKERS) --dist worksteal"
+		sh -c "cd '$$root' && exec python -m pytest -n $$(($(WORKERS) + 1)) --dist worksteal"
 
 faults: $(READY) ## the long checks: 10,000 interleavings and database outages with real servers
 	@$(IN_LIVE) faults
