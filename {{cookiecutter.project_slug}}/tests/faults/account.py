@@ -89,7 +89,7 @@ async def settled(site: Site, loads: Sequence[Load], fleet: Fleet, *, within: fl
     """
     sent = [each for load in loads for each in load.attempted.values()]
     acknowledged = {identity for load in loads for identity in load.acknowledged}
-    await _quiet(site, acknowledged, within=within)
+    await _quiet(site, acknowledged, fleet, within=within)
     ended = await fleet.terminate()
     # What a process had in its hands is back in the queue now, and so it is counted, too.
     account = tally(sent, acknowledged, await _find(site))
@@ -132,10 +132,15 @@ def _judge(account: Account, sent: Sent, found: Found, *, acknowledged: bool) ->
         account.add("unexpected", f"{about}, expected {sent.expected}")
 
 
-async def _quiet(site: Site, acknowledged: set[str], *, within: float) -> None:
+async def _quiet(site: Site, acknowledged: set[str], fleet: Fleet, *, within: float) -> None:
+    """Nothing waits or is in hand: of that, some could go to the end of a queue, or set apart."""
     until, since = time.monotonic() + within, 0.0
     while time.monotonic() < until:
-        still = not await site.waiting() and acknowledged <= await _ended(site)
+        still = (
+            not await site.waiting()
+            and acknowledged <= await _ended(site)
+            and not await fleet.metric("messages_in_flight")
+        )
         since = (since or time.monotonic()) if still else 0.0
         if still and time.monotonic() - since >= _STEADY:
             return

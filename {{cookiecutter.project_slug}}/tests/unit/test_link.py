@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from aiormq.base import FutureStore
 
 from acme_orders.errors import BrokerUnavailable
 from acme_orders.messaging.link import answered, answered_or_not
@@ -16,7 +17,7 @@ async def waits(error: type[BaseException]) -> None:
         raise error from cancelled
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError, asyncio.CancelledError])
+@pytest.mark.parametrize("error", [ConnectionResetError, Exception, asyncio.CancelledError])
 async def test_a_cancellation_stays_one(error: type[BaseException]) -> None:
     """Otherwise a worker would go on when its process has to end."""
 
@@ -36,7 +37,7 @@ async def test_a_cancellation_stays_one(error: type[BaseException]) -> None:
     assert all(task.cancelled() for task in tasks)
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError, asyncio.CancelledError])
+@pytest.mark.parametrize("error", [ConnectionResetError, Exception, asyncio.CancelledError])
 async def test_an_outage_is_no_cancellation(error: type[BaseException]) -> None:
     """Otherwise a worker would end without a word."""
     with pytest.raises(BrokerUnavailable, match="no answer"), answered("no answer"):
@@ -45,7 +46,22 @@ async def test_an_outage_is_no_cancellation(error: type[BaseException]) -> None:
         raise error
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError, asyncio.CancelledError])
+async def test_an_end_without_a_reason_is_an_outage() -> None:
+    """Of it aiormq raises Exception itself. Otherwise it would end the process."""
+    store = FutureStore(asyncio.get_running_loop())
+    drained = store.create_future()
+    await store.reject_all(None)  # as when the other side ends the stream
+    with pytest.raises(BrokerUnavailable), answered("no answer"):
+        await drained
+
+
+async def test_a_mistake_is_no_outage() -> None:
+    """Otherwise it would be waited out for ever."""
+    with pytest.raises(TypeError), answered("no answer"):
+        raise TypeError
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError, Exception, asyncio.CancelledError])
 async def test_a_time_limit_is_an_outage(error: type[BaseException]) -> None:
     """Inside or around: nobody wants the task to end."""
     with pytest.raises(BrokerUnavailable), answered("no answer"):

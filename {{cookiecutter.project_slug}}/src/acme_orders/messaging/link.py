@@ -42,13 +42,20 @@ def answered(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (*OUTAGES, asyncio.CancelledError) as error:
+    except (Exception, asyncio.CancelledError) as error:
+        if not _is_outage(error):
+            raise
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError from error
         if isinstance(error, asyncio.CancelledError):
             raise BrokerUnavailable(f"{what}: the connection was closed") from error
         raise BrokerUnavailable(f"{what}: {' '.join(str(error).split()) or error!r}") from error
+
+
+def _is_outage(error: BaseException) -> bool:
+    """Of a connection that ended without a reason aiormq raises Exception itself."""
+    return isinstance(error, (*OUTAGES, asyncio.CancelledError)) or type(error) is Exception
 
 
 @contextmanager
