@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -164,8 +165,9 @@ class Fleet:
     ) -> None:
         for member in self.members:
             member.supervised = False
-            if member.running:
-                member.send_signal(signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended in this moment
+                if member.running:
+                    member.send_signal(signal.SIGKILL)
         await asyncio.gather(*self._lives)
         for member in self.members if self._printed else ():
             sys.stderr.write(f"--- {member.log.name}: {member.statuses}\n")
