@@ -127,13 +127,11 @@ def test_a_leak_between_tenants_turns_its_check_red(bake_fresh: Bake, tenancy: s
     assert "N1" in red(project, "acme_orders")
 
 
-# What no choice changes: the servers of the tests, the bare drivers, the pool and its transactions.
+# What no choice changes: the servers of the tests, and the bare drivers.
 ALWAYS_THE_SAME = [
     "--ignore=tests/integration/test_dev_faults.py",
     "--ignore=tests/integration/test_dev_servers.py",
     "--ignore=tests/integration/test_hazards_bare.py",
-    "--ignore=tests/integration/test_interleavings.py",
-    "--ignore=tests/acceptance/test_database_outages.py",
 ]
 OWN_TESTS = {
     "none": ["tests", "--ignore=tests/unit"],
@@ -141,6 +139,8 @@ OWN_TESTS = {
     "schema": [
         *["tests/tenancy", "tests/readiness", "tests/acceptance", "tests/integration"],
         "tests/faults/test_crash_points.py",
+        "--ignore=tests/integration/test_interleavings.py",
+        "--ignore=tests/acceptance/test_database_outages.py",
     ],
 }
 
