@@ -20,7 +20,7 @@ BAKED := $(abspath $(BENCH))/aiopg/acme-orders
 IN_LIVE = $(MAKE) --no-print-directory -C '$(LIVE)' VENV='$(abspath $(VENV))' -o '$(abspath $(READY))' WORKERS=$(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-template faults soak bench check bake readiness verify
+.PHONY: help setup demo run test test-template faults versions soak bench check bake readiness verify
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -56,8 +56,15 @@ test-template: $(READY) ## the tests of the template alone
 	@root="$$PWD" && cd '$(LIVE)' && python -m dev.servers --broker rabbitmq -- \
 		sh -c "cd '$$root' && exec python -m pytest -n $$(($(WORKERS) + 1)) --dist worksteal"
 
-faults: $(READY) ## the long checks: 10,000 interleavings and database outages with real servers
+faults: $(READY) ## every fault on real servers, 10,000 interleavings, and an account of it all
 	@$(IN_LIVE) faults
+
+# Debian's stable and testing; each is fetched once.
+versions: $(READY) ## the same faults on newer RabbitMQs: 4.0 and 4.3, unpacked into build/
+	@for suite in trixie forky; do \
+		server=$$(python -m tests.debian $$suite build/rabbitmq) && \
+		TEST_RABBITMQ_SERVER="$$server" $(IN_LIVE) faults || exit 1; \
+	done
 
 soak: $(READY) ## random faults under load for MINUTES=15, with MESSAGES=20000 and SEED=1
 	@$(IN_LIVE) soak

@@ -38,7 +38,8 @@ class RabbitMQ:
     _node: Node
 
     def __init__(self, server: Path | None = None, *, joins: "RabbitMQ | None" = None) -> None:
-        found, epmd = server or find_rabbitmq(), find_epmd()
+        found = server or find_rabbitmq()
+        epmd = find_epmd(found) if found else None
         if found is None or epmd is None:
             raise NoRabbitMQ
         self._program, self._epmd = found, epmd

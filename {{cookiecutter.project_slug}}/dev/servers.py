@@ -2,8 +2,9 @@
 
 COMMAND finds them in DATABASE_URL, BROKER_URL and RABBITMQ_MANAGEMENT_URL. Its exit status becomes
 ours, and the servers are gone when it has ended. Servers that run elsewhere are used instead if
-TEST_DATABASE_URL, TEST_BROKER_URL (and TEST_RABBITMQ_MANAGEMENT_URL) name them. Exit status 78: a
-server can't be had here; the text says what helps.
+TEST_DATABASE_URL, TEST_BROKER_URL (and TEST_RABBITMQ_MANAGEMENT_URL) name them. With
+TEST_RABBITMQ_SERVER, the path of a script `rabbitmq-server`, that RabbitMQ is started and not the
+installed one. Exit status 78: a server can't be had here; the text says what helps.
 """
 
 import argparse

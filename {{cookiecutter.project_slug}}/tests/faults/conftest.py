@@ -12,6 +12,7 @@ from acme_orders.database.migrate import Migrator
 from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
+from dev.virtual_hosts import VirtualHosts
 from tests.conftest import PROJECT
 from tests.faults.account import Account, settled
 from tests.faults.fleet import Fleet
@@ -20,9 +21,9 @@ from tests.faults.site import Site, opened
 
 SEED = int(os.environ.get("FAULT_SEED", "1"))
 NUMBERS = ("attempted", "acknowledged", "ok", "lost", "duplicated", "unexpected", "recovered")
-# Faults that nobody can produce here, and why.
+# Faults that this run does not produce, and why.
 NOT_HERE = {
-    "F46": "a matrix of RabbitMQ versions needs more than the one that is installed",
+    "F46": "each RabbitMQ is a run of its own, with TEST_RABBITMQ_SERVER=…/rabbitmq-server",
 }
 Settle = Callable[..., Awaitable[Account]]
 
@@ -107,7 +108,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not rows:
         return
     write = terminalreporter.write_line
-    terminalreporter.section(f"faults, FAULT_SEED={SEED}")
+    terminalreporter.section(f"faults, FAULT_SEED={SEED}, RabbitMQ {_version()}")
     write(f"{'':<5}{'':<58}" + "".join(f"{number:>13}" for number in NUMBERS) + f"{'seconds':>9}")
     for name, what, account, seconds in sorted(rows, key=lambda row: (int(row[0][1:]), row[1])):
         numbers = "".join(f"{account.get(number, '-'):>13}" for number in NUMBERS)
@@ -115,3 +116,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     write(f"{'':<5}{'total':<58}" + "".join(f"{total[number]:>13}" for number in NUMBERS))
     for name, why in NOT_HERE.items():
         write(f"{name:<5}not produced here: {why}")
+
+
+def _version() -> str:
+    hosts = VirtualHosts(os.environ["BROKER_URL"], os.environ["RABBITMQ_MANAGEMENT_URL"])
+    return str(hosts.ask("GET", "/api/overview")["rabbitmq_version"])

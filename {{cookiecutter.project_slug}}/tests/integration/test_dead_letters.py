@@ -164,7 +164,8 @@ async def given_up(service: Service, message: Message) -> None:
     await send(service, message)
     for _ in (1, 2):
         await eventually(lambda: given_back)
-        await given_back.pop().release()
+        given_back.clear()
+        await taking.restart()  # from RabbitMQ 4.3 on a release does not count
     await taking.cancel()
 
 

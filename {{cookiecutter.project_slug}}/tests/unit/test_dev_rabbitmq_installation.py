@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dev import rabbitmq_installation as installation
-from dev.rabbitmq_installation import NoRabbitMQ, find_rabbitmq, install_rabbitmq
+from dev.rabbitmq_installation import NoRabbitMQ, find_epmd, find_rabbitmq, install_rabbitmq
 
 
 class Machine:
@@ -21,6 +21,7 @@ class Machine:
         self.policies: list[bool] = []
         packaged = f"{root}/rabbitmq_server-*/sbin"
         monkeypatch.setenv("PATH", str(self.programs))
+        monkeypatch.delenv("TEST_RABBITMQ_SERVER", raising=False)
         monkeypatch.setattr(installation, "PACKAGED", packaged)
         monkeypatch.setattr(installation, "ELSEWHERE", ())
         monkeypatch.setattr(installation, "POLICY", self.policy)
@@ -75,6 +76,24 @@ def test_a_rabbitmq_in_path_is_found(machine: Machine) -> None:
     (machine.programs / "rabbitmq-server").symlink_to(cellar / "sbin" / "rabbitmq-server")
 
     assert find_rabbitmq() == cellar / "sbin" / "rabbitmq-server"
+
+
+def test_another_version_can_be_named(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is taken instead of the installed one, and may bring an Erlang of its own."""
+    machine.add_rabbitmq("3.10.8")
+    other = tmp_path / "other" / "rabbitmq-server"
+    monkeypatch.setenv("TEST_RABBITMQ_SERVER", str(other))
+    with pytest.raises(NoRabbitMQ, match=r"TEST_RABBITMQ_SERVER is .*/other/rabbitmq-server"):
+        install_rabbitmq()
+    for name in ("rabbitmq-server", "rabbitmqctl", "epmd"):
+        machine.add(other.with_name(name))
+    for name in ("erl", "epmd"):
+        (machine.programs / name).unlink()
+
+    assert install_rabbitmq() == other
+    assert find_epmd(other) == str(other.with_name("epmd"))
 
 
 def test_without_erlang_there_is_no_rabbitmq(machine: Machine) -> None:

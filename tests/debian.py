@@ -1,0 +1,89 @@
+"""RabbitMQ as another release of Debian has it: `python -m tests.debian trixie FOLDER`.
+
+It prints the path of a script `rabbitmq-server` for TEST_RABBITMQ_SERVER. Neither root nor a
+container engine is needed: apt-get downloads into the folder, dpkg-deb unpacks there, and the
+script lays what was unpacked over this machine's /usr, in a mount namespace of its own.
+"""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+ARCHIVE = "http://deb.debian.org/debian"
+PROGRAMS = {
+    "epmd": "/usr/bin/epmd",
+    "rabbitmqctl": "/usr/lib/rabbitmq/lib/{0}/sbin/rabbitmqctl",
+    "rabbitmq-server": "/usr/lib/rabbitmq/lib/{0}/sbin/rabbitmq-server",  # last: all is there
+}
+# A user namespace lets everybody mount; exec keeps the process id, which is what tests kill.
+OVERLAY = "unshare --mount --map-root-user sh -c"
+
+
+def rabbitmq(suite: str, folder: Path) -> Path:
+    """Return the script that starts the RabbitMQ of a release, which is fetched once.
+
+    Args:
+        suite: of Debian, such as `trixie`.
+        folder: where all of it goes, about 150 MB.
+
+    Raises:
+        subprocess.CalledProcessError: apt-get or dpkg-deb failed; what they said is on stderr.
+    """
+    root = (folder / suite).resolve()
+    server = root / "bin" / "rabbitmq-server"
+    if not server.exists():
+        _unpack(suite, root)
+        (found,) = (root / "usr/lib/rabbitmq/lib").glob("rabbitmq_server-*")
+        server.parent.mkdir(exist_ok=True)
+        for name, program in PROGRAMS.items():
+            script = server.with_name(name)
+            script.write_text(f"#!/bin/sh\nexec {_over(root, program.format(found.name))}\n")
+            script.chmod(0o755)
+    return server
+
+
+def _over(root: Path, program: str) -> str:
+    lower = shlex.quote(f"lowerdir={root}/usr:/usr")
+    inner = f'mount -t overlay -o {lower} overlay /usr && exec {program} "$@"'
+    return f'{OVERLAY} {shlex.quote(inner)} {program} "$@"'
+
+
+def _unpack(suite: str, root: Path) -> None:
+    """As if nothing were installed: apt-get then fetches the libraries too, all of one release."""
+    for part in ("lists/partial", "archives/partial"):
+        (root / "apt" / part).mkdir(parents=True, exist_ok=True)
+    (root / "apt/status").touch()
+    (root / "apt/sources.list").write_text(f"deb [signed-by={KEYRING}] {ARCHIVE} {suite} main\n")
+    settings = {
+        "Dir::State::status": root / "apt/status",
+        "Dir::State::lists": root / "apt/lists",
+        "Dir::Cache": root / "apt",
+        "Dir::Etc::sourcelist": root / "apt/sources.list",
+        "Dir::Etc::sourceparts": "/dev/null",
+        "APT::Sandbox::User": "",
+        "APT::Install-Recommends": "false",
+        "Acquire::Retries": "3",
+        "Debug::NoLocking": "true",
+    }
+    apt = ["apt-get", "--quiet", "--yes"]
+    for name, value in settings.items():
+        apt += ["-o", f"{name}={value}"]
+    _run([*apt, "update"])
+    _run([*apt, "--download-only", "install", "rabbitmq-server"])
+    for package in sorted((root / "apt/archives").glob("*.deb")):
+        _run(["dpkg-deb", "--extract", str(package), str(root)])
+    shutil.rmtree(root / "apt")
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        sys.stderr.write(done.stdout)
+        done.check_returncode()
+
+
+if __name__ == "__main__":
+    print(rabbitmq(sys.argv[1], Path(sys.argv[2])))
