@@ -30,7 +30,7 @@ def rabbitmq(suite: str, folder: Path) -> Path:
         folder: where all of it goes, about 150 MB.
 
     Raises:
-        subprocess.CalledProcessError: apt-get or dpkg-deb failed; what they said is on stderr.
+        SystemExit: apt-get or dpkg-deb failed; the text is what they said.
     """
     root = (folder / suite).resolve()
     server = root / "bin" / "rabbitmq-server"
@@ -53,8 +53,10 @@ def _over(root: Path, program: str) -> str:
 
 def _unpack(suite: str, root: Path) -> None:
     """As if nothing were installed: apt-get then fetches the libraries too, all of one release."""
+    print(f"fetching RabbitMQ from Debian {suite}, 70 MB", file=sys.stderr, flush=True)
+    shutil.rmtree(root, ignore_errors=True)  # what an interrupted one has left
     for part in ("lists/partial", "archives/partial"):
-        (root / "apt" / part).mkdir(parents=True, exist_ok=True)
+        (root / "apt" / part).mkdir(parents=True)
     (root / "apt/status").touch()
     (root / "apt/sources.list").write_text(f"deb [signed-by={KEYRING}] {ARCHIVE} {suite} main\n")
     settings = {
@@ -81,9 +83,10 @@ def _unpack(suite: str, root: Path) -> None:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        sys.stderr.write(done.stdout)
-        done.check_returncode()
+        raise SystemExit(f"{done.stdout}{command[0]} ended with status {done.returncode}")
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        raise SystemExit(__doc__)
     print(rabbitmq(sys.argv[1], Path(sys.argv[2])))
