@@ -140,17 +140,17 @@ async def test_half_closed(
 async def test_slow(network: Proxy, site: Site, load: Load, pair: Fleet, settle: Settle) -> None:
     """Everything takes longer, and nothing else changes."""
     network.delay(0.2)
+    reset = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        sending = group.create_task(load.send(300, duplicates=30, rate=20))
-        resets = 0
-        while not sending.done():
+        group.create_task(_send_until(reset, load))
+        for _ in range(5):
             await eventually(readiness(pair, 200))
             before = await site.count("inbox")
-            await eventually(partial(_more, site, before + 60, sending))
+            await eventually(partial(_more, site, before + 50))
             network.reset()
-            resets += 1
-    assert resets >= 4
-    assert await pair.metric("broker_reconnects_total") >= 4
+        reset.set()
+    # Two connections in each of two processes; after the last reset they may not be back.
+    assert await pair.metric("broker_reconnects_total") >= 4 * 4
     await spent_nothing(pair, site, load)
     (await settle()).check()
 
@@ -169,6 +169,5 @@ async def _published(site: Site) -> bool:
     return await site.count("outbox") == 0
 
 
-async def _more(site: Site, number: int, sending: asyncio.Task[object]) -> bool:
-    """Whether so many have arrived, or no more will."""
-    return sending.done() or await site.count("inbox") >= number
+async def _more(site: Site, number: int) -> bool:
+    return await site.count("inbox") >= number
