@@ -22,6 +22,12 @@ PROGRAMS = {
 OVERLAY = "unshare --mount --map-root-user sh -c"
 
 
+def works_here() -> bool:
+    """Whether there is an apt-get, and whoever we are may mount over a folder for one process."""
+    mount = [*OVERLAY.split(), "mount -t overlay -o lowerdir=/usr:/etc overlay /mnt"]
+    return shutil.which("apt-get") is not None and subprocess.run(mount).returncode == 0
+
+
 def rabbitmq(suite: str, folder: Path) -> Path:
     """Return the script that starts the RabbitMQ of a release, which is fetched once.
 

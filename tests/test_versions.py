@@ -1,8 +1,6 @@
 """The messaging of a generated project on the RabbitMQ of a newer Debian than this one."""
 
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.answers import ROOT
-from tests.debian import OVERLAY, rabbitmq
+from tests.debian import rabbitmq, works_here
 from tests.test_service import python
 
 Bake = Callable[..., Path]
@@ -27,7 +25,7 @@ MESSAGING = [
 @pytest.mark.timeout(600)
 def test_messaging_on_rabbitmq_4(bake_fresh: Bake) -> None:
     """One declaration and one meaning from 3.10 on; `make versions` does all faults."""
-    if shutil.which("apt-get") is None or subprocess.run([*OVERLAY.split(), "true"]).returncode:
+    if not works_here():
         pytest.skip("needs apt-get, and the right to mount in a namespace of its own")
     server = rabbitmq("trixie", ROOT / "build" / "rabbitmq")
     ended = python(

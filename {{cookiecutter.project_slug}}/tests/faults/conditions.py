@@ -56,6 +56,11 @@ async def arrived(site: Site, load: Load) -> bool:
     return load.acknowledged <= await entered(site)
 
 
+async def published(site: Site) -> bool:
+    """Whether no event waits in the outbox."""
+    return await site.count("outbox") == 0
+
+
 async def spent_nothing(fleet: Fleet, site: Site, load: Load) -> None:
     """All has arrived, nobody has died of it, and it has cost no message an attempt."""
     await eventually(lambda: arrived(site, load), within=60)

@@ -108,7 +108,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not rows:
         return
     write = terminalreporter.write_line
-    terminalreporter.section(f"faults, FAULT_SEED={SEED}, RabbitMQ {_version()}")
+    terminalreporter.section(f"faults, FAULT_SEED={SEED}")
     write(f"{'':<5}{'':<58}" + "".join(f"{number:>13}" for number in NUMBERS) + f"{'seconds':>9}")
     for name, what, account, seconds in sorted(rows, key=lambda row: (int(row[0][1:]), row[1])):
         numbers = "".join(f"{account.get(number, '-'):>13}" for number in NUMBERS)
@@ -116,6 +116,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     write(f"{'':<5}{'total':<58}" + "".join(f"{total[number]:>13}" for number in NUMBERS))
     for name, why in NOT_HERE.items():
         write(f"{name:<5}not produced here: {why}")
+    write(f"{'':<5}on RabbitMQ {_version()}")  # last: it may be gone, and the account stands
 
 
 def _version() -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from dev.rabbitmq import RabbitMQ
 from tests.conftest import eventually
-from tests.faults.conditions import arrived, at_least, readiness, spent_nothing
+from tests.faults.conditions import arrived, at_least, published, readiness, spent_nothing
 from tests.faults.conftest import Settle
 from tests.faults.fleet import Fleet
 from tests.faults.load import Load
@@ -206,7 +206,7 @@ async def test_alarm(
     assert await site.rows("SELECT max(attempts) FROM outbox") == [(0,)]
     assert await member.metric("broker_reconnects_total", role="consume") == 0
     await alarm.clear()
-    await eventually(lambda: _published(site), within=60)
+    await eventually(lambda: published(site), within=60)
     await spent_nothing(fleet, site, load)
     (await settle()).check()
 
@@ -247,7 +247,3 @@ async def _acked(server: RabbitMQ, site: Site) -> bool:
     asked = ("list_queues", "--vhost", host, "--no-table-headers", "name", "messages")
     lines = (await asyncio.to_thread(server.ctl, *asked)).splitlines()
     return [site.topology.main.name, "0"] in [line.split() for line in lines]
-
-
-async def _published(site: Site) -> bool:
-    return await site.count("outbox") == 0

@@ -9,7 +9,7 @@ import pytest
 
 from dev.proxy import Proxy
 from tests.conftest import eventually
-from tests.faults.conditions import answers, arrived, at_least, readiness, spent_nothing
+from tests.faults.conditions import answers, arrived, at_least, published, readiness, spent_nothing
 from tests.faults.conftest import Settle
 from tests.faults.fleet import Fleet
 from tests.faults.load import Load
@@ -87,7 +87,7 @@ async def test_black_hole_of_one_part(
         assert await site.count("outbox") >= 200
         assert await site.rows("SELECT max(attempts) FROM outbox") == [(0,)]
     else:
-        await eventually(lambda: _published(site))
+        await eventually(lambda: published(site))
         assert await site.count("orders") < 220
     await eventually(partial(answers, hit, 503))
     network.pass_on()
@@ -163,10 +163,6 @@ async def _send_until(stop: asyncio.Event, load: Load) -> None:
 
 def _cut(network: Proxy, number: int) -> bool:
     return network.cuts >= number
-
-
-async def _published(site: Site) -> bool:
-    return await site.count("outbox") == 0
 
 
 async def _more(site: Site, number: int) -> bool:

@@ -13,7 +13,7 @@ from dev.rabbitmq import RabbitMQ
 from dev.rabbitmq_cluster import RabbitMQCluster
 from dev.virtual_hosts import VirtualHosts
 from tests.conftest import eventually
-from tests.faults.conditions import entered
+from tests.faults.conditions import entered, published
 from tests.faults.conftest import Settle
 from tests.faults.fleet import Fleet
 from tests.faults.load import Load
@@ -80,7 +80,7 @@ async def test_a_node_dies(
         fresh, _ = await sending
         prompt = {each.id for each in fresh} if victim is leader else load.acknowledged
         await eventually(lambda: _entered(site, prompt & load.acknowledged), within=LONGEST)
-        await eventually(lambda: _announced(site), within=LONGEST)
+        await eventually(lambda: published(site), within=LONGEST)
         ((pause,),) = await site.rows(LONGEST_PAUSE)
         reconnects = await fleet.metric("broker_reconnects_total")
     finally:
@@ -137,10 +137,6 @@ async def _connected(
 
 async def _entered(site: Site, ids: set[str]) -> bool:
     return ids <= await entered(site)
-
-
-async def _announced(site: Site) -> bool:
-    return not await site.count("outbox")
 
 
 def _management(cluster: RabbitMQCluster) -> Callable[..., Any]:

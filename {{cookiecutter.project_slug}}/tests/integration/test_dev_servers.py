@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import aio_pika
 import psutil
 import pytest
+from aio_pika.exceptions import ChannelPreconditionFailed
+from pamqp.commands import Basic
 
 from dev.child import ServerFailed
 from dev.postgres import Postgres
@@ -23,6 +25,7 @@ from dev.rabbitmq import NoRabbitMQ, RabbitMQ
 from dev.servers import servers
 
 PROJECT = Path(__file__).parents[2]
+NO_RABBITMQ = {"PATH": "/nonexistent", "TEST_RABBITMQ_SERVER": ""}
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +193,7 @@ async def test_a_quorum_queue_survives_the_death_of_its_broker(rabbitmq: RabbitM
 
 async def test_a_consumer_timeout_is_noticed_within_seconds(rabbitmq: RabbitMQ) -> None:
     """Who keeps a message for too long loses the channel, or from 4.3 on the consumer."""
-    lost = asyncio.Event()
+    reasons = asyncio.Queue[object]()
     set_timeout = "application:set_env(rabbit, consumer_timeout, {})."
     rabbitmq.ctl("eval", set_timeout.format(1000))
     try:
@@ -201,11 +204,11 @@ async def test_a_consumer_timeout_is_noticed_within_seconds(rabbitmq: RabbitMQ) 
             )
             await channel.default_exchange.publish(aio_pika.Message(b"hello"), queue.name)
             inner = await channel.get_underlay_channel()
-            inner.on_consumer_cancel_callbacks.add(lambda _: lost.set())
-            inner.closing.add_done_callback(lambda _: lost.set())
+            inner.on_consumer_cancel_callbacks.add(reasons.put_nowait)
+            inner.closing.add_done_callback(lambda end: reasons.put_nowait(end.exception()))
             await queue.consume(_keep)
             async with asyncio.timeout(10):
-                await lost.wait()
+                assert isinstance(await reasons.get(), ChannelPreconditionFailed | Basic.Cancel)
     finally:
         rabbitmq.ctl("eval", set_timeout.format(1_800_000))
 
@@ -334,8 +337,7 @@ def test_a_signal_during_the_start_ends_everything() -> None:
 @pytest.mark.usefixtures("nothing_left")
 def test_without_rabbitmq_the_status_is_78_and_the_remedies_are_named() -> None:
     """One who asked for RabbitMQ and can't have it is told every way to get it."""
-    nothing = {"PATH": "/nonexistent", "TEST_RABBITMQ_SERVER": ""}
-    user = run_servers("--broker", "rabbitmq", "--", "true", **nothing)
+    user = run_servers("--broker", "rabbitmq", "--", "true", **NO_RABBITMQ)
     _, text = user.communicate(timeout=60)
 
     assert user.returncode == 78
@@ -347,8 +349,7 @@ def test_without_rabbitmq_the_status_is_78_and_the_remedies_are_named() -> None:
 def test_without_rabbitmq_auto_says_so_and_uses_memory() -> None:
     """A missing RabbitMQ is no error by default, but never a secret."""
     command = ("--", sys.executable, "-c", "import os; print(os.environ['BROKER_URL'])")
-    nothing = {"PATH": "/nonexistent", "TEST_RABBITMQ_SERVER": ""}
-    printed, text = run_servers(*command, **nothing).communicate(timeout=60)
+    printed, text = run_servers(*command, **NO_RABBITMQ).communicate(timeout=60)
 
     assert printed == "memory://\n"
     assert "No RabbitMQ" in text
