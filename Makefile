@@ -1,23 +1,31 @@
 # The template's verbs, the same as in a generated project; `make help` lists them.
-PYTHON ?= python3
-VENV ?= .venv
+# A verb is changed by what stands behind it, such as `make soak MINUTES=1`, and by no variable of the environment.
+PYTHON := python3
+VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(abspath $(VENV))/bin
 LIVE := {{cookiecutter.project_slug}}
 DEMO := build/demo
+TOOLS := 'cookiecutter>=2.7,<3' 'cruft>=2.15,<3' 'pyyaml>=6'
 export PATH := $(BIN):$(PATH)
-WORKERS ?= 2
+# What was set for another Python, pip or uv would break the one in $(VENV), or install elsewhere.
+unexport PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONWARNINGS VIRTUAL_ENV
+unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN
+unexport UV_PYTHON UV_SYSTEM_PYTHON UV_BREAK_SYSTEM_PACKAGES
+WORKERS := 2
 # What `make bench` does; 0 leaves BACKLOG or ROWS out.
-SEED ?= 1
-ROUNDS ?= 5
-MESSAGES ?= 50000
-BACKLOG ?= 1000000
-ROWS ?= 10000000
+SEED := 1
+ROUNDS := 5
+MESSAGES := 50000
+BACKLOG := 1000000
+ROWS := 10000000
 BENCH := build/bench
 PEERS := $(BENCH)/peers
 BAKED := $(abspath $(BENCH))/aiopg/acme-orders
-# The live project in the environment of the template: nothing is installed twice.
-IN_LIVE = $(MAKE) --no-print-directory -C '$(LIVE)' VENV='$(abspath $(VENV))' -o '$(abspath $(READY))' WORKERS=$(WORKERS)
+# The live project in the environment of the template: nothing is installed twice. Its place is given relatively,
+# because the name of a folder around it may have spaces, which make takes for two names.
+UP := $(if $(filter /%,$(VENV)),,../)
+IN_LIVE = $(MAKE) --no-print-directory -C '$(LIVE)' VENV='$(UP)$(VENV)' -o '$(UP)$(READY)' WORKERS=$(WORKERS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test test-template faults versions soak bench check bake readiness verify
@@ -28,21 +36,21 @@ help: ## list these verbs
 setup: $(READY) ## install what is needed
 
 $(READY): pyproject.toml $(LIVE)/pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": set PYTHON=python3.13 or the like")'
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": say PYTHON=python3.13 or the like behind the verb")'
 	@echo 'installing into $(VENV), a minute the first time'
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --allow-existing --python '$(PYTHON)' '$(VENV)' && \
-		uv pip install --quiet --python '$(BIN)/python' -e './$(LIVE)[dev]' 'cookiecutter>=2.7,<3' 'pyyaml>=6'; \
+		uv pip install --quiet --python '$(BIN)/python' -e './$(LIVE)[dev]' $(TOOLS); \
 	else \
-		$(PYTHON) -m venv '$(VENV)' && \
-		'$(BIN)/pip' install --quiet --disable-pip-version-check -e './$(LIVE)[dev]' 'cookiecutter>=2.7,<3' 'pyyaml>=6'; \
+		'$(PYTHON)' -m venv '$(VENV)' && \
+		'$(BIN)/pip' install --quiet --disable-pip-version-check -e './$(LIVE)[dev]' $(TOOLS); \
 	fi
 	@touch '$(READY)'
 
 demo: $(READY) ## generate a project into build/demo and run its demo
 	@rm -rf '$(DEMO)' && mkdir -p '$(DEMO)'
 	@cookiecutter . --no-input --default-config --output-dir '$(DEMO)'
-	@$(MAKE) --no-print-directory -C '$(DEMO)/acme-orders' VENV='$(abspath $(VENV))' -o '$(abspath $(READY))' demo
+	@$(MAKE) --no-print-directory -C '$(DEMO)/acme-orders' VENV='$(UP:../=../../../)$(VENV)' -o '$(UP:../=../../../)$(READY)' demo
 
 run: $(READY) ## the live project with private servers, until Ctrl-C
 	@$(IN_LIVE) run
@@ -82,7 +90,7 @@ bench: $(READY) $(PEERS)/.ready ## the service against FastStream and a hand-wri
 
 $(PEERS)/.ready: benchmarks/requirements.txt
 	@echo 'installing FastStream, SQLAlchemy and asyncpg into $(PEERS), for the comparison alone'
-	@$(PYTHON) -m venv '$(PEERS)' && '$(PEERS)/bin/pip' install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@'$(PYTHON)' -m venv '$(PEERS)' && '$(PEERS)/bin/pip' install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch '$@'
 
 check: $(READY) ## formatting, lint, types, import contracts; of the template and the live project
@@ -95,5 +103,5 @@ bake: $(READY) ## ask the questions and generate a project into build/
 readiness: $(READY) ## the live project's production-readiness checklist
 	@$(IN_LIVE) readiness
 
-verify: $(READY) ## the live project's generated files are current
+verify: $(READY) ## the live project's alerts, dashboard, runbook, models and brokers are what its code says
 	@$(IN_LIVE) verify

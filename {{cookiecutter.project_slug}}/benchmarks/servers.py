@@ -9,6 +9,7 @@ from acme_orders.database.migrate import Migrator
 from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
+from dev.environment import POSTGRES, RABBITMQ, forgotten
 from dev.postgres import Postgres
 from dev.rabbitmq import RabbitMQ, install_rabbitmq
 from dev.virtual_hosts import VirtualHosts
@@ -56,7 +57,11 @@ class Servers:
 def servers() -> Iterator[Servers]:
     """Start both; they are gone when the block ends."""
     os.environ.setdefault("ENVIRONMENT", "test")
-    with Postgres(settings=DURABLE) as postgres, RabbitMQ(install_rabbitmq()) as rabbitmq:
+    with (
+        forgotten(*POSTGRES, *RABBITMQ),
+        Postgres(settings=DURABLE) as postgres,
+        RabbitMQ(install_rabbitmq()) as rabbitmq,
+    ):
         template = postgres.create_database()
         list(Migrator(template).up())
         Tenants(template).add(TENANT, "bench")  # feature: row, rls, schema

@@ -10,6 +10,7 @@ without trace when its block ends.
 * `rabbitmq` runs an installed RabbitMQ; `rabbitmq_installation` finds or installs one.
 * `databases` and `virtual_hosts` give each test a place of its own on a server, ours or somebody
   else's.
+* `environment` keeps the variables of other servers away from all of them.
 * `child`, `scratch` and `ports` hold what both servers need: a process, a folder, a port; `command`
   runs what is to be run with them.
 """

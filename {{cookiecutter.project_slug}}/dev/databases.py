@@ -2,6 +2,7 @@
 
 import secrets
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -12,12 +13,19 @@ class Databases:
     """Creates and drops databases on the server at `url`, whose user must be allowed to.
 
     It runs PostgreSQL's own `createdb` and `dropdb`, so it works whichever driver the service has
-    chosen.
+    chosen. They get `environment`, or ours: somebody's own server may want a PGPASSWORD.
     """
 
-    def __init__(self, url: str, *, binaries: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        binaries: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = url
         self._binaries = binaries or installed_binaries()
+        self._environment = environment
 
     def create(self, name: str | None = None, *, template: str | None = None) -> str:
         """Create a database, empty or a copy of `template` (a URL or a name); return its URL.
@@ -37,7 +45,14 @@ class Databases:
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._binaries / program), f"--maintenance-db={self.url}", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=self._environment,
+        )
         if done.returncode:
             raise RuntimeError(f"{program} {' '.join(arguments)}: {done.stderr.strip()}")
 

@@ -1,6 +1,5 @@
 """A private PostgreSQL server."""
 
-import os
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Self
 
 from dev.child import Child, ServerFailed
 from dev.databases import Databases
+from dev.environment import POSTGRES, without
 from dev.ports import on_free_ports
 from dev.postgres_binaries import binaries_for, server_user
 from dev.scratch import Scratch
@@ -121,7 +121,9 @@ class Postgres:
     def _start_on(self, ports: list[int]) -> None:
         (self.port,) = ports
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
-        self._databases = Databases(self.url, binaries=self._binaries)
+        self._databases = Databases(
+            self.url, binaries=self._binaries, environment=without(*POSTGRES)
+        )
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         self._server = Child(
             "postgres",
@@ -159,6 +161,4 @@ class Postgres:
 
 
 def _environment() -> dict[str, str]:
-    # PGDATA, PGPORT, PGUSER… of whoever calls us are about another server.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return {**kept, "LC_ALL": "C", "TZ": "UTC"}
+    return {**without(*POSTGRES), "LC_ALL": "C", "TZ": "UTC"}

@@ -75,15 +75,11 @@ class Node:
 
     def environment(self) -> dict[str, str]:
         """Return the variables for `rabbitmq-server`, `rabbitmqctl` and `epmd`."""
-        # What RabbitMQ and Erlang find in our environment, or in the system's configuration, is
-        # about another node.
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("RABBITMQ_", "ERL_"))
-        }
+        # All else is about another node: the scripts also obey variables without a prefix, such as
+        # SERVER_ERL_ARGS and BOOT_MODULE.
+        kept = {"PATH", "TMPDIR", "LANG", "LC_ALL"}
         return {
-            **kept,
+            **{name: value for name, value in os.environ.items() if name in kept},
             "HOME": str(self.folder),
             "ERL_EPMD_PORT": str(self.epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",

@@ -5,6 +5,10 @@ ours, and the servers are gone when it has ended. Servers that run elsewhere are
 TEST_DATABASE_URL, TEST_BROKER_URL (and TEST_RABBITMQ_MANAGEMENT_URL) name them. With
 TEST_RABBITMQ_SERVER, the path of a script `rabbitmq-server`, that RabbitMQ is started and not the
 installed one. Exit status 78: a server can't be had here; the text says what helps.
+
+COMMAND gets none of the variables PG*, where PostgreSQL is ours, and none of RABBITMQ_* and ERL_*,
+where RabbitMQ is: a PGSSLMODE for another server would keep it from connecting to this one. Nor
+does it get a MIGRATION_DATABASE_URL, which would have it migrate another database.
 """
 
 import argparse
@@ -21,6 +25,7 @@ from urllib.parse import urlsplit
 from dev.child import ServerFailed
 from dev.command import Ended, ends_with_the_block, run
 from dev.databases import Databases
+from dev.environment import POSTGRES, RABBITMQ, forgotten
 from dev.postgres import Postgres
 from dev.postgres_binaries import NoPostgres
 from dev.rabbitmq import NoRabbitMQ, RabbitMQ, find_rabbitmq, install_rabbitmq
@@ -70,16 +75,19 @@ def servers(broker: Broker = "auto", *, report: Callable[[str], None] = say) -> 
     """Start PostgreSQL and RabbitMQ, at the same time, and stop them when the block ends.
 
     `auto` takes an installed RabbitMQ, else `memory://`; `rabbitmq` also installs one, or raises
-    NoRabbitMQ. Servers named by TEST_DATABASE_URL and TEST_BROKER_URL are used instead.
+    NoRabbitMQ. Servers named by TEST_DATABASE_URL and TEST_BROKER_URL are used instead. Until the
+    block ends our environment lacks what it says about other servers than these.
     """
     database_url = os.environ.get("TEST_DATABASE_URL", "")
     broker_url = os.environ.get("TEST_BROKER_URL", "") if broker != "memory" else MEMORY
     management_url = os.environ.get("TEST_RABBITMQ_MANAGEMENT_URL") if broker != "memory" else None
     postgres = None if database_url else Postgres()
     rabbitmq = None if broker_url else _rabbitmq(broker, report)
+    others = ["MIGRATION_DATABASE_URL", *(POSTGRES if postgres else ())]
+    others += RABBITMQ if rabbitmq else ()
     # The pool is left first: a start that is under way when something else fails is finished, and
     # then undone.
-    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+    with forgotten(*others), ExitStack() as stack, ThreadPoolExecutor() as pool:
         starts = [
             pool.submit(_start, stack, name, server, report)
             for name, server in (("PostgreSQL", postgres), ("RabbitMQ", rabbitmq))

@@ -24,6 +24,7 @@ from acme_orders.database.driver import DriverError
 from acme_orders.errors import DatabaseUnavailable
 
 from dev.command import ends_with_the_block
+from dev.environment import POSTGRES, RABBITMQ, forgotten
 from dev.postgres import Postgres
 from dev.proxy import Proxy
 from dev.rabbitmq import RabbitMQ, install_rabbitmq
@@ -113,7 +114,7 @@ async def soak(plan: Plan, folder: Path) -> tuple[Account, list[str]]:
 @contextmanager
 def servers() -> Iterator[tuple[Postgres, RabbitMQ, Proxy, Proxy]]:
     """Servers of this run alone, and the networks to them."""
-    with ExitStack() as stack:
+    with forgotten(*POSTGRES, *RABBITMQ), ExitStack() as stack:
         postgres = stack.enter_context(Postgres())
         rabbitmq = stack.enter_context(RabbitMQ(install_rabbitmq()))
         port = urlsplit(rabbitmq.url).port

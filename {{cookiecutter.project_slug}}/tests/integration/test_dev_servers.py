@@ -1,6 +1,7 @@
 """The development servers come up, keep data and port through a kill, and leave nothing."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -296,6 +297,107 @@ def test_only_postgres_leaves_the_broker_of_the_environment_alone() -> None:
     printed, _ = run_servers(*command, BROKER_URL="amqp://theirs/").communicate(timeout=60)
 
     assert printed == "amqp://theirs/\n"
+
+
+# What a developer may have for other servers: libpq refuses private ones with the first four, and
+# the rest changes what sessions say. RabbitMQ's scripts also obey names without a prefix.
+OTHERS = {
+    "PGSSLMODE": "verify-full",
+    "PGCHANNELBINDING": "require",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGSERVICE": "nowhere",
+    "PGHOST": "db.example",
+    "PGHOSTADDR": "192.0.2.1",
+    "PGPORT": "1",
+    "PGUSER": "nobody",
+    "PGPASSWORD": "secret",
+    "PGDATABASE": "nothing",
+    "PGOPTIONS": "-c default_transaction_read_only=on",
+    "PGTZ": "Asia/Tokyo",
+    "PGDATESTYLE": "German",
+    "PGCLIENTENCODING": "LATIN1",
+    "PGDATA": "/nonexistent",
+    "MIGRATION_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+    "RABBITMQ_NODENAME": "other@elsewhere",
+    "RABBITMQ_CONFIG_FILE": "/nonexistent/rabbitmq.conf",
+    "RABBITMQ_USE_LONGNAME": "true",
+    "RABBITMQ_CTL_ERL_ARGS": "-nonsense",
+    "RABBITMQ_SERVER_START_ARGS": "-s nonsense",
+    "BOOT_MODULE": "nonsense",
+    "SERVER_ERL_ARGS": "+nonsense",
+    "ERL_FLAGS": "-s nonsense",
+    "ERL_LIBS": "/nonexistent",
+    "ERL_EPMD_PORT": "1",
+}
+ABOUT_OTHERS = ("PG", "RABBITMQ_", "ERL_", "MIGRATION_")
+VARIABLES = "import os, json; print(json.dumps(dict(os.environ)))"
+
+
+@pytest.mark.usefixtures("nothing_left", "rabbitmq")
+def test_private_servers_do_not_care_about_variables_of_others() -> None:
+    """They start, and their command gets none of them, nor any other that it didn't have."""
+    user = run_servers("--broker", "rabbitmq", "--", sys.executable, "-c", VARIABLES, **OTHERS)
+    printed, progress = user.communicate(timeout=90)
+
+    assert user.returncode == 0, progress
+    found = json.loads(printed)
+    assert [name for name in found if name.startswith(ABOUT_OTHERS)] == ["RABBITMQ_MANAGEMENT_URL"]
+    assert found["PATH"] == os.environ["PATH"]
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_somebodys_own_server_keeps_its_variables() -> None:
+    """PGPASSWORD may be what it takes to connect to TEST_DATABASE_URL."""
+    command = ("--broker", "memory", "--", sys.executable, "-c", VARIABLES)
+    user = run_servers(*command, TEST_DATABASE_URL="postgresql://db.example/orders", **OTHERS)
+    printed, progress = user.communicate(timeout=60)
+
+    assert user.returncode == 0, progress
+    kept = OTHERS.keys() - {"MIGRATION_DATABASE_URL"}
+    found = json.loads(printed)
+    assert {name: found.get(name) for name in kept} == {name: OTHERS[name] for name in kept}
+    assert "MIGRATION_DATABASE_URL" not in found
+
+
+def test_a_server_of_a_test_does_not_care_either(
+    monkeypatch: pytest.MonkeyPatch, postgres: Postgres
+) -> None:
+    """Its programs connect, whatever the process has."""
+    for name, value in OTHERS.items():
+        monkeypatch.setenv(name, value)
+
+    url = postgres.create_database()
+
+    assert postgres.ask("SELECT 1") == "1"
+    postgres.drop_database(url)
+
+
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_make_run_migrates_its_private_database(place: str, tmp_path: Path) -> None:
+    """Not the one whose owner the developer has named for another purpose."""
+    (tmp_path / "migrations").symlink_to(PROJECT / "migrations")
+    name, url = "MIGRATION_DATABASE_URL", OTHERS["MIGRATION_DATABASE_URL"]
+    (tmp_path / ".env").write_text(f"{name}={url}\n" if place == ".env" else "")
+    variables = {name: url} if place == "environment" else {}
+    variables |= {"OPERATIONS_PORT": "0", "HTTP_PORT": "0", "LISTEN_HOST": "127.0.0.1"}
+    there = ("sh", "-c", 'cd "$0" && exec "$@"', str(tmp_path))
+    user = run_servers(
+        *("--broker", "memory", "--", *there, sys.executable, "-m", "dev.start"),
+        ENVIRONMENT="test",
+        OTEL_SDK_DISABLED="true",  # nobody collects spans here
+        PYTHONPATH=os.pathsep.join([str(PROJECT / "src"), str(PROJECT)]),
+        **variables,
+    )
+    assert user.stderr is not None
+    printed = []
+    for line in user.stderr:  # until it is ready, or has ended
+        printed.append(line)
+        if "service.ready" in line:
+            user.send_signal(signal.SIGTERM)
+    user.communicate(timeout=60)
+
+    assert user.returncode == 0, "".join(printed)
+    assert "service.ready" in "".join(printed)
 
 
 @pytest.mark.usefixtures("nothing_left")
