@@ -41,6 +41,7 @@ from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
 from acme_orders.orders.repository import Orders
 from acme_orders.settings import Settings
 from acme_orders.shutdown import Shutdown, closed_quickly
+from acme_orders.supervision import Supervisor
 
 SERVICE = "acme-orders"
 _SUSPECT_HOLD = 5.0  # seconds; a copy has its deliveries before it
@@ -64,13 +65,22 @@ class Service:
     dead_letters: DeadLetters
     archiver: Archiver
     relay: Relay
+    supervisor: Supervisor
     api: Callable[[], ASGIApp]  # feature: http_api
 
     async def consume(self, stop: asyncio.Event) -> None:
         """Process messages, and archive those that were set aside, until `stop` is set."""
         async with asyncio.TaskGroup() as group:
-            for part in (self.consumer, self.suspects, self.archiver):
-                group.create_task(part.run(stop))
+            for name, part in (
+                ("consumer", self.consumer.run),
+                ("suspects", self.suspects.run),
+                ("archiver", self.archiver.run),
+            ):
+                group.create_task(self.supervisor.keep(name, partial(part, stop), stop))
+
+    async def publish(self, stop: asyncio.Event) -> None:
+        """Publish events until `stop` is set."""
+        await self.supervisor.keep("relay", partial(self.relay.run, stop), stop)
 
     def queries(self) -> dict[str, tuple[Repository, Query, str]]:
         """Every registered query by its name: its repository, what is known, and its method."""
@@ -101,6 +111,7 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
         delivery_limit=settings.delivery_limit,
         suspect_deliveries=settings.suspect_deliveries,
     )
+    supervisor = Supervisor(metrics)
     limits = Limits(
         concurrency=settings.concurrency,
         batch_size=settings.batch_size,
@@ -127,6 +138,7 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
             pause=settings.failure_pause,
         ),
         metrics=metrics,
+        supervisor=supervisor,
     )
     main = consumer(queue=topology.main.name, limits=limits)
     return Service(
@@ -159,6 +171,7 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
             dead_letters=dead_letters,
             has_processed=main.has_processed,
             metrics=metrics,
+            supervisor=supervisor,
             largest_body=max(LARGEST_BODY, settings.max_body_bytes),
         ),
         relay=Relay(
@@ -173,6 +186,7 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
             poll=settings.relay_poll,
             metrics=metrics,
         ),
+        supervisor=supervisor,
         api=partial(_api, manager, orders, outbox),  # feature: http_api
     )
 
@@ -286,7 +300,7 @@ async def run(settings: Settings, *, only: str | None = None) -> None:
         trace(service, tracing)  # feature: tracing
         parts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {
             "consumer": service.consume,
-            "relay": service.relay.run,
+            "relay": service.publish,
         }
         # feature: http_api {
         if api_socket is not None:
@@ -324,7 +338,8 @@ def _probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
         if stop.is_set():
             raise BrokerUnavailable("the process is stopping")
 
-    return {"postgresql": postgresql, "broker": broker, "running": running}
+    parts = service.supervisor.check
+    return {"postgresql": postgresql, "broker": broker, "running": running, "parts": parts}
 
 
 # feature: tracing {

@@ -9,6 +9,8 @@
     │   ├── BeyondDedupWindow        too old to tell whether it was processed before
     │   └── Refused                  the business says no, for good
     ├── TryLater                     → retried later, not logged as an error
+    ├── Interrupted                  a CancelledError or SystemExit that nobody asked for → a bug
+    ├── PartsMissing                 something that has to run does not → /ready says so
     ├── FailingTooOften              too many messages fail alike → pause and hold for a while
     ├── DatabaseError
     │   ├── Conflict                 40001, 40P01, 55P03 → run again; no attempt is spent
@@ -88,6 +90,14 @@ class TryLater(ServiceError):
     def __init__(self, message: str | None = None, *, after: float = 0) -> None:
         super().__init__(message)
         self.after = after
+
+
+class Interrupted(ServiceError):
+    """Code ended with something that ends tasks or processes, though nobody had asked for that."""
+
+
+class PartsMissing(ServiceError):
+    """Parts that have to run as long as the process does have ended."""
 
 
 class FailingTooOften(ServiceError):

@@ -111,12 +111,20 @@ async def _fail(attempts: float) -> None:
         await act("raise")
 
 
+async def _cancelled(_: float) -> None:
+    request = asyncio.create_task(asyncio.sleep(60))
+    asyncio.get_running_loop().call_later(0.02, request.cancel)
+    await request  # a client library does this when its connection closes
+
+
 FATES: dict[str, Callable[[float], Any]] = {
     "kill": lambda _: act("kill"),  # the process dies of it
     "stop": lambda _: act("stop"),
     "slow": lambda seconds: act(f"sleep={seconds}"),
     "block": lambda seconds: act(f"block={seconds}"),
     "fail": _fail,  # at the first so many attempts
+    "cancel": _cancelled,
+    "exit": lambda _: sys.exit(3),
     "refuse": lambda _: act("raise=Refused"),
     "later": lambda _: act("raise=TryLater"),
     "oom": _memory,

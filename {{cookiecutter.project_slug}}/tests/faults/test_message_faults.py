@@ -1,4 +1,4 @@
-"""F31 and F32: messages of which nobody can say what should become of them."""
+"""F31, F32 and F49: messages of which nobody can say what should become of them."""
 
 import json
 from dataclasses import replace
@@ -40,12 +40,34 @@ async def test_stale(site: Site, load: Load, fleet: Fleet, settle: Settle) -> No
     (await settle()).check()
 
 
+@pytest.mark.parametrize("fate", ["cancel", pytest.param("exit", marks=pytest.mark.long)])
+@pytest.mark.fault("F49", "a cancellation or an exit that nobody asked for")
+async def test_interrupted_handlers(
+    fate: str, site: Site, load: Load, fleet: Fleet, settle: Settle
+) -> None:
+    """Two for each worker: they are dead letters, the good ones are done, and a drain is quick."""
+    member = await fleet.start()
+    await load.send(8, fate=fate, expected="dead letter")
+    await load.send(50)
+    for table, number in (("orders", 50), ("dead_letters", 8)):
+        await eventually(lambda: _has(site, table, number), within=60)  # noqa: B023
+    assert await member.status("/ready") == 200
+    (await settle()).check()
+    assert member.lives == 1
+    (stopped,) = member.records("service.stopped")
+    assert stopped["seconds"] < 5
+
+
 def _sent_before(age: timedelta, *, stale: bool) -> Sent:
     message = placed()
     time = (datetime.now(UTC) - age).isoformat()
     message = replace(message, headers={**message.headers, "cloudEvents:time": time})
     order = json.loads(message.body)["order_id"]
     return Sent(message.message_id or "", order, "dead letter" if stale else "effect", message)
+
+
+async def _has(site: Site, table: str, number: int) -> bool:
+    return await site.count(table) == number
 
 
 async def _reasons(site: Site, reason: str, number: int) -> bool:

@@ -30,6 +30,7 @@ from acme_orders.messaging.subscription import RabbitSubscription
 from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Queue
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import ORDER_PLACED
+from acme_orders.supervision import Supervisor
 
 from dev.ports import free_ports
 from dev.proxy import Proxy
@@ -341,6 +342,7 @@ async def test_a_consumer_that_stalls(broker: RabbitBroker) -> None:
         hold_timeout=60,
         stall_timeout=0.3,
         metrics=metrics,
+        supervisor=Supervisor(metrics),
     )
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:

@@ -28,6 +28,7 @@ from acme_orders.messaging.dead_letter import (
 )
 from acme_orders.messaging.dead_letters import DeadLetters
 from acme_orders.observability.metrics import Metrics
+from acme_orders.supervision import Supervisor, cancelled
 
 log = structlog.get_logger()
 
@@ -49,6 +50,7 @@ class Archiver:
         dead_letters: where they are stored.
         has_processed: whether the effects of a message are committed.
         metrics: where it counts.
+        supervisor: starts again what has ended.
         largest_body: bytes; of a larger body the beginning is kept, and it cannot be replayed.
             It has to be no less than what the consumer accepts.
     """
@@ -62,10 +64,12 @@ class Archiver:
         dead_letters: DeadLetters,
         has_processed: Callable[[Message], Awaitable[bool]],
         metrics: Metrics,
+        supervisor: Supervisor,
         largest_body: int = LARGEST_BODY,
     ) -> None:
         self._queue, self._broker, self._manager = queue, broker, manager
         self._dead_letters, self._metrics = dead_letters, metrics
+        self._supervisor = supervisor
         self._has_processed, self._largest_body = has_processed, largest_body
         self._reasons = REASONS | _reasons()
         self._delivered: asyncio.Queue[Delivery] = asyncio.Queue()
@@ -80,7 +84,10 @@ class Archiver:
             self._queue, prefetch=_PREFETCH, deliver=self._delivered.put_nowait
         )
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._work()), group.create_task(self._report())]
+            keep = self._supervisor.keep
+            tasks = [
+                group.create_task(keep("archiver", part)) for part in (self._work, self._report)
+            ]
             await stop.wait()
             await subscription.cancel()
             await self._delivered.join()
@@ -94,9 +101,15 @@ class Archiver:
             while size < self._largest_body and not self._delivered.empty():
                 batch.append(self._delivered.get_nowait())
                 size += len(batch[-1].message.body)
-            await self._hold_until_stored(batch)
-            for _ in batch:
-                self._delivered.task_done()
+            try:
+                await self._hold_until_stored(batch)
+            except BaseException:
+                if not cancelled():  # nobody foresaw this: others will have these messages
+                    await self._settle(each.release for each in batch if each.open)
+                raise
+            finally:
+                for _ in batch:
+                    self._delivered.task_done()
 
     async def _hold_until_stored(self, batch: Sequence[Delivery]) -> None:
         """Try until they are stored, or give them back before the broker takes them back."""

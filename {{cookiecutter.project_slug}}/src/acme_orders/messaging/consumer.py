@@ -6,6 +6,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from structlog.contextvars import bound_contextvars
 
@@ -23,6 +24,7 @@ from acme_orders.messaging.intake import Intake
 from acme_orders.messaging.recovery import OUTAGES, Recovery
 from acme_orders.messaging.tenants import in_its_tenant, per_tenant  # feature: row, rls, schema
 from acme_orders.observability.metrics import Metrics
+from acme_orders.supervision import Supervisor, apart
 
 _LATE_ACKS = 10_000  # remembered; a channel has never more than its prefetch under way
 
@@ -73,10 +75,12 @@ class Consumer:
         failure_rate: FailureRate,
         limits: Limits,
         metrics: Metrics,
+        supervisor: Supervisor,
     ) -> None:
         self._queue, self._broker, self._manager, self._inbox = queue, broker, manager, inbox
         self._handlers, self._recovery = handlers, recovery
         self._failure_rate, self._limits, self._metrics = failure_rate, limits, metrics
+        self._supervisor = supervisor
         self._late_acks: OrderedDict[tuple[object, ...], None] = OrderedDict()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -93,6 +97,7 @@ class Consumer:
             hold_timeout=self._limits.hold_timeout,
             stall_timeout=self._limits.stall_timeout,
             metrics=self._metrics,
+            supervisor=self._supervisor,
         )
         await intake.run(stop)
 
@@ -135,13 +140,7 @@ class Consumer:
     async def _commit(self, batch: Mapping[Delivery, Envelope]) -> None:
         self._metrics.batch_messages.observe(len(batch))
         try:
-            fresh = await self._manager.run(
-                "consume",
-                retryable(lambda: self._handle(list(batch.values()))),
-                retries=self._limits.conflict_retries,
-                deadline=self._limits.handler_timeout,
-                items=len(batch),
-            )
+            fresh = await apart(partial(self._run, list(batch.values())))
         except OUTAGES:
             raise
         except Exception as error:
@@ -178,6 +177,15 @@ class Consumer:
         """Whether it came back so often that it may be what ends the process each time."""
         limit = self._limits.suspect_after
         return limit is not None and delivery.returns >= limit
+
+    async def _run(self, envelopes: Sequence[Envelope]) -> set[int]:
+        return await self._manager.run(
+            "consume",
+            retryable(lambda: self._handle(envelopes)),
+            retries=self._limits.conflict_retries,
+            deadline=self._limits.handler_timeout,
+            items=len(envelopes),
+        )
 
     async def _handle(self, envelopes: Sequence[Envelope]) -> set[int]:
         fresh = await self._inbox.claim(envelopes)

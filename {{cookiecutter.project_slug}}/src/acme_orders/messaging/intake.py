@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -12,6 +13,7 @@ from acme_orders.messaging.batches import Batches
 from acme_orders.messaging.broker import Broker, Delivery, Subscription
 from acme_orders.messaging.recovery import OUTAGES
 from acme_orders.observability.metrics import Metrics
+from acme_orders.supervision import Supervisor, cancelled
 
 log = structlog.get_logger()
 
@@ -36,6 +38,7 @@ class Intake:
             which RabbitMQ takes them away.
         stall_timeout: seconds without a delivery, although messages wait, until we consume anew.
         metrics: where it counts.
+        supervisor: starts workers again that have ended.
     """
 
     def __init__(
@@ -52,12 +55,13 @@ class Intake:
         hold_timeout: float,
         stall_timeout: float,
         metrics: Metrics,
+        supervisor: Supervisor,
     ) -> None:
         self._queue, self._broker = queue, broker
         self._process, self._put_back = process, put_back
         self._workers, self._prefetch = workers, prefetch
         self._hold_timeout, self._stall_timeout = hold_timeout, stall_timeout
-        self._metrics = metrics
+        self._metrics, self._supervisor = metrics, supervisor
         self._received = metrics.messages_received.labels(queue)
         self._batches = Batches(size=batch_size, linger=linger)
         self._in_hand, self._empty = 0, asyncio.Event()
@@ -75,8 +79,10 @@ class Intake:
             self._queue, prefetch=self._prefetch, deliver=self._deliver
         )
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._work(stop)) for _ in range(self._workers)]
-            tasks.append(group.create_task(self._watch(subscription)))
+            keep, name = self._supervisor.keep, f"consume {self._queue}"
+            parts = [*([partial(self._work, stop)] * self._workers),
+                     partial(self._watch, subscription)]  # fmt: skip
+            tasks = [group.create_task(keep(name, part)) for part in parts]
             await stop.wait()
             await subscription.cancel()
             await self._empty.wait()
@@ -97,12 +103,18 @@ class Intake:
     async def _work(self, stop: asyncio.Event) -> None:
         while True:
             batch = await self._batches.take()
-            await self._see_through(batch, stop)
-            self._batches.done()
-            self._metrics.messages_in_flight.dec(len(batch))
-            self._in_hand -= len(batch)
-            if not self._in_hand:
-                self._empty.set()
+            try:
+                await self._see_through(batch, stop)
+            except BaseException:
+                if not cancelled():  # nobody foresaw this: others will have these messages
+                    await self._release([each for each in batch if each.open])
+                raise
+            finally:
+                self._batches.done()
+                self._metrics.messages_in_flight.dec(len(batch))
+                self._in_hand -= len(batch)
+                if not self._in_hand:
+                    self._empty.set()
 
     async def _see_through(self, batch: Sequence[Delivery], stop: asyncio.Event) -> None:
         """Wait an outage out with the messages in hand, so that it costs them no attempt.

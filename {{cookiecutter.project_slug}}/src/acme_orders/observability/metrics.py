@@ -112,6 +112,10 @@ class Metrics:
         )  # fmt: skip
 
         # Process
+        self.part_restarts = Counter(
+            "part_restarts", "Parts of the process that had ended and were started again", ["part"],
+            registry=registry,
+        )  # fmt: skip
         self.event_loop_lag = Histogram(
             "event_loop_lag_seconds", "How late the event loop is", buckets=_FAST,
             registry=registry,
