@@ -34,7 +34,7 @@ from tests.answers import (
     every,
     pairwise,
 )
-from tests.conftest import Bake, read
+from tests.conftest import Bake, Commit, git, read
 from tests.source import imported
 from tests.test_identity import PRAGMA, variant
 
@@ -302,3 +302,15 @@ def test_the_checks_find_what_they_should(project: Path, tmp_path: Path) -> None
         assert name in found
     assert "a placeholder is left" in found
     assert "braces of Jinja" in found
+
+
+def test_a_checkout_on_windows_has_the_same_files(
+    bake_fresh: Bake, commit: Commit, tmp_path: Path
+) -> None:
+    """Or its migrations would be others than those that were applied."""
+    project = bake_fresh()
+    commit(project)
+    there = tmp_path / "windows"
+    windows = ["-c", "core.autocrlf=true", "-c", "core.eol=crlf"]
+    git(project, *windows, "clone", "--quiet", str(project), str(there))
+    assert read(there) == read(project)

@@ -20,6 +20,7 @@ from acme_orders.database.explain import explain as explain_query
 from acme_orders.database.migrate import Migrator
 from acme_orders.database.migration_files import FOLDER
 from acme_orders.database.migration_files import migrations as all_migrations
+from acme_orders.database.migration_session import check as check_files
 from acme_orders.database.repository import Query, Repository  # feature: row, rls, schema
 from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
 from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
@@ -176,8 +177,10 @@ def readiness(
 def plan() -> None:
     """Print the SQL that `up` would run."""
     with explained():
-        for migration in _migrator().pending():
-            typer.echo(f"-- {migration.id}\n{migration.up.read_text(encoding='utf-8')}")
+        pending = _migrator().pending()
+        check_files(pending)
+        for migration in pending:
+            typer.echo(f"-- {migration.id}\n{migration.text}")
 
 
 @migrations.command()
@@ -204,9 +207,11 @@ def status() -> None:
         table = Table("migration", "applied at", "ms")
         for identity, _, applied_at, milliseconds in migrator.applied():
             table.add_row(identity, f"{applied_at:%Y-%m-%d %H:%M:%S%z}", str(milliseconds))
-        for migration in migrator.pending():
-            table.add_row(migration.id, "pending", "")
-        Console().print(table)
+        try:
+            for migration in migrator.pending():
+                table.add_row(migration.id, "pending", "")
+        finally:  # what is applied helps to understand why the files do not fit
+            Console().print(table)
 
 
 @migrations.command()
@@ -220,7 +225,7 @@ def new(name: Annotated[str, typer.Argument(help="What it does, such as add_orde
         number = int(all_migrations()[-1].id[:4]) + 1
         for direction, text in (("up", "-- reversible: yes\n\n"), ("down", "")):
             file = FOLDER / f"{number:04}_{name}.{direction}.sql"
-            file.write_text(text, encoding="utf-8")
+            file.write_text(text, encoding="utf-8", newline="\n")
             typer.echo(file)
 
 

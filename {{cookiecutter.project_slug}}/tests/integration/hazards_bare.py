@@ -22,7 +22,14 @@ from peewee_async.databases import fetchall
 from peewee_async.testing import TransactionTestCase  # lint: D7 (what it does is shown)
 from playhouse.postgres_ext import BinaryJSONField
 
-from acme_orders.database import connections, failures, lease, manager, pool
+from acme_orders.database import (
+    connections,
+    failures,
+    lease,
+    manager,
+    migration_session,
+    pool,
+)
 from acme_orders.database.driver import connect
 from acme_orders.errors import Conflict
 
@@ -161,9 +168,9 @@ class Proxy:
 
 
 def use_driver(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let our Manager run on another driver than the one that was chosen."""
+    """Let our Manager and Migrator run on another driver than the one that was chosen."""
     chosen = importlib.import_module(f"{connections.__package__}.{name}")
-    for module in (connections, failures, lease, manager, pool):
+    for module in (connections, failures, lease, manager, migration_session, pool):
         monkeypatch.setattr(module, "driver", chosen)
 
 

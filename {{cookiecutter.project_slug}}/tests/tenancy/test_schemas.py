@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from acme_orders.database import migrate
 from acme_orders.database.access import SERVICE_ROLE
 from acme_orders.database.manager import Manager
 from acme_orders.database.migrate import Migrator
@@ -21,7 +22,7 @@ from acme_orders.readiness.two_tenants import TENANT
 from tests.conftest import PROJECT, Connect
 from tests.tenancy.several import ADA, BOB, EVE
 
-if not hasattr(Migrator, "_schemas"):
+if not hasattr(migrate, "_histories"):
     pytest.skip("tenants share one schema in this project", allow_module_level=True)
 
 NEW = (ADA, BOB, EVE)
@@ -51,10 +52,11 @@ def places(database_url: str, migrator: Migrator) -> dict[UUID, str]:
     return {tenant: f"tenant_{tenant.hex}" for tenant in (TENANT, *NEW)}
 
 
-def add(folder: Path, number: int) -> str:
-    """Add a migration for each tenant; returns its id."""
+def add(folder: Path, number: int, up: str = "", *, shared: bool = False) -> str:
+    """Add a migration for each tenant, or for what they share; returns its id."""
     identity = f"{number:04}_more"
-    up = f"-- applies to: each tenant\n-- reversible: yes\nCREATE TABLE more_{number} (id int);\n"
+    head = "" if shared else "-- applies to: each tenant\n"
+    up = f"{head}-- reversible: yes\n{up or f'CREATE TABLE more_{number} (id int);'}\n"
     (folder / f"{identity}.up.sql").write_text(up, encoding="utf-8")
     down = f"DROP TABLE more_{number};\n"
     (folder / f"{identity}.down.sql").write_text(down, encoding="utf-8")
@@ -160,7 +162,8 @@ def test_all_is_taken_back_and_applied_again(
     assert tables(database_url) == before
     assert len(names(migrator.down(count=3))) == 2 * len(places) + 1  # one is for what is shared
     assert all(found == {"schema_migrations"} for found in tables(database_url).values())
-    (folder / f"{more}.up.sql").unlink()
+    for file in folder.glob(f"{more}.*"):
+        file.unlink()
     list(migrator.up())
     assert tables(database_url) == before
     migrator.verify()
@@ -188,8 +191,9 @@ def test_a_migration_whose_files_are_gone_is_not_passed_over(
     more = add(folder, 9000)
     list(migrator.up())
     before = tables(database_url)
-    (folder / f"{more}.up.sql").unlink()
-    with pytest.raises(ConfigurationError, match=f"{more} is applied in tenant_"):
+    for file in folder.glob(f"{more}.*"):
+        file.unlink()
+    with pytest.raises(ConfigurationError, match=f"tenant_.*: {more} is applied, and its files"):
         list(migrator.down())
     assert tables(database_url) == before
 
@@ -234,3 +238,79 @@ def test_a_schema_can_be_made_by_somebody_who_was_interrupted(
     assert first not in done
     assert len(done) == 2 * len(NEW) - 1
     migrator.verify()
+
+
+@pytest.mark.parametrize("change", ["SET search_path = public", "SET ROLE pg_monitor", "RESET ALL"])
+def test_what_a_migration_sets_reaches_no_other_schema(
+    migrator: Migrator,
+    places: dict[UUID, str],
+    folder: Path,
+    database_url: str,
+    change: str,
+) -> None:
+    """Each schema gets its own tables, and the history of each is in it."""
+    list(migrator.up())
+    before = rows_of(database_url, "SELECT count(*) FROM public.schema_migrations")
+    more = [
+        add(folder, 9000, f"CREATE TABLE more_9000 (id int); {change};"),
+        add(folder, 9001),
+    ]
+    assert len(names(migrator.up())) == len(more) * len(places)
+    assert names(migrator.up()) == []
+    for schema, found in tables(database_url).items():
+        assert {"more_9000", "more_9001"} <= found
+        history = f"SELECT id FROM {schema}.schema_migrations WHERE id > '9' ORDER BY id"
+        assert rows_of(database_url, history) == [(each,) for each in more]
+    assert rows_of(database_url, "SELECT count(*) FROM public.schema_migrations") == before
+
+
+@pytest.mark.parametrize("late_is_shared", [True, False])
+@pytest.mark.parametrize("newer_is_shared", [True, False])
+def test_a_number_that_comes_too_late_is_refused_in_every_schema(
+    migrator: Migrator,
+    places: dict[UUID, str],
+    folder: Path,
+    *,
+    late_is_shared: bool,
+    newer_is_shared: bool,
+) -> None:
+    """Also where one of the two is for what all share; both numbers are of one order."""
+    list(migrator.up())
+    newer = add(folder, 9001, shared=newer_is_shared)
+    list(migrator.up())
+    late = add(folder, 9000, shared=late_is_shared)
+    for look in (migrator.pending, migrator.verify, lambda: list(migrator.up())):
+        with pytest.raises(ConfigurationError, match=f"{late} is pending, but {newer} is") as told:
+            look()
+    assert "call its files 9002_more" in str(told.value)
+
+
+def test_a_tenant_that_comes_later_gets_the_older_ones(
+    migrator: Migrator, places: dict[UUID, str], folder: Path, database_url: str
+) -> None:
+    """Though newer ones are applied elsewhere; also when it is interrupted in between."""
+    newer = [add(folder, 9000), add(folder, 9001, shared=True), add(folder, 9002)]
+    list(migrator.up())
+    eve = UUID(int=77)
+    sql = "INSERT INTO tenants (id, name) VALUES (%s, 'later')"
+    rows_of(database_url, sql, (str(eve),))
+    for expected in ("0003_inbox", "0005_orders", newer[0], newer[2]):
+        assert f"{expected} in tenant_{eve.hex}" in names(migrator.up(count=1))
+    assert names(migrator.up()) == []
+    assert tables(database_url)[f"tenant_{eve.hex}"] == tables(database_url)[places[ADA]]
+
+
+def test_an_applied_file_that_was_changed_is_refused_in_every_direction(
+    migrator: Migrator, places: dict[UUID, str], folder: Path
+) -> None:
+    """It names a schema that it was applied to, and nothing is taken back anywhere."""
+    more = add(folder, 9000)
+    list(migrator.up())
+    add(folder, 9000, "CREATE TABLE more_9000 (id bigint);")
+    for look in (migrator.pending, migrator.verify, lambda: list(migrator.down())):
+        with pytest.raises(
+            ConfigurationError, match=rf"tenant_.*{more}\.up\.sql was changed after"
+        ):
+            look()
+    add(folder, 9000)
+    assert names(migrator.down()) == [f"{more} in {schema}" for schema in places.values()]

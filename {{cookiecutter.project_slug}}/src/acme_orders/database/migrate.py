@@ -2,10 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from acme_orders.database.migration_files import FOLDER, Migration, migrations
-from acme_orders.database.migration_session import migration_session
+from acme_orders.database.migration_history import (
+    Applied,
+    newest_first,
+    pending,
+    refuse_late,
+)
+from acme_orders.database.migration_session import (
+    MigrationSession,
+    check,
+    migration_session,
+)
 from acme_orders.errors import ConfigurationError
 
 
@@ -22,12 +31,16 @@ class Migrator:
         self._url, self._folder, self._lock_timeout = url, folder, lock_timeout
 
     def pending(self) -> list[Migration]:
-        """What `up` would apply."""
-        with migration_session(self._url, self._lock_timeout) as session:
-            return session.pending(migrations(self._folder))
+        """What `up` would apply.
 
-    def applied(self) -> list[tuple[Any, ...]]:
-        """The history: id, checksum, when, and milliseconds."""
+        Raises:
+            ConfigurationError: the files and the history do not fit; see `migration_history`.
+        """
+        with migration_session(self._url, self._lock_timeout) as session:
+            return self._pending(session)
+
+    def applied(self) -> list[Applied]:
+        """The history."""
         with migration_session(self._url, self._lock_timeout) as session:
             return session.history()
 
@@ -37,25 +50,37 @@ class Migrator:
         Raises:
             ConfigurationError: a migration is pending, or was changed after it was applied.
         """
-        if pending := self.pending():
+        if lacking := [each.id for each in self.pending()]:
             raise ConfigurationError(
-                f"the schema lacks {', '.join(each.id for each in pending)}: run `migrate up` first"
+                f"the schema lacks {', '.join(lacking)}: run `migrate up` first"
             )
 
     def up(self, *, count: int | None = None) -> Iterator[tuple[str, float]]:
-        """Apply what is pending, in order; yields the id and the seconds of each."""
+        """Apply what is pending, in order; yields the id and the seconds of each.
+
+        Raises:
+            ConfigurationError: nothing was run, because a file is not fit for it; or one failed.
+        """
         with migration_session(self._url, self._lock_timeout) as session, session.alone():
-            for migration in session.pending(migrations(self._folder))[:count]:
+            chosen = self._pending(session)[:count]
+            check(chosen)
+            for migration in chosen:
                 yield migration.id, session.up(migration)
 
     def down(self, *, count: int = 1) -> Iterator[tuple[str, float]]:
-        """Take back the newest migrations; yields the id and the seconds of each."""
-        known = {each.id: each for each in migrations(self._folder)}
+        """Take back the newest migrations; yields the id and the seconds of each.
+
+        Raises:
+            ConfigurationError: nothing was run, because a file is not fit for it; or one failed.
+        """
         with migration_session(self._url, self._lock_timeout) as session, session.alone():
-            for identity, *_ in session.history()[::-1][:count]:
-                if identity not in known:
-                    raise ConfigurationError(
-                        f"{identity} is applied, and its files are not in {self._folder}: take it "
-                        "back with the version of the project that has them"
-                    )
-                yield identity, session.down(known[identity])
+            chosen = newest_first(migrations(self._folder), session.history(), count)
+            check(chosen, back=True)
+            for migration in chosen:
+                yield migration.id, session.down(migration)
+
+    def _pending(self, session: MigrationSession) -> list[Migration]:
+        known, history = migrations(self._folder), session.history()
+        lacking = pending(known, history)
+        refuse_late(lacking, history, known)
+        return lacking

@@ -1,19 +1,27 @@
 """Applies migrations to what tenants share and to the schema of each tenant."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from acme_orders.database.access import SERVICE_ROLE
 from acme_orders.database.migration_files import FOLDER, Migration, migrations
+from acme_orders.database.migration_history import (
+    Applied,
+    newest_first,
+    pending,
+    refuse_late,
+)
 from acme_orders.database.migration_session import (
+    SHARED,
     MigrationSession,
+    check,
     migration_session,
 )
 from acme_orders.errors import ConfigurationError
 
-_SHARED = "public"
 _NAMED = 3  # schemas in one message; there may be hundreds
 _REGISTRY = "SELECT to_regclass('public.tenants')"
 _SCHEMAS = "SELECT schema_name FROM public.tenants ORDER BY created_at, id"
@@ -35,17 +43,22 @@ class Migrator:
         self._url, self._folder, self._lock_timeout = url, folder, lock_timeout
 
     def pending(self) -> list[Migration]:
-        """What `up` would apply to any schema."""
-        with migration_session(self._url, self._lock_timeout) as session:
-            return [each for each in migrations(self._folder) if self._missing(session, each)]
+        """What `up` would apply to any schema.
 
-    def applied(self) -> list[tuple[Any, ...]]:
-        """The history of every schema: id and schema, checksum, when, and milliseconds."""
+        Raises:
+            ConfigurationError: the files and a history do not fit; see `migration_history`.
+        """
+        with migration_session(self._url, self._lock_timeout) as session:
+            lacking = _lacking(migrations(self._folder), _histories(session))
+            return [migration for migration, schemas in lacking.items() if schemas]
+
+    def applied(self) -> list[Applied]:
+        """The history of every schema; each id with its schema."""
         with migration_session(self._url, self._lock_timeout) as session:
             return [
-                (f"{identity} in {schema}", *rest)
-                for schema in self._schemas(session)
-                for identity, *rest in _in(session, schema).history()
+                line._replace(id=f"{line.id} in {schema}")
+                for schema, history in _histories(session).items()
+                for line in history
             ]
 
     def verify(self) -> None:
@@ -55,24 +68,25 @@ class Migrator:
             ConfigurationError: a migration is pending, or was changed after it was applied.
         """
         with migration_session(self._url, self._lock_timeout) as session:
-            lacking = [
-                f"{migration.id} in {_few(schemas)}"
-                for migration in migrations(self._folder)
-                if (schemas := self._missing(session, migration))
-            ]
-        if lacking:
-            raise ConfigurationError(f"pending is {'; '.join(lacking)}: run `migrate up` first")
+            lacking = _lacking(migrations(self._folder), _histories(session))
+        if where := [f"{each.id} in {_few(some)}" for each, some in lacking.items() if some]:
+            raise ConfigurationError(f"pending is {'; '.join(where)}: run `migrate up` first")
 
     def up(self, *, count: int | None = None) -> Iterator[tuple[str, float]]:
         """Apply what is pending, in order; yields where each went, and its seconds.
 
         Raises:
-            ConfigurationError: one failed; says in which schemas.
+            ConfigurationError: nothing was run, because a file is not fit for it; or one failed,
+                and says in which schemas.
         """
         with migration_session(self._url, self._lock_timeout) as session, session.alone():
-            applied = 0
-            for migration in migrations(self._folder):
-                schemas = [] if applied == count else self._missing(session, migration)
+            known, applied = migrations(self._folder), 0
+            check([each for each, some in _lacking(known, _histories(session)).items() if some])
+            for migration in known:
+                # The first one makes the registry of tenants, in which there may be some at once.
+                schemas = (
+                    [] if applied == count else _lacking(known, _histories(session))[migration]
+                )
                 yield from _each(schemas, migration, partial(_up, session, migration))
                 applied += bool(schemas)
 
@@ -80,46 +94,53 @@ class Migrator:
         """Take back the newest migrations; yields from where, and the seconds of each.
 
         Raises:
-            ConfigurationError: one failed; says in which schemas. Or the files of one are gone.
+            ConfigurationError: nothing was run, because a file is not fit for it; or one failed,
+                and says in which schemas.
         """
         with migration_session(self._url, self._lock_timeout) as session, session.alone():
-            self._refuse_unknown(session)
-            taken = 0
-            for migration in reversed(migrations(self._folder)):
-                schemas = [] if taken == count else self._holding(session, migration)
-                yield from _each(schemas, migration, partial(_down, session, migration))
-                taken += bool(schemas)
+            known, histories = migrations(self._folder), _histories(session)
+            holding: dict[Migration, list[str]] = {migration: [] for migration in reversed(known)}
+            for schema, history in histories.items():
+                with _named(schema):
+                    for migration in newest_first(known, history, len(history)):
+                        holding[migration].append(schema)
+            chosen = [migration for migration, schemas in holding.items() if schemas][:count]
+            check(chosen, back=True)
+            for migration in chosen:
+                back = partial(session.down, migration)
+                yield from _each(holding[migration], migration, back)
 
-    def _schemas(self, session: MigrationSession) -> list[str]:
-        if session.rows(_REGISTRY)[0][0] is None:
-            return [_SHARED]
-        return [_SHARED, *(schema for (schema,) in session.rows(_SCHEMAS))]
 
-    def _refuse_unknown(self, session: MigrationSession) -> None:
-        known = {migration.id for migration in migrations(self._folder)}
-        for schema in self._schemas(session):
-            for identity, *_ in _in(session, schema).history():
-                if identity not in known:
-                    raise ConfigurationError(
-                        f"{identity} is applied in {schema}, and its files are not in "
-                        f"{self._folder}: take it back with the version of the project that has "
-                        "them"
-                    )
+def _histories(session: MigrationSession) -> dict[str, list[Applied]]:
+    """What is applied to each schema."""
+    schemas = [SHARED]
+    if session.rows(_REGISTRY)[0][0] is not None:
+        schemas += [schema for (schema,) in session.rows(_SCHEMAS)]
+    return {schema: session.history(schema) for schema in schemas}
 
-    def _missing(self, session: MigrationSession, migration: Migration) -> list[str]:
-        return [
-            schema
-            for schema in self._schemas(session)
-            if migration.each_tenant == (schema != _SHARED)
-            and _in(session, schema).pending([migration])
-        ]
 
-    def _holding(self, session: MigrationSession, migration: Migration) -> list[str]:
-        return [
-            schema
-            for schema in self._schemas(session)
-            if migration.id in {identity for identity, *_ in _in(session, schema).history()}
-        ]
+def _lacking(
+    known: Sequence[Migration], histories: Mapping[str, Sequence[Applied]]
+) -> dict[Migration, list[str]]:
+    """For each migration the schemas that it is not applied to.
+
+    Raises:
+        ConfigurationError: the files and a history do not fit; see `migration_history`.
+    """
+    lacking: dict[Migration, list[str]] = {migration: [] for migration in known}
+    everywhere = sorted(chain(*histories.values()), key=lambda line: line.at)
+    latest = {line.number: line for line in everywhere}
+    for schema, history in histories.items():
+        mine = [each for each in known if each.each_tenant == (schema != SHARED)]
+        # A new schema begins with the first one; one that is complete is like all others.
+        since = max((line.at for line in history), default=None)
+        later = [line for line in latest.values() if since and line.at > since]
+        with _named(schema):
+            missing = pending(mine, history)
+            refuse_late(missing, [*history, *later], known)
+        for migration in missing:
+            lacking[migration].append(schema)
+    return lacking
 
 
 def _each(
@@ -139,24 +160,22 @@ def _each(
 
 
 def _up(session: MigrationSession, migration: Migration, schema: str) -> float:
-    if schema != _SHARED:
+    if schema != SHARED:
         session.rows(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         session.rows(f"GRANT USAGE ON SCHEMA {schema} TO {SERVICE_ROLE}")
-    seconds = _in(session, schema).up(migration)
-    if schema != _SHARED:  # the history is a table like others, and the service got it like them
-        session.rows(f"REVOKE ALL ON schema_migrations FROM {SERVICE_ROLE}")
-        session.rows(f"GRANT SELECT ON schema_migrations TO {SERVICE_ROLE}")
+    seconds = session.up(migration, schema)
+    if schema != SHARED:  # the history is a table like others, and the service got it like them
+        session.rows(f"REVOKE ALL ON {schema}.schema_migrations FROM {SERVICE_ROLE}")
+        session.rows(f"GRANT SELECT ON {schema}.schema_migrations TO {SERVICE_ROLE}")
     return seconds
 
 
-def _down(session: MigrationSession, migration: Migration, schema: str) -> float:
-    return _in(session, schema).down(migration)
-
-
-def _in(session: MigrationSession, schema: str) -> MigrationSession:
-    """Point a session at a schema; its name comes from the registry, which makes it itself."""
-    session.rows(f"SET search_path = {schema}")
-    return session
+@contextmanager
+def _named(schema: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{schema}: {error}") from None
 
 
 def _few(schemas: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress  # feature: schema
 from pathlib import Path
 
 from acme_orders.database.migrate import Migrator
-from acme_orders.database.migration_files import migrations
+from acme_orders.database.migration_files import migrations, text_of
 from acme_orders.database.tenants import Tenants  # feature: schema
 from acme_orders.errors import ConfigurationError
 from acme_orders.readiness.catalog import schema_of
@@ -42,7 +42,7 @@ def _stairway(url: str, folder: Path) -> Iterator[str]:
     """One up, one down and up again for each; later ones are not tried after a broken one."""
     migrator = Migrator(url, folder=folder)
     for migration in migrations(folder):
-        header = _HEADER.match(migration.up.read_text(encoding="utf-8"))
+        header = _HEADER.match(migration.text)
         if header is None:
             yield f"{migration.up.name} does not begin with `-- reversible: yes` or `no (reason)`"
         _with_tenant(url)  # feature: schema
@@ -51,7 +51,7 @@ def _stairway(url: str, folder: Path) -> Iterator[str]:
             list(migrator.up(count=1))
             if header and header[1] != "yes":
                 continue
-            if not _COMMENTS.sub("", migration.down.read_text(encoding="utf-8")).strip():
+            if not _COMMENTS.sub("", text_of(migration.down)).strip():
                 yield f"{migration.down.name} is empty"
                 continue
             after = schema_of(url)

@@ -1,0 +1,86 @@
+"""Migrations that a test writes, and an empty database for them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from acme_orders.database.migrate import Migrator
+from acme_orders.readiness.scratch import rows_of
+
+from dev.databases import Databases
+
+
+class Migrations:
+    """A folder of migrations, and the database that they are for.
+
+    Args:
+        url: of an empty database.
+        folder: where to write; empty as well.
+    """
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+        self.migrator = Migrator(url, folder=folder)
+
+    def write(self, identity: str, up: str | bytes, down: str | bytes = "SELECT 1;\n") -> Path:
+        """Write both files; returns the up file."""
+        for way, content in (("up", up), ("down", down)):
+            text = content.encode() if isinstance(content, str) else content
+            (self.folder / f"{identity}.{way}.sql").write_bytes(text)
+        return self.folder / f"{identity}.up.sql"
+
+    def up(self) -> list[str]:
+        """Apply what is pending; returns the ids."""
+        return [_id(name) for name, _ in self.migrator.up()]
+
+    def down(self, count: int = 1) -> list[str]:
+        """Take the newest back; returns the ids."""
+        return [_id(name) for name, _ in self.migrator.down(count=count)]
+
+    def applied(self) -> list[str]:
+        """The ids of the history."""
+        return [_id(line.id) for line in self.migrator.applied()]
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """What is in the database, seen from outside."""
+        return rows_of(self.url, sql)
+
+    def tables(self) -> list[str]:
+        """The schema and name of each table."""
+        return [
+            name
+            for (name,) in self.rows(
+                "SELECT schemaname || '.' || tablename FROM pg_tables "
+                "WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
+            )
+        ]
+
+
+@contextmanager
+def empty_database() -> Iterator[str]:
+    """A database on the server of these tests, until the block ends."""
+    databases = Databases(os.environ["DATABASE_URL"])
+    url = databases.create()
+    try:
+        yield url
+    finally:
+        databases.drop(url)
+
+
+def emptied(url: str) -> str:
+    """The database of a test before, without what that left; quicker than another one."""
+    name = urlsplit(url).path[1:]
+    rows_of(url, f"ALTER DATABASE {name} RESET ALL")
+    schemas = "SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'"
+    for (schema,) in rows_of(url, schemas):
+        rows_of(url, f"DROP SCHEMA {schema} CASCADE")
+    rows_of(url, "CREATE SCHEMA public")
+    return url
+
+
+def _id(name: str) -> str:
+    """Without the schema, which is told where each tenant has one."""
+    return name.partition(" in ")[0]
