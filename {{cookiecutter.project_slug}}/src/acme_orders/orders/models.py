@@ -1,20 +1,25 @@
-"""The tables of this slice. Constraints and indexes are written in `migrations/`."""
+"""The tables of this slice, with their keys, references, checks and indexes.
+
+`migrations/` makes them; the readiness checks compare both.
+"""
 
 import peewee
-from playhouse.postgres_ext import DateTimeTZField, JSONField
+from peewee import SQL, Check
+from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
 
 from acme_orders.database.table import Table
+
+NOW = [SQL("DEFAULT now()")]
 
 
 class Customer(Table):
     """Somebody who orders, known by email."""
 
     id = peewee.UUIDField(primary_key=True)
-    email = peewee.TextField(unique=True)
+    email = peewee.TextField(unique=True, constraints=[Check("length(email) BETWEEN 3 AND 320")])
+    created_at = DateTimeTZField(constraints=NOW)
 
     class Meta:
-        """The name of the table."""
-
         table_name = "customers"
 
 
@@ -22,32 +27,30 @@ class Order(Table):
     """An accepted order."""
 
     id = peewee.UUIDField(primary_key=True)
-    customer_id = peewee.UUIDField()
-    status = peewee.TextField()
-    currency = peewee.TextField()
-    total_cents = peewee.BigIntegerField()
+    customer = peewee.ForeignKeyField(Customer, backref="orders")
+    status = peewee.TextField(constraints=[Check("status IN ('accepted', 'cancelled')")])
+    currency = peewee.TextField(constraints=[Check("currency ~ '^[A-Z]{3}$'")])
+    total_cents = peewee.BigIntegerField(constraints=[Check("total_cents >= 0")])
     placed_at = DateTimeTZField()
+    accepted_at = DateTimeTZField(constraints=NOW)
 
     class Meta:
-        """The name of the table."""
-
         table_name = "orders"
+        indexes = ((("placed_at", "id"), False),)
 
 
 class Line(Table):
     """One article of an order."""
 
-    order_id = peewee.UUIDField()
-    position = peewee.IntegerField()
-    sku = peewee.TextField()
-    quantity = peewee.IntegerField()
-    unit_price_cents = peewee.BigIntegerField()
+    order = peewee.ForeignKeyField(Order, backref="lines")
+    position = peewee.IntegerField(constraints=[Check("position > 0")])
+    sku = peewee.TextField(constraints=[Check("sku <> ''")])
+    quantity = peewee.IntegerField(constraints=[Check("quantity > 0")])
+    unit_price_cents = peewee.BigIntegerField(constraints=[Check("unit_price_cents >= 0")])
 
     class Meta:
-        """The name of the table and its key."""
-
         table_name = "order_lines"
-        primary_key = peewee.CompositeKey("order_id", "position")
+        primary_key = peewee.CompositeKey("order", "position")
 
 
 class AuditEntry(Table):
@@ -55,9 +58,9 @@ class AuditEntry(Table):
 
     id = peewee.UUIDField(primary_key=True)
     event_type = peewee.TextField()
-    payload = JSONField()
+    occurred_at = DateTimeTZField(constraints=NOW)
+    payload = BinaryJSONField(index=False)
 
     class Meta:
-        """The name of the table."""
-
         table_name = "audit_log"
+        indexes = ((("event_type", "occurred_at"), False),)
