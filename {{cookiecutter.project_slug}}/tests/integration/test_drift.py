@@ -58,7 +58,7 @@ class Crate(AioModel):
     class Meta:
         table_name = "drift_crates"
         indexes = ((("depot", "packed_at"), False), (("order",), True))
-        constraints = [Check("packed_at > '2000-01-01'")]
+        constraints = (Check("packed_at > '2000-01-01'"),)
 
 
 Crate.add_index(Crate.index(Crate.packed_at, where=Crate.open, name="drift_crates_open"))

@@ -1,0 +1,1 @@
+"""The tests of the chassis: they rest on slices of their own."""

@@ -1,0 +1,1 @@
+"""Slices of other shapes than the example, for the proofs of the chassis."""
