@@ -137,8 +137,8 @@ DEFECTS = {
         "index btree (packed_at) WHERE open is in the model",
     ),
     "an index goes the other way": (
-        "DROP INDEX drift_crates_depot_id_packed_at; "
-        "CREATE INDEX ON drift_crates (depot_id, packed_at DESC)",
+        """DROP INDEX drift_crates_depot_id_packed_at;
+        CREATE INDEX ON drift_crates (depot_id, packed_at DESC)""",
         "index btree (depot_id, packed_at DESC) is in the database",
     ),
     "a key is not unique": (
@@ -150,8 +150,8 @@ DEFECTS = {
         "unique index btree (packed_at) is in the database",
     ),
     "another primary key": (
-        "ALTER TABLE drift_crates DROP CONSTRAINT drift_crates_parent_id_fkey, "
-        "DROP CONSTRAINT drift_crates_pkey, ADD PRIMARY KEY (id, weight)",
+        """ALTER TABLE drift_crates DROP CONSTRAINT drift_crates_parent_id_fkey,
+        DROP CONSTRAINT drift_crates_pkey, ADD PRIMARY KEY (id, weight)""",
         "primary key btree (id, weight) is in the database",
     ),
     "no reference": (
@@ -159,8 +159,8 @@ DEFECTS = {
         "foreign key FOREIGN KEY (depot_id)",
     ),
     "a reference that deletes otherwise": (
-        "ALTER TABLE drift_clerks DROP CONSTRAINT drift_clerks_depot_id_fkey, "
-        "ADD FOREIGN KEY (depot_id) REFERENCES drift_depots (code)",
+        """ALTER TABLE drift_clerks DROP CONSTRAINT drift_clerks_depot_id_fkey,
+        ADD FOREIGN KEY (depot_id) REFERENCES drift_depots (code)""",
         "ON DELETE CASCADE is in the model",
     ),
     "no check": (
@@ -168,7 +168,8 @@ DEFECTS = {
         "check CHECK ((weight > (0)::numeric)) is in the model",
     ),
     "another check": (
-        "ALTER TABLE drift_crates DROP CONSTRAINT drift_crates_weight_check, ADD CHECK (weight > 1)",
+        """ALTER TABLE drift_crates DROP CONSTRAINT drift_crates_weight_check,
+        ADD CHECK (weight > 1)""",
         "check CHECK ((weight > (1)::numeric)) is in the database",
     ),
     "a table is not there": ("DROP TABLE drift_crates", "drift_crates: table is in the model"),
@@ -184,10 +185,12 @@ ALIKE = {
     '"drift_crates_order_key"; CREATE UNIQUE INDEX ON drift_crates ("order")',
     "a check that is not validated yet": "ALTER TABLE drift_crates DROP CONSTRAINT "
     "drift_crates_weight_check, ADD CHECK (weight > 0) NOT VALID",
-    "the order of columns": "ALTER TABLE drift_crates DROP local_time; ALTER TABLE drift_crates ADD local_time timestamp",
-    "a view, a function, a trigger": "CREATE VIEW light AS SELECT id FROM drift_crates WHERE weight < 1; "
-    "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; "
-    "CREATE TRIGGER t BEFORE INSERT ON drift_crates FOR EACH ROW EXECUTE FUNCTION f()",
+    "the order of columns": "ALTER TABLE drift_crates DROP local_time; "
+    "ALTER TABLE drift_crates ADD local_time timestamp",
+    "a view, a function, a trigger": """
+    CREATE VIEW light AS SELECT id FROM drift_crates WHERE weight < 1;
+    CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TRIGGER t BEFORE INSERT ON drift_crates FOR EACH ROW EXECUTE FUNCTION f()""",
 }
 
 
@@ -248,7 +251,7 @@ def test_a_model_that_postgresql_refuses_is_named(cursor: Any) -> None:
         class Meta:
             table_name = "drift_wrong"
 
-    with pytest.raises(ModelRefused, match="Wrong: .*no_such_column.*CREATE TABLE drift_wrong"):
+    with pytest.raises(ModelRefused, match=r"Wrong: .*no_such_column.*CREATE TABLE drift_wrong"):
         drift(cursor, [Wrong])
 
 
