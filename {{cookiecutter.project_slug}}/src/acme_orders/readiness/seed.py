@@ -1,0 +1,197 @@
+"""Fills tables with rows, so that plans, migrations and queries are judged on data.
+
+Each table has to have at least one row, such as handlers store from their examples. New rows are
+like those, with keys, references and values of their own; PostgreSQL itself says which of them its
+checks allow. References are skewed: a few parents have most of the children. The same seed makes the
+same rows.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from acme_orders.readiness.seed_values import ROW, Column, chance, quoted, value_of
+
+_ROUNDS = 6  # attempts to make a table full; each offers twice what is missing
+_COLUMNS = """
+SELECT attname::text, format_type(atttypid, atttypmod), typcategory::text, NOT attnotnull,
+    attidentity = 'a' OR attgenerated <> '',
+    EXISTS (SELECT FROM pg_index WHERE indrelid = attrelid AND indisunique
+        AND attnum = ANY (indkey::smallint[]))
+FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+_REFERENCES = """
+SELECT confrelid::regclass::text,
+    ARRAY(SELECT attname::text FROM unnest(conkey) WITH ORDINALITY AS k(num, n)
+        JOIN pg_attribute ON attrelid = conrelid AND attnum = num ORDER BY n),
+    ARRAY(SELECT attname::text FROM unnest(confkey) WITH ORDINALITY AS k(num, n)
+        JOIN pg_attribute ON attrelid = confrelid AND attnum = num ORDER BY n)
+FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'f' ORDER BY conname
+"""
+_CHECKS = """
+SELECT pg_get_expr(conbin, conrelid), ARRAY(SELECT attname::text FROM pg_attribute
+    WHERE attrelid = conrelid AND attnum = ANY (conkey))
+FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'c'
+"""
+_IN_ORDER = """
+WITH RECURSIVE depth AS (
+    SELECT pg_class.oid, 0 AS level FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relkind IN ('r', 'p') AND NOT relispartition AND nspname !~ '^pg_'
+        AND nspname <> 'information_schema' AND relname NOT IN ('schema_migrations', 'tenants')
+    UNION
+    SELECT conrelid, level + 1 FROM depth JOIN pg_constraint ON confrelid = depth.oid
+    WHERE contype = 'f' AND conrelid <> confrelid AND level < 20
+)
+SELECT oid::regclass::text FROM depth GROUP BY oid ORDER BY max(level), 1
+"""
+_TENANT = "tenant_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """How many rows a table has now; fewer than wanted if no others can be made."""
+
+    table: str
+    rows: int
+    wanted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A table that others refer to: `columns` are those of the child and what they refer to."""
+
+    table: str
+    columns: Mapping[str, str]
+
+
+def fill(cursor: Any, rows: int, *, seed: int = 1, small: Sequence[str] = ()) -> Iterator[Filled]:
+    """Fill every table, parents first; yields how far it came with each.
+
+    Args:
+        cursor: of a scratch database, that commits each statement by itself and sees all rows.
+        rows: of each table.
+        seed: another one makes other rows.
+        small: tables that do not grow; they keep the rows that they have.
+    """
+    # PostgreSQL cannot guess how many rows meet in a number that is drawn by lot.
+    cursor.execute("SET enable_nestloop = off; SET enable_mergejoin = off")
+    cursor.execute(_IN_ORDER)
+    for (table,) in cursor.fetchall():
+        count, before = _count(cursor, table), -1
+        wanted = count if table in small else rows
+        for turn in range(_ROUNDS if count else 0):
+            if count >= wanted or count == before:
+                break
+            before = count
+            _insert(cursor, table, wanted - count, f"{seed}.{turn}")
+            count = _count(cursor, table)
+        cursor.execute(f"ANALYZE {table}")
+        yield Filled(table, count, wanted)
+    cursor.execute("RESET enable_nestloop; RESET enable_mergejoin")
+
+
+def _insert(cursor: Any, table: str, missing: int, salt: str) -> None:
+    cursor.execute(_COLUMNS, (table,))
+    columns = [column for row in cursor.fetchall() if not (column := Column(*row)).made]
+    cursor.execute(_CHECKS, (table,))
+    checks = cursor.fetchall()
+    cursor.execute(_REFERENCES, (table,))
+    parents = [
+        Parent(there, dict(zip(own, referred, strict=True)))
+        for there, own, referred in cursor.fetchall()
+        if own != [_TENANT]
+    ]
+    # What one check says of several columns at once is copied with all of them.
+    kept = {_TENANT}.union(*(names for _, names in checks if len(names) > 1))
+    values: list[str] = []
+    pools: dict[str, list[str]] = {}
+    for column in columns:
+        own = [check for check, names in checks if names == [column.name]]
+        number = next((n for n, each in enumerate(parents) if column.name in each.columns), None)
+        value: str | list[str] = f"model.{quoted(column.name)}"
+        if number is not None and column.name != _TENANT:
+            value = f"parent_{number}.{quoted(parents[number].columns[column.name])}"
+        elif column.name not in kept or (column.unique and column.name != _TENANT):
+            value = value_of(cursor, table, column, own, salt)
+        if isinstance(value, list):
+            name = f"pool_{len(pools)}"
+            pools[name], value = value, f"{name}.text"
+        if number is None:
+            value = f"({value})::{column.type}"
+            if column.nullable and not column.unique and not value.startswith("(model."):
+                value = f"CASE WHEN {chance(column.name + ' NULL')} < 0.2 THEN NULL ELSE {value} END"
+        values.append(value)
+    conditions = [f"({check.replace('%', '%%')}) IS NOT FALSE" for check, _ in checks]
+    cursor.execute(
+        _statement(table, columns, values, parents, pools, conditions),
+        {"offered": 2 * missing, "most": missing, "salt": f"{table} {salt} ", **pools},
+    )
+
+
+def _statement(
+    table: str,
+    columns: Sequence[Column],
+    values: Sequence[str],
+    parents: Sequence[Parent],
+    pools: Mapping[str, Sequence[str]],
+    conditions: Sequence[str],
+) -> str:
+    names = ", ".join(quoted(column.name) for column in columns)
+    made = ", ".join(
+        f"{value} AS {quoted(column.name)}" for column, value in zip(columns, values, strict=True)
+    )
+    nullable = {column.name for column in columns if column.nullable}
+    with_, joins, sizes, drawn = [], [], [], []
+    for number, parent in enumerate(parents):
+        key = ", ".join(quoted(name) for name in parent.columns.values())
+        tenant = quoted(_TENANT) if _TENANT in parent.columns else ""
+        within = f"PARTITION BY {tenant} " if tenant else ""
+        with_.append(
+            f"parent_{number} AS MATERIALIZED (SELECT {key}, "
+            f"row_number() OVER ({within}ORDER BY {key}) AS n FROM {parent.table})"
+        )
+        by = (f"{tenant}, ", f" GROUP BY {tenant}") if tenant else ("", "")
+        size = f"(SELECT {by[0]}count(*) AS size FROM {parent.table}{by[1]}) AS size_{number}"
+        on_size = f"size_{number}.{tenant} = model.{tenant}" if tenant else "true"
+        sizes.append(f"JOIN {size} ON {on_size}")
+        # A few parents have most of the children.
+        lot = f"1 + floor(power({chance(f'parent {number}')}, 3) * size_{number}.size)::bigint"
+        may_lack = nullable.issuperset(parent.columns.keys() - {_TENANT})
+        if may_lack:
+            lot = f"CASE WHEN {chance(f'no parent {number}')} > 0.1 THEN {lot} END"
+        drawn.append(f"{lot} AS drawn_parent_{number}")
+        same = f" AND parent_{number}.{tenant} = model.{tenant}" if tenant else ""
+        joins.append(
+            f"{'LEFT ' if may_lack else ''}JOIN parent_{number} "
+            f"ON parent_{number}.n = model.drawn_parent_{number}{same}"
+        )
+    for name, pool in pools.items():
+        with_.append(
+            f"{name} AS MATERIALIZED (SELECT text, n FROM unnest(%({name})s::text[]) "
+            "WITH ORDINALITY AS drawn(text, n))"
+        )
+        drawn.append(f"1 + floor({chance(name)} * {len(pool)})::bigint AS drawn_{name}")
+        joins.append(f"JOIN {name} ON {name}.n = model.drawn_{name}")
+    with_.append(
+        "models AS MATERIALIZED (SELECT *, row_number() OVER () AS number_of_model, "
+        f"count(*) OVER () AS models FROM (SELECT * FROM {table} LIMIT 50) AS few)"
+    )
+    with_.append(
+        f"model AS MATERIALIZED (SELECT {', '.join((ROW, 'model.*', *drawn))} "
+        f"FROM generate_series(1, %(offered)s) AS {ROW} "
+        f"JOIN models AS model ON model.number_of_model = 1 + {ROW} %% model.models "
+        f"{' '.join(sizes)})"
+    )
+    return (
+        f"WITH {', '.join(with_)} INSERT INTO {table} ({names}) SELECT {names} FROM ("
+        f"SELECT {ROW}, {made} FROM model {' '.join(joins)}) AS candidate "
+        f"WHERE {' AND '.join(conditions) or 'true'} "
+        f"ORDER BY {ROW} LIMIT %(most)s ON CONFLICT DO NOTHING"
+    )
+
+
+def _count(cursor: Any, table: str) -> int:
+    cursor.execute(f"SELECT count(*) FROM {table}")
+    ((count,),) = cursor.fetchall()
+    return int(count)
