@@ -64,7 +64,8 @@ FROM relation JOIN pg_index ON indrelid = relation.oid
 WHERE contype IS DISTINCT FROM 'x'
 UNION ALL
 SELECT name, 'policy', concat_ws(' ', polname, 'for', polcmd, polpermissive,
-    polroles::regrole[], pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)), '', ''
+    polroles::regrole[], pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)),
+    '', ''
 FROM relation JOIN pg_policy ON polrelid = relation.oid
 UNION ALL
 SELECT name, 'row-level security', concat(relrowsecurity, relforcerowsecurity), '', ''

@@ -2,8 +2,8 @@
 
 Each table has to have at least one row, such as handlers store from their examples. New rows are
 like those, with keys, references and values of their own; PostgreSQL itself says which of them its
-checks allow. References are skewed: a few parents have most of the children. The same seed makes the
-same rows.
+checks allow. References are skewed: a few parents have most of the children. The same seed makes
+the same rows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,8 @@ FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'c'
 """
 _IN_ORDER = """
 WITH RECURSIVE depth AS (
-    SELECT pg_class.oid, 0 AS level FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    SELECT pg_class.oid, 0 AS level
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
     WHERE relkind IN ('r', 'p') AND NOT relispartition AND nspname !~ '^pg_'
         AND nspname <> 'information_schema' AND relname NOT IN ('schema_migrations', 'tenants')
     UNION
@@ -120,7 +121,9 @@ def _insert(cursor: Any, table: str, missing: int, salt: str) -> None:
         if number is None:
             value = f"({value})::{column.type}"
             if column.nullable and not column.unique and not value.startswith("(model."):
-                value = f"CASE WHEN {chance(column.name + ' NULL')} < 0.2 THEN NULL ELSE {value} END"
+                value = (
+                    f"CASE WHEN {chance(column.name + ' NULL')} < 0.2 THEN NULL ELSE {value} END"
+                )
         values.append(value)
     conditions = [f"({check.replace('%', '%%')}) IS NOT FALSE" for check, _ in checks]
     cursor.execute(
@@ -129,7 +132,7 @@ def _insert(cursor: Any, table: str, missing: int, salt: str) -> None:
     )
 
 
-def _statement(
+def _statement(  # noqa: PLR0917
     table: str,
     columns: Sequence[Column],
     values: Sequence[str],

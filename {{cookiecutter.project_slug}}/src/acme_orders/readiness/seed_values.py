@@ -48,7 +48,7 @@ def chance(what: str) -> str:
     return f"(hashtextextended({text}, 0) & 4294967295) / 4294967296.0"
 
 
-def value_of(
+def value_of(  # noqa: PLR0911  # one for each kind of value
     cursor: Any, table: str, column: Column, checks: Sequence[str], seed: str
 ) -> str | list[str]:
     """SQL for the value of a column in a row, or a pool of values to draw from.
@@ -102,12 +102,18 @@ def _offered(
     column: Column, kind: str, checks: Sequence[str], lots: random.Random, wanted: int
 ) -> list[str]:
     """Values that the checks may allow: what they name, what they match, and what is usual."""
-    found = [(bool(like), text.replace("''", "'")) for like, text in _LITERAL.findall(" ".join(checks))]
+    found = [
+        (bool(like), text.replace("''", "'")) for like, text in _LITERAL.findall(" ".join(checks))
+    ]
     values = [text for like, text in found if not like]
     expressions = [text for like, text in found if like]
     if column.category == "N":
         edges = _EDGES.get(kind, ("0", "1", "-1", "0.5"))
-        return [*values, *edges, *(str(lots.randrange(10 ** lots.randint(1, 6))) for _ in range(wanted))]
+        return [
+            *values,
+            *edges,
+            *(str(lots.randrange(10 ** lots.randint(1, 6))) for _ in range(wanted)),
+        ]
     for each in expressions:
         values += [rstr.Rstr(lots).xeger(each) for _ in range(wanted // len(expressions))]
     words = [f"{lots.choice(_WORDS)} {lots.randrange(wanted)}" for _ in range(wanted)]
@@ -117,7 +123,9 @@ def _offered(
 def _allowed(
     cursor: Any, column: Column, checks: Sequence[str], offered: Sequence[str]
 ) -> list[str]:
-    condition = " AND ".join(f"({each.replace('%', '%%')}) IS NOT FALSE" for each in checks) or "true"
+    condition = (
+        " AND ".join(f"({each.replace('%', '%%')}) IS NOT FALSE" for each in checks) or "true"
+    )
     name = quoted(column.name)
     cursor.execute(
         f"SELECT offered FROM (SELECT offered, offered::{column.type} AS {name}"
