@@ -32,7 +32,7 @@ DEPENDENCIES = """
     opentelemetry_sdk packaging pamqp peewee peewee_async pglast pip pkg_resources playhouse pluggy
     pre_commit prometheus_client protobuf psutil psycopg psycopg2 psycopg2_binary psycopg_binary
     psycopg_pool pwiz pydantic pydantic_core pydantic_settings pygments pytest pytest_asyncio
-    pytest_timeout pytest_xdist python_dotenv pyyaml requests rich ruff setuptools sniffio squawk
+    pytest_timeout pytest_xdist python_dotenv pyyaml requests rich rstr ruff setuptools sniffio squawk
     squawk_cli starlette structlog tomli typer typing_extensions typing_inspection urllib3 uv
     uvicorn uvloop watchfiles websockets wheel xdist yaml yarl
 """

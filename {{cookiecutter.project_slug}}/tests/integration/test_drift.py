@@ -282,6 +282,7 @@ def uncommented(sql: str) -> str:
 def all_models(base: type[AioModel] = AioModel) -> Iterator[type[AioModel]]:
     """Of the package; tests have some of their own."""
     for model in base.__subclasses__():
-        if model.__module__.startswith("acme_orders.") and model.__name__ != "Table":
+        package = model.__module__.partition(".")[0]
+        if package == "acme_orders" and model.__name__ != "Table":
             yield model
         yield from all_models(model)

@@ -17,7 +17,12 @@ from acme_orders.app import Service
 from acme_orders.messaging.broker import Message
 from acme_orders.messaging.envelope import Handler, Received
 from acme_orders.messaging.outbox import Outbox
-from acme_orders.orders.messages import ORDER_ACCEPTED, ORDER_PLACED, OrderAccepted, OrderPlaced
+from acme_orders.orders.messages import (
+    ORDER_ACCEPTED,
+    ORDER_PLACED,
+    OrderAccepted,
+    OrderPlaced,
+)
 from acme_orders.orders.repository import Orders
 
 from tests.conftest import Connect, count, eventually, placed, rows, send, settled

@@ -10,7 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from acme_orders.readiness.seed_values import ROW, Column, chance, quoted, value_of
+from acme_orders.readiness.seed_values import (
+    ROW,
+    Column,
+    chance,
+    quoted,
+    value_of,
+)
 
 _ROUNDS = 6  # attempts to make a table full; each offers twice what is missing
 _COLUMNS = """
