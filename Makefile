@@ -28,7 +28,7 @@ UP := $(if $(filter /%,$(VENV)),,../)
 IN_LIVE = $(MAKE) --no-print-directory -C '$(LIVE)' VENV='$(UP)$(VENV)' -o '$(UP)$(READY)' WORKERS=$(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-template faults versions soak bench check bake readiness verify
+.PHONY: help setup demo run test test-template matrix faults versions soak bench check bake readiness verify
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -62,7 +62,10 @@ test: $(READY) ## all tests of the template and of the live project
 # One worker more than elsewhere: those that run the tests of a generated project mostly wait.
 test-template: $(READY) ## the tests of the template alone
 	@root="$$PWD" && cd '$(LIVE)' && python -m dev.servers --broker rabbitmq -- \
-		sh -c "cd '$$root' && exec python -m pytest -n $$(($(WORKERS) + 1)) --dist worksteal"
+		sh -c "cd '$$root' && exec python -m pytest $(ONLY) -n $$(($(WORKERS) + 1)) --dist worksteal"
+
+matrix: $(READY) ## those tests of the template that make all choices, ways and verbs; half an hour
+	@$(MAKE) --no-print-directory test-template ONLY='-m matrix'
 
 faults: $(READY) ## every fault on real servers, 10,000 interleavings, and an account of it all
 	@$(IN_LIVE) faults

@@ -1,14 +1,14 @@
 """Turns the verbatim copy of Acme Orders into the project that was asked for (docs/adr/0001).
 
 Three rules, in this order: variants, features, names. Standard library only, no network, nothing
-random, nothing outside the project; git is only asked which commit of the template this is.
+random, nothing outside the project.
 """
 
 import json
 import os
 import re
+import runpy
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
@@ -204,32 +204,6 @@ def checkout(answers: Mapping[str, Any]) -> Path | None:
     return None
 
 
-def git(repo: Path, *arguments: str) -> str:
-    """What git says of this very checkout, not of one around it; nothing when there is none."""
-    command = ["git", f"--git-dir={repo / '.git'}", *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def cruft(answers: Mapping[str, Any], repo: Path) -> dict[str, Any] | None:
-    """What `cruft update` needs to know, for those who ran plain cookiecutter."""
-    if not (commit := git(repo, "rev-parse", "HEAD")):
-        return None
-    origin = git(repo, "remote", "get-url", "origin") or str(repo)
-    template = re.sub(r"^(https?://)[^/]*@", r"\1", origin)  # a token is nobody else's business
-    public = {question: answer for question, answer in answers.items() if question[0] != "_"}
-    return {
-        "template": template,
-        "commit": commit,
-        "checkout": None,
-        "context": {"cookiecutter": {**public, "_template": template}},
-        "directory": None,
-        "skip": [".cruft.json", ".env"],
-    }
-
-
 def main() -> None:
     answers, root = json.loads(ANSWERS), Path.cwd()
     repo = checkout(answers)
@@ -238,12 +212,11 @@ def main() -> None:
         apply_rules(root, answers)
     except TemplateError as error:
         sys.exit(f"The template is broken: {error}")
-    if repo and (known := cruft(answers, repo)):
-        content = json.dumps(known, ensure_ascii=False, indent=2) + "\n"
-        (root / ".cruft.json").write_text(content, encoding="utf-8")
     if "_output_dir" not in answers:
-        return  # cruft compares; there is nothing to go to
+        return  # cruft compares; it writes its file itself, and there is nothing to go to
     message = f"{answers['project_name']} is in {root}\n" + NEXT.format_map(answers)
+    source = runpy.run_path(str(repo / "hooks" / "source.py")) if repo else None
+    message += source["remember"](root, repo, answers) if source else ""
     sys.stdout.buffer.write(message.encode(sys.stdout.encoding, "backslashreplace"))
 
 

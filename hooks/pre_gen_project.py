@@ -1,11 +1,17 @@
-"""Refuses bad answers before any file is written: every bad one, why, and one that would do."""
+"""The rules for answers: every bad one is named, why, and one that would do.
 
+`cookiecutter_2_7_or_newer.py` asks them before there is a folder. As a hook they are asked once
+more, for tools that generate without extensions of Jinja.
+"""
+
+import difflib
 import json
 import keyword
 import re
 import sys
 import unicodedata
 from collections.abc import Mapping
+from typing import Any
 
 ANSWERS = r"""{{ cookiecutter | tojson }}"""
 
@@ -42,7 +48,13 @@ RESERVED = """
     env etc hooks information_schema lib main make migrations postgres project public python scripts
     service site src template0 template1 test tests tomllib type venv
 """
-WORDS = "y yes n no on off true false null nan inf con prn aux nul"
+WORDS = """
+    y yes n no on off true false null nan inf con prn aux nul
+    com0 com1 com2 com3 com4 com5 com6 com7 com8 com9
+    lpt0 lpt1 lpt2 lpt3 lpt4 lpt5 lpt6 lpt7 lpt8 lpt9
+"""
+# What cookiecutter takes for an answer to a question of yes or no.
+SWITCH = "1 true t yes y on 0 false f no n off"
 
 
 def name(value: str) -> str | None:
@@ -110,11 +122,66 @@ def problems(answers: Mapping[str, object]) -> list[str]:
     for question in FLAGS:
         answer = answers.get(question)
         if not isinstance(answer, bool):
-            reason = "needs cookiecutter 2.7 or newer to be understood"
+            old = "needs cookiecutter 2.7 or newer to be understood"
+            reason = old if isinstance(answer, str) else "is neither yes nor no"
             found.append(f"{question}={answer!a:.60}: {reason}; for example yes")
     return found
 
 
+def unusable(
+    questions: Mapping[str, Any], defaults: Mapping[str, Any], given: Mapping[str, Any]
+) -> list[str]:
+    """One line for each choice that cookiecutter would replace by the template's default.
+
+    `defaults` come from a configuration file that serves other templates too: a bad one is no
+    matter if it and all behind it, which cookiecutter then ignores, are given otherwise. One that
+    is no text stands in the way of what is given for the same question.
+    """
+    found = []
+    for place, (question, answer) in enumerate(defaults.items(), 1):
+        if not (reason := choice(questions.get(question), answer)):
+            continue
+        stays = isinstance(questions[question], bool) and not isinstance(answer, str)
+        lost = [] if stays else [name for name in list(defaults)[place:] if name in questions]
+        if stays or {question, *lost} - set(given):
+            where = "in default_context of your configuration file"
+            others = f"; {', '.join(lost)} would be ignored there" if lost else ""
+            found.append(f"{question}={answer!a:.60} {where}: {reason}{others}")
+    for question, answer in given.items():
+        if reason := choice(questions.get(question), answer):
+            found.append(f"{question}={answer!a:.60}: {reason}")
+    return found
+
+
+def choice(offered: object, answer: object) -> str | None:
+    if isinstance(offered, list):
+        wanted = answer if isinstance(answer, list) and answer else [answer]
+        if any(each not in offered for each in wanted):
+            return f"is none of {', '.join(offered)}"
+    switch = [True, False, *SWITCH.split()]
+    given = answer.strip().lower() if isinstance(answer, str) else answer
+    if isinstance(offered, bool) and not any(given is each or given == each for each in switch):
+        return "is neither yes nor no"
+    return None
+
+
+def unknown(questions: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """One line for each name on the command line that cookiecutter would pass over."""
+    asked = [question for question in questions if question[0] != "_"]
+    found = []
+    for name in given:
+        if name not in questions:
+            near = difflib.get_close_matches(name, asked, 1) or asked
+            found.append(
+                f"{name!a:.60}: is no question of this template; there is {', '.join(near)}"
+            )
+    return found
+
+
+def refusal(bad: list[str]) -> str:
+    return "\n".join(["Nothing was generated:", *(f"  {line}" for line in bad)])
+
+
 if __name__ == "__main__":
     if bad := problems(json.loads(ANSWERS)):
-        sys.exit("\n".join(["Nothing was generated:", *(f"  {line}" for line in bad)]))
+        sys.exit(refusal(bad))

@@ -120,6 +120,7 @@ def sample(tmp_path: Path) -> Sample:
         template = tmp_path / "sample"
         shutil.copytree(ROOT / "hooks", template / "hooks")
         shutil.copy(ROOT / "cookiecutter.json", template)
+        shutil.copy(ROOT / "cookiecutter_2_7_or_newer.py", template)
         write(template / PROJECT, files)
         return template
 
