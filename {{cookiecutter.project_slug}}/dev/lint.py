@@ -1,4 +1,7 @@
-"""Finds what goes around the guards of the database; `# lint: D4 (why)` lets a line pass."""
+"""Finds what goes around the guards of the database, and waits that may never end.
+
+`# lint: D4 (why)` lets a line pass.
+"""
 
 import argparse
 import ast
@@ -193,6 +196,20 @@ def tasks_inside_transactions(source: Source, tree: ast.Module) -> Found:
             yield node, f"{_last(node.func)}() starts a task inside a transaction"
 
 
+def lost_cancellations(_: Source, tree: ast.Module) -> Found:
+    """asyncio.wait_for of Python 3.11 swallows a cancellation that meets the answer.
+
+    Use `async with asyncio.timeout(…)` around it, and messaging.answers.within for aio-pika.
+    """
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef))
+    for node in set(chain.from_iterable(map(ast.walk, functions))):
+        if isinstance(node, ast.Call) and (name := _last(node.func)) != "wait":
+            if name == "wait_for":
+                yield node, "wait_for() may go on although it was cancelled"
+            elif any(keyword.arg == "timeout" for keyword in node.keywords):
+                yield node, f"{name}(timeout=…) may wait with asyncio.wait_for"
+
+
 RULES = (
     Rule("D1", models_outside_repositories, exempt={"database", "messaging"}),
     Rule("D2", ways_around_the_manager, exempt={"database"}),
@@ -202,6 +219,7 @@ RULES = (
     Rule("D6", swallowed_errors),
     Rule("D7", results_and_tests_of_the_orm, exempt={"database"}, tests=True),
     Rule("D8", tasks_inside_transactions),
+    Rule("D9", lost_cancellations),
 )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -248,7 +248,14 @@ async def verify(settings: Settings, manager: Manager) -> None:
         ConfigurationError: migrations are pending, or the role may do too much.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    await asyncio.to_thread(Migrator(settings.database_url).verify)
+    limit = settings.statement_timeout
+    try:
+        async with asyncio.timeout(limit):
+            await asyncio.to_thread(Migrator(settings.database_url).verify)
+    except TimeoutError as error:
+        raise DatabaseUnavailable(
+            f"no answer within {limit:g} s (STATEMENT_TIMEOUT): PostgreSQL or the network hangs"
+        ) from error
     async with manager.connection() as lease:
         await verify_access(lease)
         await verify_system_role(lease)  # feature: rls
@@ -282,43 +289,50 @@ async def run(settings: Settings, *, only: str | None = None) -> None:
         only: run just the part of this name; the operations port is always served.
     """
     metrics = Metrics()
-    shutdown = Shutdown(settings.drain_timeout, metrics)
-    shutdown.watch()
-    tracing = Tracing(SERVICE)  # feature: tracing
-    operations_socket = listen(settings.listen_host, settings.operations_port, "OPERATIONS_PORT")
-    # feature: http_api {
-    api_socket = None  # a process without this part leaves the port to another
-    if only in (None, "api"):
-        api_socket = listen(settings.listen_host, settings.http_port, "HTTP_PORT")
-    if only == "api":  # it stores events in the outbox, and needs no RabbitMQ for that
-        settings = settings.model_copy(update={"broker_url": "memory://"})
-    # feature: http_api }
-    async with (
-        watch_loop(metrics, limit=settings.loop_lag_limit),
-        connected(settings, metrics) as service,
-    ):
-        trace(service, tracing)  # feature: tracing
-        parts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {
-            "consumer": service.consume,
-            "relay": service.publish,
-        }
+    with Shutdown(settings.drain_timeout, metrics) as shutdown, ExitStack() as stack:
+        # feature: tracing {
+        tracing = Tracing(SERVICE)
+        stack.callback(tracing.close)
+        # feature: tracing }
+        host = settings.listen_host
+        operations_socket = stack.enter_context(
+            listen(host, settings.operations_port, "OPERATIONS_PORT")
+        )
         # feature: http_api {
-        if api_socket is not None:
-            parts["api"] = partial(serve, service.api(), api_socket)
+        api_socket = None  # a process without this part leaves the port to another
+        if only in (None, "api"):
+            api_socket = stack.enter_context(listen(host, settings.http_port, "HTTP_PORT"))
+        if only == "api":  # it stores events in the outbox, and needs no RabbitMQ for that
+            settings = settings.model_copy(update={"broker_url": "memory://"})
         # feature: http_api }
-        ops, drained = operations(metrics, _probes(service, shutdown.stop)), asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(serve(ops, operations_socket, drained))
-            running = [
-                group.create_task(part(shutdown.stop), name=name)
-                for name, part in parts.items()
-                if only in (None, name)
-            ]
-            shutdown.drain(running)
-            log.info("service.ready", port=operations_socket.getsockname()[1])
-            await asyncio.wait(running)
-            drained.set()  # so long the probes answer, and the metrics show how it goes
-    tracing.close()  # feature: tracing
+        async with (
+            watch_loop(metrics, limit=settings.loop_lag_limit),
+            connected(settings, metrics) as service,
+        ):
+            trace(service, tracing)  # feature: tracing
+            parts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {
+                "consumer": service.consume,
+                "relay": service.publish,
+            }
+            # feature: http_api {
+            if api_socket is not None:
+                parts["api"] = partial(serve, service.api(), api_socket)
+            # feature: http_api }
+            ops, drained = operations(metrics, _probes(service, shutdown.stop)), asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(serve(ops, operations_socket, drained))
+                running = [
+                    group.create_task(part(shutdown.stop), name=name)
+                    for name, part in parts.items()
+                    if only in (None, name)
+                ]
+                shutdown.drain(running)
+                log.info("service.ready", port=operations_socket.getsockname()[1])
+                try:
+                    await asyncio.wait(running)
+                finally:
+                    shutdown.close()
+                drained.set()  # so long the probes answer, and the metrics show how it goes
     log.info("service.stopped", seconds=round(shutdown.elapsed, 2))
 
 

@@ -60,8 +60,9 @@ def run(
     only: Annotated[Part | None, typer.Option(help="Run one part alone.")] = None,
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C; then finish what has been delivered."""
-    with explained():
-        asyncio.run(application.run(command_settings(), only=only.value if only else None))
+    # What is wrong is said before the loop is closed: a thread that hangs would keep it to itself.
+    with asyncio.Runner() as runner, explained():
+        runner.run(application.run(command_settings(), only=only.value if only else None))
 
 
 @cli.command()

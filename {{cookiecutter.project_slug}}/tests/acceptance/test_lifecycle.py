@@ -11,7 +11,8 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 
@@ -299,6 +300,61 @@ def _connects(started: psutil.Process, which: str, environment: dict[str, str]) 
     url = environment["DATABASE_URL" if which == "postgres" else "BROKER_URL"]
     port = int(url.rpartition(":")[2].partition("/")[0])
     return any(each.raddr and each.raddr.port == port for each in started.net_connections())
+
+
+@pytest.mark.parametrize(
+    "moments", [5, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+)
+async def test_sigterm_in_any_moment_of_a_start(moments: int, environment: dict[str, str]) -> None:
+    """From the first lines of Python until it is at work."""
+    began = time.monotonic()
+    async with process(environment) as running:
+        await running.ready()
+        start = time.monotonic() - began
+        await running.ends(signal.SIGTERM)
+    for moment in range(moments):
+        async with process(environment) as running:
+            await asyncio.sleep(1.2 * start * moment / moments)
+            status, seconds = await running.ends(signal.SIGTERM)
+        assert status in (0, 128 + signal.SIGTERM, -signal.SIGTERM)
+        assert seconds < DRAIN + CLOSING + MARGIN
+        assert "Traceback" not in running.text
+
+
+@pytest.mark.parametrize("lives", [1, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("when", ["at start", "at work"])
+async def test_a_part_that_fails_never_leaves_half_a_process(
+    lives: int, when: str, environment: dict[str, str]
+) -> None:
+    """Its table is away: each process goes on when it is back, or has ended by then."""
+    url = environment["DATABASE_URL"]
+    values = {name.lower(): value for name, value in environment.items()}
+    for life in range(1, lives + 1):
+        async with connected(load_settings(_env_file=None, **values), Metrics()) as service:
+            await send(service, *(placed() for _ in range(30)))
+        async with process(environment) as running:
+            if when == "at work":
+                await running.ready()
+            rows_of(url, "ALTER TABLE outbox RENAME TO away")
+            await eventually(lambda: running.said("service.ready") or _ended(running))
+            await asyncio.sleep(DRAIN)  # long enough to fail, and to hang
+            rows_of(url, "ALTER TABLE away RENAME TO outbox")
+            with suppress(TimeoutError):
+                await eventually(lambda: _ended(running), within=CLOSING + MARGIN)
+            if not _ended(running):
+                await running.answers("/ready", 200)
+                assert (await running.ends(signal.SIGTERM))[0] == 0
+        async with process(environment) as running:
+            await eventually(partial(_done, url, 30 * life))
+            assert (await running.ends(signal.SIGTERM))[0] == 0
+
+
+def _ended(running: Running) -> bool:
+    return running.process.returncode is not None
+
+
+def _done(url: str, orders: int) -> bool:
+    return rows_of(url, "SELECT count(*) FROM inbox") == [(orders,)]
 
 
 # feature: http_api {

@@ -460,7 +460,7 @@ def test_streams_and_texts_are_left_alone(codes: Codes, path: str, text: str) ->
         transaction("asyncio.create_task(orders.add())"),
         transaction("await gather(orders.add())"),
         transaction("async with asyncio.TaskGroup() as group:\n    pass"),
-        transaction("if order:\n    await asyncio.wait_for(orders.add(), 1)"),
+        transaction("if order:\n    await asyncio.ensure_future(orders.add())"),
         function("async with manager.savepoint():\n    group.create_task(orders.add())"),
         function("async with manager.transaction('x'), asyncio.TaskGroup():\n    pass"),
         function("async with TaskGroup() as g, manager.transaction('x'):\n    g.create_task(x())"),
@@ -491,6 +491,35 @@ def test_a_task_inside_a_transaction_is_found(codes: Codes, text: str) -> None:
 def test_tasks_beside_transactions_are_left_alone(codes: Codes, text: str) -> None:
     """Before it, after it, or in a function that only is written inside."""
     assert codes(API, text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        function("await asyncio.wait_for(channel.close(), 1)"),
+        function("await wait_for(asyncio.shield(channel.close()), timeout=1)"),
+        function("await channel.declare_queue('orders', timeout=1)"),
+        function("async with pool.acquire(timeout=ANSWER) as channel:\n    pass"),
+        function("asyncio.gather(queue.get(timeout=1), queue.get())"),
+    ],
+)
+def test_a_wait_that_may_lose_a_cancellation_is_found(codes: Codes, text: str) -> None:
+    """Whether it waits itself, or tells a library to."""
+    assert set(codes("src/shop/messaging/link.py", text)) == {"D9"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        function("async with asyncio.timeout(1):\n    await channel.close()"),
+        function("await asyncio.wait([task], timeout=1)"),
+        function("await channel.close()"),
+        "def ask():\n    return HTTPConnection('localhost', timeout=1)\n",
+    ],
+)
+def test_a_wait_that_can_be_cancelled_is_left_alone(codes: Codes, text: str) -> None:
+    """asyncio.wait keeps every cancellation, and a blocking call has none."""
+    assert codes("src/shop/messaging/link.py", text) == []
 
 
 def test_a_handler_is_inside_a_transaction(codes: Codes) -> None:

@@ -83,16 +83,19 @@ class Archiver:
         subscription = await self._broker.consume(
             self._queue, prefetch=_PREFETCH, deliver=self._delivered.put_nowait
         )
-        async with asyncio.TaskGroup() as group:
-            keep = self._supervisor.keep
-            tasks = [
-                group.create_task(keep("archiver", part)) for part in (self._work, self._report)
-            ]
-            await stop.wait()
-            await subscription.cancel()
-            await self._delivered.join()
-            for task in tasks:
-                task.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                keep = self._supervisor.keep
+                tasks = [
+                    group.create_task(keep("archiver", part)) for part in (self._work, self._report)
+                ]
+                await stop.wait()
+                await subscription.cancel()
+                await self._delivered.join()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await subscription.close()
 
     async def _work(self) -> None:
         while True:

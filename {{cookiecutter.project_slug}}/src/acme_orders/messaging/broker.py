@@ -59,6 +59,9 @@ class Subscription(Protocol):
     async def restart(self) -> None:
         """Give back what is not settled and begin anew, because nothing arrives any more."""
 
+    async def close(self) -> None:
+        """Give back what is not settled, for good; nobody takes deliveries any more."""
+
 
 class Broker(Protocol):
     """A connected message broker."""

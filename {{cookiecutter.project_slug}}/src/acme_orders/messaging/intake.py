@@ -78,16 +78,19 @@ class Intake:
         subscription = await self._broker.consume(
             self._queue, prefetch=self._prefetch, deliver=self._deliver
         )
-        async with asyncio.TaskGroup() as group:
-            keep, name = self._supervisor.keep, f"consume {self._queue}"
-            parts = [*([partial(self._work, stop)] * self._workers),
-                     partial(self._watch, subscription)]  # fmt: skip
-            tasks = [group.create_task(keep(name, part)) for part in parts]
-            await stop.wait()
-            await subscription.cancel()
-            await self._empty.wait()
-            for task in tasks:
-                task.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                keep, name = self._supervisor.keep, f"consume {self._queue}"
+                parts = [*([partial(self._work, stop)] * self._workers),
+                         partial(self._watch, subscription)]  # fmt: skip
+                tasks = [group.create_task(keep(name, part)) for part in parts]
+                await stop.wait()
+                await subscription.cancel()
+                await self._empty.wait()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await subscription.close()
 
     def _deliver(self, delivery: Delivery) -> None:
         """Only remember it. Work in the broker's callback would be cancelled with the channel."""

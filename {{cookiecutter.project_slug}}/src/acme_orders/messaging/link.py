@@ -6,63 +6,24 @@ import os
 import random
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import aio_pika
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import AMQPError, InvalidFrameError
+from aio_pika.abc import AbstractChannel
 from yarl import URL
 
 from acme_orders.errors import BrokerUnavailable
+from acme_orders.messaging.answers import answered
+from acme_orders.messaging.connection import Connection
 from acme_orders.observability.metrics import Metrics
 
-# What aio-pika raises when the connection or the channel is gone, or does not answer.
-OUTAGES = (AMQPError, OSError, RuntimeError, asyncio.InvalidStateError, TimeoutError)
-ANSWER = 10.0  # seconds; a broker that is well answers in milliseconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two attempts to connect
 _STEADY = 10.0  # seconds that a connection lasts if the network is well
 _UNSTEADY_PAUSE = 1.0  # seconds before the first attempt if it is not
-_CLOSE = 0.8  # seconds; two of them have to fit into the end of a process
 
 log = structlog.get_logger()
-
-
-@contextmanager
-def answered(what: str) -> Iterator[None]:
-    """Raise BrokerUnavailable for whatever aio-pika raises when it gets no answer.
-
-    When a connection closes, aiormq takes the one for the other: it cancels what waits for it,
-    although nobody has cancelled the task that waits, and of a task that was cancelled it raises
-    what became of the connection. The one would end a worker without a word, and the other would
-    keep it at work in a process that has to end.
-    """
-    try:
-        yield
-    except (Exception, asyncio.CancelledError) as error:
-        if not _is_outage(error):
-            raise
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError from error
-        if isinstance(error, asyncio.CancelledError):
-            raise BrokerUnavailable(f"{what}: the connection was closed") from error
-        raise BrokerUnavailable(f"{what}: {' '.join(str(error).split()) or error!r}") from error
-
-
-def _is_outage(error: BaseException) -> bool:
-    """Of a connection that ended without a reason aiormq raises Exception itself."""
-    return isinstance(error, (*OUTAGES, asyncio.CancelledError)) or type(error) is Exception
-
-
-@contextmanager
-def answered_or_not() -> Iterator[None]:
-    """Go on without an answer; for a good-bye to what may be gone already."""
-    with suppress(BrokerUnavailable), answered("no good-bye"):
-        yield
 
 
 def addresses(url: str) -> list[URL]:
@@ -106,8 +67,10 @@ class Link:
         trace: TracebackType | None,
     ) -> None:
         self._keeper.cancel()
-        await asyncio.wait([self._keeper])
-        await self._leave(self._connection)
+        try:
+            await asyncio.wait([self._keeper])
+        finally:
+            await self._connection.close()
 
     @property
     def connected(self) -> bool:
@@ -130,20 +93,17 @@ class Link:
         if not self.connected:
             raise BrokerUnavailable(f"there is no connection to RabbitMQ (to {self._role})")
         with answered(f"no channel (to {self._role})"):
-            async with asyncio.timeout(ANSWER):
-                return await self._connection.channel(
-                    publisher_confirms=confirms, on_return_raises=confirms
-                )
+            return await self._connection.channel(confirms=confirms)
 
     async def _keep(self) -> None:
         began = -math.inf
         while True:
-            await _lost(self._connection)
+            await self._connection.lost()
             self._up.clear()
             steady = time.monotonic() - began > _STEADY
             self._metrics.broker_connected.labels(self._role).set(0)
             log.warning("broker.disconnected", role=self._role)
-            await self._leave(self._connection)
+            await self._connection.close()
             await self._reconnect(_FIRST_PAUSE if steady else _UNSTEADY_PAUSE)
             began = time.monotonic()
             self._metrics.broker_reconnects.labels(self._role).inc()
@@ -167,17 +127,18 @@ class Link:
                 if failures & (failures - 1) == 0:  # 1, 2, 4, 8 …: a long outage is no flood
                     log.warning("broker.unreachable", role=self._role, why=str(error))
 
-    async def _connect(self) -> AbstractConnection:
+    async def _connect(self) -> Connection:
         failures = []
         for _ in self._nodes:
             node = self._nodes.pop(0)
             self._nodes.append(node)
             try:
                 with answered(f"{node.host}:{node.port or 5672}"):
-                    async with asyncio.timeout(ANSWER):
-                        connection = await self._open(node)
-            except BrokerUnavailable as error:
-                failures.append(str(error))
+                    connection = await Connection.open(
+                        node, properties=self._properties, heartbeat=self._heartbeat
+                    )
+            except Exception as error:  # whatever it is, the keeper tries the next one
+                failures.append(str(error) or repr(error))
             else:
                 self._up.set()
                 self._metrics.broker_connected.labels(self._role).set(1)
@@ -186,27 +147,3 @@ class Link:
             f"cannot reach RabbitMQ (BROKER_URL) at {'; '.join(failures)}; "
             "start it or correct the address"
         )
-
-    async def _open(self, node: URL) -> AbstractConnection:
-        try:
-            return await aio_pika.connect(
-                str(node.update_query(heartbeat=str(self._heartbeat))),
-                client_properties=self._properties,
-            )
-        except InvalidFrameError as error:  # aiormq has thrown away what RabbitMQ said
-            host = node.path.removeprefix("/")
-            raise ConnectionRefusedError(
-                f"the virtual host {host!r} is refused: it is missing or has too many connections, "
-                "or this user has no permission for it"
-            ) from error
-
-    async def _leave(self, connection: AbstractConnection) -> None:
-        with answered_or_not():
-            async with asyncio.timeout(_CLOSE):
-                await connection.close()
-
-
-async def _lost(connection: AbstractConnection) -> None:
-    transport = connection.transport
-    if transport is not None:
-        await asyncio.wait([transport.connection.closing])

@@ -57,6 +57,11 @@ class MemorySubscription:
         for delivery in list(self.unsettled):
             await delivery.release()
 
+    async def close(self) -> None:
+        """Stop delivering, and give back what is not settled."""
+        await self.cancel()
+        await self.restart()
+
 
 @dataclass(eq=False)
 class _Waiting:

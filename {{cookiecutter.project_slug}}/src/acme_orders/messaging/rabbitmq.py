@@ -2,11 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractQueue
 from aio_pika.exceptions import (
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
@@ -19,14 +20,9 @@ from acme_orders.errors import (
     ConfigurationError,
     PublishFailed,
 )
+from acme_orders.messaging.answers import ANSWER, answered, answered_or_not, within
 from acme_orders.messaging.broker import Delivery, Message
-from acme_orders.messaging.link import (
-    ANSWER,
-    Link,
-    addresses,
-    answered,
-    answered_or_not,
-)
+from acme_orders.messaging.link import Link, addresses
 from acme_orders.messaging.properties import tolerate
 from acme_orders.messaging.subscription import RabbitSubscription, ack_together
 from acme_orders.messaging.topology import (
@@ -107,6 +103,11 @@ class RabbitBroker:
         await subscription.start()
         self._subscriptions.append(subscription)
         return subscription
+
+    async def end(self) -> None:
+        """Begin to consume no more; the connections are closed next."""
+        for each in self._subscriptions:
+            await each.end()
 
     async def ack(self, deliveries: Sequence[Delivery]) -> set[Delivery]:
         """Acknowledge the deliveries of each channel together."""
@@ -198,8 +199,7 @@ class RabbitBroker:
                 # RabbitMQ 3.10 goes on refusing on this channel, even when the limit is lifted.
                 # It can be closed because nobody else waits for a confirm on it.
                 with answered_or_not():
-                    async with asyncio.timeout(ANSWER):
-                        await self._channel.close()
+                    await within(ANSWER, self._channel.close())
             if self._channel is None or self._channel.is_closed:
                 self._channel = await self._publishing.channel(confirms=True)
                 self._refused = False
@@ -212,7 +212,7 @@ class RabbitBroker:
     async def _declare_exchange(self, name: str) -> str | None:
         async with self._scratch_channel() as channel:
             try:
-                await channel.declare_exchange(name, "topic", durable=True, timeout=ANSWER)
+                await within(ANSWER, channel.declare_exchange(name, "topic", durable=True))
             except ChannelPreconditionFailed as error:
                 return f"exchange {name}: {_difference(error)}"
         return None
@@ -220,27 +220,23 @@ class RabbitBroker:
     async def _declare_queue(self, exchange: str, queue: Queue) -> str | None:
         async with self._scratch_channel() as channel:
             try:
-                declared = await channel.declare_queue(
-                    queue.name, durable=True, arguments=dict(queue.arguments), timeout=ANSWER
-                )
+                declared = await within(ANSWER, _declaration(channel, queue))
             except ChannelPreconditionFailed as error:
                 return f"queue {queue.name}: {_difference(error)}"
             for type_ in queue.bindings:
-                await declared.bind(exchange, type_, timeout=ANSWER)
+                await within(ANSWER, declared.bind(exchange, type_))
         return None
 
     async def _look_at(self, queue: Queue, *, passive: bool = False) -> QueueState:
         async with self._scratch_channel() as channel:
             try:
-                found = await channel.declare_queue(queue.name, passive=True, timeout=ANSWER)
+                found = await within(ANSWER, channel.declare_queue(queue.name, passive=True))
                 result = found.declaration_result
                 state = QueueState(
                     queue, None, result.message_count or 0, result.consumer_count or 0
                 )
                 if not passive:
-                    await channel.declare_queue(
-                        queue.name, durable=True, arguments=dict(queue.arguments), timeout=ANSWER
-                    )
+                    await within(ANSWER, _declaration(channel, queue))
             except ChannelNotFoundEntity:
                 return QueueState(queue, MISSING)
             except ChannelPreconditionFailed as error:
@@ -256,7 +252,11 @@ class RabbitBroker:
                 yield channel
         finally:
             with answered_or_not():
-                await channel.close()
+                await within(ANSWER, channel.close())
+
+
+def _declaration(channel: AbstractChannel, queue: Queue) -> Coroutine[Any, Any, AbstractQueue]:
+    return channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
 
 
 def _difference(error: ChannelPreconditionFailed) -> str:
@@ -292,4 +292,8 @@ async def connect(
             )
             for role in ("consume", "publish")
         ]
-        yield RabbitBroker(consuming=links[0], publishing=links[1], publish_timeout=publish_timeout)
+        broker = RabbitBroker(
+            consuming=links[0], publishing=links[1], publish_timeout=publish_timeout
+        )
+        stack.push_async_callback(broker.end)
+        yield broker

@@ -13,11 +13,13 @@ from aiormq.abc import AbstractChannel as RawChannel
 from aiormq.abc import DeliveredMessage
 
 from acme_orders.errors import BrokerUnavailable, ConfigurationError
+from acme_orders.messaging.answers import ANSWER, answered, answered_or_not, within
 from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.ledger import Ledger
-from acme_orders.messaging.link import ANSWER, Link, answered, answered_or_not
+from acme_orders.messaging.link import Link
 
 _CANCEL = 3.0  # seconds; a broker that is gone sends nothing anyway
+_CLOSE = 0.5  # seconds; a broker that has not answered until then closes it all the same
 _LONGEST_PAUSE = 5.0  # seconds between two attempts to consume
 
 log = structlog.get_logger()
@@ -137,22 +139,33 @@ class RabbitSubscription:
 
     async def cancel(self) -> None:
         """Ask for no more deliveries. The channel stays, for those that are not settled."""
-        self._cancelled = True
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+        await self.end()
         if self._channel is not None and self._tag is not None:
             with answered_or_not():
-                await self._channel.basic_cancel(self._tag, timeout=_CANCEL)
+                await within(_CANCEL, self._channel.basic_cancel(self._tag))
 
     async def restart(self) -> None:
         """Close the channel, which gives back what is not settled; the keeper opens another."""
         lost = self._lost  # the keeper is woken by the close already, and puts another in its place
         if self._channel is not None:
             with answered_or_not():
-                async with asyncio.timeout(_CANCEL):
-                    await self._channel.close()
+                await within(_CANCEL, self._channel.close())
         lost.set()
+
+    async def close(self) -> None:
+        """Give back what is not settled, and consume no more."""
+        try:
+            await self.end()
+        finally:
+            if self._channel is not None:
+                await _leave(self._channel)
+
+    async def end(self) -> None:
+        """Begin no more; for a connection that is closed soon, and its channels with it."""
+        self._cancelled = True
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
 
     async def _keep(self) -> None:
         while True:
@@ -160,13 +173,15 @@ class RabbitSubscription:
             await self._begin_anew()
 
     async def _begin_anew(self) -> None:
-        pause = 0.1
+        pause, failures = 0.1, 0
         while True:
             await self._link.restored()
             try:
                 await self._subscribe()
             except BrokerUnavailable as error:
-                log.warning("subscription.refused", queue=self._queue, why=str(error))
+                failures += 1
+                if failures & (failures - 1) == 0:  # 1, 2, 4, 8 …: a long outage is no flood
+                    log.warning("subscription.refused", queue=self._queue, why=str(error))
                 if isinstance(error.__cause__, ChannelNotFoundEntity):
                     with suppress(BrokerUnavailable, ConfigurationError):
                         await self._declare()
@@ -186,14 +201,16 @@ class RabbitSubscription:
 
         channel.on_consumer_cancel_callbacks.add(lambda _: lost.set())
         channel.closing.add_done_callback(lambda _: lost.set())
-        with answered(f"cannot consume from {self._queue}"):
-            await channel.basic_qos(prefetch_count=self._prefetch, timeout=ANSWER)
-            begun = await channel.basic_consume(self._queue, on_message, timeout=ANSWER)
+        try:
+            with answered(f"cannot consume from {self._queue}"):
+                await within(ANSWER, channel.basic_qos(prefetch_count=self._prefetch))
+                begun = await within(ANSWER, channel.basic_consume(self._queue, on_message))
+        except BaseException:
+            await _leave(channel)  # it may be consuming, and nobody would know of it
+            raise
         if self._channel is not None and not self._channel.is_closed:
             # The queue was deleted, and with it what this channel had not settled.
-            with answered_or_not():
-                async with asyncio.timeout(_CANCEL):
-                    await self._channel.close()
+            await _leave(self._channel)
         # The channel of aio-pika closes the one below when it is forgotten.
         self._opened, self._channel, self._tag, self._lost = (
             opened,
@@ -201,3 +218,8 @@ class RabbitSubscription:
             begun.consumer_tag,
             lost,
         )
+
+
+async def _leave(channel: RawChannel) -> None:
+    with answered_or_not():
+        await within(_CLOSE, channel.close())

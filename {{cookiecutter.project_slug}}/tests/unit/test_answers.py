@@ -6,7 +6,7 @@ import pytest
 from aiormq.base import FutureStore
 
 from acme_orders.errors import BrokerUnavailable
-from acme_orders.messaging.link import answered, answered_or_not
+from acme_orders.messaging.answers import answered, answered_or_not, within
 
 
 async def waits(error: type[BaseException]) -> None:
@@ -71,3 +71,52 @@ async def test_a_time_limit_is_an_outage(error: type[BaseException]) -> None:
         async with asyncio.timeout(0):
             with answered("no answer"):
                 await waits(error)
+
+
+async def stubborn(answer: asyncio.Event) -> str:
+    """Return the answer, also when it is cancelled, as asyncio.wait_for of Python 3.11 does."""
+    try:
+        await answer.wait()
+    except asyncio.CancelledError:
+        await answer.wait()
+    return "answer"
+
+
+async def test_a_cancellation_that_meets_the_answer_is_kept() -> None:
+    """Whichever of the two comes first."""
+    for cancelled_first in (True, False):
+        answer = asyncio.Event()
+        task = asyncio.create_task(within(30, stubborn(answer)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for act in (task.cancel, answer.set) if cancelled_first else (answer.set, task.cancel):
+            act()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+
+async def test_nobody_waits_for_what_swallows_its_cancellation() -> None:
+    """Neither when the time is over, nor when the process has to end."""
+    answer = asyncio.Event()
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.01 s"):
+        await within(0.01, stubborn(answer))
+    task = asyncio.create_task(within(30, stubborn(answer)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    answer.set()
+
+
+async def test_an_answer_in_time() -> None:
+    """Is returned, and an error is raised."""
+    answer = asyncio.Event()
+    answer.set()
+    assert await within(30, stubborn(answer)) == "answer"
+
+    async def fails() -> None:
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await within(30, fails())
