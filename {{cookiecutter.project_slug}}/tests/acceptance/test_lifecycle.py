@@ -345,6 +345,7 @@ async def test_a_part_that_fails_never_leaves_half_a_process(
                 await running.answers("/ready", 200)
                 assert (await running.ends(signal.SIGTERM))[0] == 0
         async with process(environment) as running:
+            await running.ready()
             await eventually(partial(_done, url, 30 * life))
             assert (await running.ends(signal.SIGTERM))[0] == 0
 
