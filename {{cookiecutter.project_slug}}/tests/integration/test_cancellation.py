@@ -28,7 +28,7 @@ from tests.conftest import PROJECT, eventually, placed
 
 Arguments = TypeVarTuple("Arguments")
 
-FEW = 23  # callbacks from one moment to the next
+FEW = 43  # callbacks from one moment to the next
 
 
 class Moments(asyncio.SelectorEventLoop):

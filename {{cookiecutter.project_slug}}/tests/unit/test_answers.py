@@ -6,7 +6,7 @@ import pytest
 from aiormq.base import FutureStore
 
 from acme_orders.errors import BrokerUnavailable
-from acme_orders.messaging.answers import answered, answered_or_not, within
+from acme_orders.messaging.answers import answered, goodbye, within
 
 
 async def waits(error: type[BaseException]) -> None:
@@ -15,6 +15,11 @@ async def waits(error: type[BaseException]) -> None:
         await asyncio.Event().wait()
     except asyncio.CancelledError as cancelled:
         raise error from cancelled
+
+
+async def fails(error: type[BaseException]) -> None:
+    """Fail at once."""
+    raise error
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError, Exception, asyncio.CancelledError])
@@ -26,8 +31,7 @@ async def test_a_cancellation_stays_one(error: type[BaseException]) -> None:
             await waits(error)
 
     async def say_goodbye() -> None:
-        with answered_or_not():
-            await waits(error)
+        await goodbye(30, waits(error))
 
     tasks = [asyncio.create_task(ask()), asyncio.create_task(say_goodbye())]
     await asyncio.sleep(0)
@@ -42,8 +46,7 @@ async def test_an_outage_is_no_cancellation(error: type[BaseException]) -> None:
     """Otherwise a worker would end without a word."""
     with pytest.raises(BrokerUnavailable, match="no answer"), answered("no answer"):
         raise error
-    with answered_or_not():
-        raise error
+    await goodbye(30, fails(error))
 
 
 async def test_an_end_without_a_reason_is_an_outage() -> None:
@@ -114,9 +117,24 @@ async def test_an_answer_in_time() -> None:
     answer = asyncio.Event()
     answer.set()
     assert await within(30, stubborn(answer)) == "answer"
-
-    async def fails() -> None:
-        raise ConnectionResetError
-
     with pytest.raises(ConnectionResetError):
-        await within(30, fails())
+        await within(30, fails(ConnectionResetError))
+
+
+async def test_a_goodbye_is_not_interrupted() -> None:
+    """Whoever says it may be cancelled, or have waited long enough."""
+    said = asyncio.Event()
+
+    async def say() -> None:
+        await asyncio.sleep(0.05)
+        said.set()
+
+    await goodbye(0.01, say())
+    await said.wait()
+    said.clear()
+    task = asyncio.create_task(goodbye(30, say()))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await said.wait()

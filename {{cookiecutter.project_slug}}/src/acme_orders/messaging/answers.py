@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
@@ -43,13 +43,6 @@ def _is_outage(error: BaseException) -> bool:
     return isinstance(error, (*OUTAGES, asyncio.CancelledError)) or type(error) is Exception
 
 
-@contextmanager
-def answered_or_not() -> Iterator[None]:
-    """Go on without an answer; for a good-bye to what may be gone already."""
-    with suppress(BrokerUnavailable), answered("no good-bye"):
-        yield
-
-
 async def within(seconds: float, call: Awaitable[Answer]) -> Answer:
     """Await a call of aio-pika that may lose a cancellation.
 
@@ -69,6 +62,17 @@ async def within(seconds: float, call: Awaitable[Answer]) -> Answer:
         return task.result()
     finally:
         task.cancel()
+
+
+async def goodbye(seconds: float, call: Awaitable[Any]) -> None:
+    """Tell RabbitMQ that something is not needed any more; it may be gone already.
+
+    Nobody waits longer than so many seconds, but the call itself goes on: aiormq closes a channel
+    once more when its close is cancelled, and RabbitMQ then closes the connection.
+    """
+    task = asyncio.ensure_future(call)
+    task.add_done_callback(_retrieve)
+    await asyncio.wait([task], timeout=seconds)
 
 
 def _retrieve(task: asyncio.Future[Any]) -> None:

@@ -10,7 +10,7 @@ from aio_pika.exceptions import InvalidFrameError
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
-from acme_orders.messaging.answers import ANSWER, answered_or_not, within
+from acme_orders.messaging.answers import ANSWER, goodbye, within
 
 _CLOSE = 0.5  # seconds; all connections together have to fit into the end of a process
 
@@ -72,8 +72,7 @@ class Connection:
     async def close(self) -> None:
         """Say goodbye, and cut it off if there is no answer."""
         try:
-            with answered_or_not():
-                await within(_CLOSE, self._connection.close())
+            await goodbye(_CLOSE, self._connection.close())
         finally:
             self._wire.cut()
 

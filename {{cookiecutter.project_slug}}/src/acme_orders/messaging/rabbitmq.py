@@ -20,7 +20,12 @@ from acme_orders.errors import (
     ConfigurationError,
     PublishFailed,
 )
-from acme_orders.messaging.answers import ANSWER, answered, answered_or_not, within
+from acme_orders.messaging.answers import (
+    ANSWER,
+    answered,
+    goodbye,
+    within,
+)
 from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.link import Link, addresses
 from acme_orders.messaging.properties import tolerate
@@ -33,6 +38,7 @@ from acme_orders.messaging.topology import (
 )
 from acme_orders.observability.metrics import Metrics
 
+_CLOSE = 1.0  # seconds; a channel is closed in milliseconds, or with its connection
 _INEQUIVALENT = re.compile(
     r"inequivalent arg '([^']+)' for (?:queue|exchange) .*received (.+) but current is (.+?)\"?$"
 )
@@ -198,8 +204,7 @@ class RabbitBroker:
             if self._refused and self._channel is not None and len(self._under_way) <= 1:
                 # RabbitMQ 3.10 goes on refusing on this channel, even when the limit is lifted.
                 # It can be closed because nobody else waits for a confirm on it.
-                with answered_or_not():
-                    await within(ANSWER, self._channel.close())
+                await goodbye(ANSWER, self._channel.close())
             if self._channel is None or self._channel.is_closed:
                 self._channel = await self._publishing.channel(confirms=True)
                 self._refused = False
@@ -251,8 +256,7 @@ class RabbitBroker:
             with answered("RabbitMQ does not answer or refuses"):
                 yield channel
         finally:
-            with answered_or_not():
-                await within(ANSWER, channel.close())
+            await goodbye(_CLOSE, channel.close())
 
 
 def _declaration(channel: AbstractChannel, queue: Queue) -> Coroutine[Any, Any, AbstractQueue]:

@@ -13,7 +13,12 @@ from aiormq.abc import AbstractChannel as RawChannel
 from aiormq.abc import DeliveredMessage
 
 from acme_orders.errors import BrokerUnavailable, ConfigurationError
-from acme_orders.messaging.answers import ANSWER, answered, answered_or_not, within
+from acme_orders.messaging.answers import (
+    ANSWER,
+    answered,
+    goodbye,
+    within,
+)
 from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.ledger import Ledger
 from acme_orders.messaging.link import Link
@@ -141,15 +146,13 @@ class RabbitSubscription:
         """Ask for no more deliveries. The channel stays, for those that are not settled."""
         await self.end()
         if self._channel is not None and self._tag is not None:
-            with answered_or_not():
-                await within(_CANCEL, self._channel.basic_cancel(self._tag))
+            await goodbye(_CANCEL, self._channel.basic_cancel(self._tag))
 
     async def restart(self) -> None:
         """Close the channel, which gives back what is not settled; the keeper opens another."""
         lost = self._lost  # the keeper is woken by the close already, and puts another in its place
         if self._channel is not None:
-            with answered_or_not():
-                await within(_CANCEL, self._channel.close())
+            await goodbye(_CANCEL, self._channel.close())
         lost.set()
 
     async def close(self) -> None:
@@ -221,5 +224,4 @@ class RabbitSubscription:
 
 
 async def _leave(channel: RawChannel) -> None:
-    with answered_or_not():
-        await within(_CLOSE, channel.close())
+    await goodbye(_CLOSE, channel.close())
