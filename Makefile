@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BIN := $(abspath $(VENV))/bin
 LIVE := {{cookiecutter.project_slug}}
 DEMO := build/demo
-TOOLS := 'cookiecutter>=2.7,<3' 'cruft>=2.15,<3' 'pyyaml>=6'
+TOOLS := 'cookiecutter>=2.7,<3' 'cruft>=2.15,<3' 'hatchling>=1.25' 'packaging>=24' 'pyyaml>=6'
 export PATH := $(BIN):$(PATH)
 # What was set for another Python, pip or uv would break the one in $(VENV), or install elsewhere.
 unexport PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONWARNINGS VIRTUAL_ENV
