@@ -1,0 +1,178 @@
+"""Each verb that `make help` lists runs, wherever the clone lies and whatever the shell has set."""
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Bake
+from tests.machine import Machine, impossible, python_here
+from tests.workplace import PATH, Workplace, verbs
+
+# What a shell, an activated environment or CI may have set for others. PYTHONHOME, for example,
+# keeps every other Python from starting; PIP_TARGET has pip install elsewhere.
+SET = {
+    **{"PYTHON": "3.11", "VENV": "/nowhere", "BIN": "/nowhere", "READY": "/nowhere", "LIVE": "/x"},
+    **{"WORKERS": "many", "SEED": "x", "MESSAGES": "de_DE", "MINUTES": "x", "ROUNDS": "x"},
+    **{"SHELL": "/bin/false", "MAKEFLAGS": "-j4", "MAKELEVEL": "7", "CDPATH": "/tmp:/"},
+    **{"PYTHONPATH": "/nowhere", "PYTHONHOME": "/nowhere", "PYTHONOPTIMIZE": "1"},
+    **{"PYTHONWARNINGS": "error", "VIRTUAL_ENV": "/nowhere", "CONDA_PREFIX": "/nowhere"},
+    **{"PIP_USER": "1", "PIP_TARGET": "/nowhere", "PIP_PREFIX": "/nowhere", "PIP_NO_DEPS": "1"},
+    **{"UV_SYSTEM_PYTHON": "1", "UV_PYTHON": "3.6", "PGSSLMODE": "require", "PGHOST": "db.example"},
+    **{"PGOPTIONS": "-c default_transaction_read_only=on", "RABBITMQ_NODENAME": "x@elsewhere"},
+    **{"ERL_FLAGS": "-s nonsense", "MIGRATION_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"},
+}
+PORTS = {"OPERATIONS_PORT": "0", "HTTP_PORT": "0"}
+FOLDER = "/home/somebody/Büro (alt)/acme orders"
+Verb = Callable[[Workplace], None]
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """One for each test."""
+    if why := impossible():
+        pytest.skip(f"no ordinary user can be made here: {why}")
+    with Machine(tmp_path / "machine") as machine:
+        yield machine
+    shutil.rmtree(tmp_path / "machine")
+
+
+def make(*arguments: str, says: str = "", tests: str = "") -> Verb:
+    """A verb that ends well by itself, with few tests and small numbers."""
+
+    def verb(place: Workplace) -> None:
+        few = {"PYTEST_ADDOPTS": f"-p no:cacheprovider {tests}"} if tests else {}
+        assert says in place.run("make", *arguments, **{**SET, **few})
+
+    return verb
+
+
+def run(place: Workplace) -> None:
+    """`make run`, until Ctrl-C when it is ready."""
+    command = place.command("make", "run", **{**SET, **PORTS})
+    running = subprocess.Popen(
+        command, env={}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert running.stdout is not None
+    said = ""
+    for line in running.stdout:
+        said += line
+        if "service.ready" in line:
+            inside = psutil.Process(running.pid).children(recursive=True)
+            (servers,) = (each for each in inside if "dev.servers" in " ".join(each.cmdline()[:3]))
+            servers.send_signal(signal.SIGINT)
+    assert running.wait() == 0, said
+    assert "service.ready" in said
+
+
+ONE_FAULT = "-k test_between_commit_and_ack"
+SMALL = ("MINUTES=0.2", "MESSAGES=500")
+SHORT: dict[str, Verb] = {
+    "help": make("help", says="make"),
+    "setup": make("setup"),
+    "demo": make("demo", says="lost"),
+    "run": run,
+    "test": make("test", tests="tests/contracts", says="passed"),
+    "readiness": make("readiness", says="K1"),
+    "verify": make("verify", says="passed"),
+}
+LONG: dict[str, Verb] = {
+    "check": make("check", says="Contracts: "),
+    "faults": make("faults", tests=ONE_FAULT, says="passed"),
+    "soak": make("soak", *SMALL),
+    "bench": make("bench", "ROUNDS=1", "MESSAGES=2000", "BACKLOG=0", "ROWS=0", says="messages/s"),
+}
+
+
+def bake_one(place: Workplace) -> None:
+    """`make bake`, with the default for each question."""
+    assert "make demo" in place.run("make", "bake", typed="\n" * 20, **SET)
+    assert "acme-orders" in place.run("ls", "build")
+
+
+FEW = "-k 'every_alert_is_read or hooks_know_the_questions'"  # one of each suite
+SHORT_OF_TEMPLATE: dict[str, Verb] = {
+    "help": make("help", says="bake"),
+    "setup": make("setup"),
+    "demo": make("demo", says="lost"),
+    "run": run,
+    "readiness": make("readiness", says="K1"),
+    "bake": bake_one,
+    "test": make("test", tests=FEW, says="passed"),
+}
+LONG_OF_TEMPLATE: dict[str, Verb] = {
+    "verify": make("verify", says="passed"),
+    "test-template": make("test-template", tests="-k hooks_know_the_questions", says="passed"),
+    "matrix": make("matrix", tests="tests/test_refusals.py -k lpt9-newest", says="passed"),
+    "check": make("check", says="Contracts: "),
+    "faults": make("faults", tests=ONE_FAULT, says="passed"),
+    "versions": make("versions", tests=ONE_FAULT, says="RabbitMQ 4.3"),
+    "soak": make("soak", *SMALL),
+    "bench": make("bench", "ROUNDS=1", "MESSAGES=2000", "BACKLOG=0", "ROWS=0", says="written"),
+}
+
+
+def test_the_verbs_of_a_project(machine: Machine, bake: Bake) -> None:
+    """As an ordinary user, in a folder of an odd name, in a shell full of variables."""
+    place = Workplace(machine, bake(), FOLDER, "somebody")
+
+    for verb in SHORT.values():
+        verb(place)
+
+    assert verbs(bake() / "Makefile") == {*SHORT, *LONG}
+
+
+@pytest.mark.matrix
+def test_the_long_verbs_of_a_project(machine: Machine, bake: Bake) -> None:
+    """With the smallest numbers."""
+    place = Workplace(machine, bake(), FOLDER, "somebody")
+
+    for verb in LONG.values():
+        verb(place)
+
+
+def test_the_verbs_of_the_template(machine: Machine, template: Path) -> None:
+    """Likewise; what it does with the live project finds its environment in the same odd folder."""
+    place = Workplace(machine, template, FOLDER, "somebody")
+
+    for verb in SHORT_OF_TEMPLATE.values():
+        verb(place)
+
+    assert verbs(template / "Makefile") == {*SHORT_OF_TEMPLATE, *LONG_OF_TEMPLATE}
+
+
+@pytest.mark.matrix
+def test_the_long_verbs_of_the_template(machine: Machine, template: Path) -> None:
+    """With the smallest numbers."""
+    place = Workplace(machine, template, FOLDER, "somebody")
+
+    for verb in LONG_OF_TEMPLATE.values():
+        verb(place)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+@pytest.mark.parametrize("what", ["project", "template"])
+def test_an_environment_is_installed(
+    machine: Machine, bake: Bake, template: Path, what: str, installer: str
+) -> None:
+    """Really, by pip or by uv, in the same odd place; and what it has does."""
+    source = bake(database_driver="psycopg") if what == "project" else template
+    place = Workplace(machine, source, FOLDER, "somebody", python_here())
+    if installer == "uv":
+        get = "python3 -m venv /opt/uv && /opt/uv/bin/pip install -q uv"
+        link = "ln -s /opt/uv/bin/uv /usr/local/bin/uv"
+        known = {"PATH": PATH, "HOME": "/nonexistent"}
+        machine.run("sh", "-c", f"{get} && {link}", variables=known, network=True)
+
+    for verb in (make("setup"), make("setup"), make("verify", says="passed")):
+        verb(place)
+
+    has_pip = place.run("ls", ".venv/bin").split().count("pip")
+    assert has_pip == (installer == "pip")
