@@ -22,16 +22,18 @@ from acme_orders.http import listen, serve
 from acme_orders.messaging import rabbitmq
 from acme_orders.messaging.archiver import LARGEST_BODY, Archiver
 from acme_orders.messaging.broker import Broker
-from acme_orders.messaging.consumer import Consumer, Limits
+from acme_orders.messaging.canary import Canary
+from acme_orders.messaging.consumer import Consumer
 from acme_orders.messaging.dead_letters import DeadLetters
 from acme_orders.messaging.envelope import Handler
-from acme_orders.messaging.failures import FailureRate
 from acme_orders.messaging.inbox import Inbox
+from acme_orders.messaging.limits import Limits
 from acme_orders.messaging.memory import MemoryBroker
 from acme_orders.messaging.outbox import Outbox, Pending
 from acme_orders.messaging.recovery import Recovery
 from acme_orders.messaging.relay import Relay
 from acme_orders.messaging.topology import Topology
+from acme_orders.messaging.triage import Triage
 from acme_orders.observability.loop import watch_loop
 from acme_orders.observability.metrics import Metrics
 from acme_orders.observability.probes import Probe, operations
@@ -62,6 +64,7 @@ class Service:
     repositories: tuple[Repository, ...]
     consumer: Consumer
     suspects: Consumer
+    triage: Triage
     dead_letters: DeadLetters
     archiver: Archiver
     relay: Relay
@@ -91,8 +94,16 @@ class Service:
         }
 
 
-def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: Broker) -> Service:
+def assemble(
+    settings: Settings,
+    *,
+    metrics: Metrics,
+    manager: Manager,
+    broker: Broker,
+    supervisor: Supervisor | None = None,
+) -> Service:
     """Put the parts together; nothing is connected or started here."""
+    supervisor = supervisor or Supervisor(metrics)
     orders, outbox = Orders(manager), Outbox(manager)
     inbox = Inbox(manager, SERVICE, window=settings.inbox_retention)
     pending = Pending(manager)
@@ -111,7 +122,6 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
         delivery_limit=settings.delivery_limit,
         suspect_deliveries=settings.suspect_deliveries,
     )
-    supervisor = Supervisor(metrics)
     limits = Limits(
         concurrency=settings.concurrency,
         batch_size=settings.batch_size,
@@ -125,6 +135,14 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
         max_header_bytes=settings.max_header_bytes,
         suspect_after=settings.suspect_after,
     )
+    triage = Triage(
+        Canary(manager, inbox, outbox),
+        patience=settings.hold_timeout,
+        limit=settings.failure_rate,
+        window=settings.failure_window,
+        longest_pause=settings.failure_pause,
+        metrics=metrics,
+    )
     consumer = partial(
         Consumer,
         broker=broker,
@@ -132,16 +150,13 @@ def assemble(settings: Settings, *, metrics: Metrics, manager: Manager, broker: 
         inbox=inbox,
         handlers=handlers,
         recovery=Recovery(broker, topology, metrics, service=SERVICE),
-        failure_rate=FailureRate(
-            limit=settings.failure_rate,
-            window=settings.failure_window,
-            pause=settings.failure_pause,
-        ),
+        triage=triage,
         metrics=metrics,
         supervisor=supervisor,
     )
     main = consumer(queue=topology.main.name, limits=limits)
     return Service(
+        triage=triage,
         settings=settings,
         metrics=metrics,
         manager=manager,
@@ -226,7 +241,9 @@ def database(settings: Settings, metrics: Metrics) -> Manager:
 
 
 @asynccontextmanager
-async def message_broker(settings: Settings, metrics: Metrics) -> AsyncIterator[Broker]:
+async def message_broker(
+    settings: Settings, metrics: Metrics, supervisor: Supervisor | None = None
+) -> AsyncIterator[Broker]:
     """The broker that BROKER_URL names, connected."""
     if settings.broker_url.startswith("memory:"):
         yield MemoryBroker()
@@ -237,6 +254,7 @@ async def message_broker(settings: Settings, metrics: Metrics) -> AsyncIterator[
         heartbeat=settings.heartbeat,
         publish_timeout=settings.publish_timeout,
         metrics=metrics,
+        supervisor=supervisor,
     ) as broker:
         yield broker
 
@@ -262,7 +280,9 @@ async def verify(settings: Settings, manager: Manager) -> None:
 
 
 @asynccontextmanager
-async def connected(settings: Settings, metrics: Metrics) -> AsyncIterator[Service]:
+async def connected(
+    settings: Settings, metrics: Metrics, supervisor: Supervisor | None = None
+) -> AsyncIterator[Service]:
     """The service with its connections open, its schema verified and its topology declared.
 
     Raises:
@@ -271,12 +291,15 @@ async def connected(settings: Settings, metrics: Metrics) -> AsyncIterator[Servi
         DatabaseUnavailable: PostgreSQL does not answer.
         BrokerUnavailable: RabbitMQ does not answer.
     """
+    supervisor = supervisor or Supervisor(metrics)
     async with (
         closed_quickly(database(settings, metrics)) as manager,
-        closed_quickly(message_broker(settings, metrics)) as broker,
+        closed_quickly(message_broker(settings, metrics, supervisor)) as broker,
     ):
         await verify(settings, manager)
-        service = assemble(settings, metrics=metrics, manager=manager, broker=broker)
+        service = assemble(
+            settings, metrics=metrics, manager=manager, broker=broker, supervisor=supervisor
+        )
         await broker.declare(service.topology.exchange, service.topology)
         yield service
 
@@ -289,6 +312,7 @@ async def run(settings: Settings, *, only: str | None = None) -> None:
         only: run just the part of this name; the operations port is always served.
     """
     metrics = Metrics()
+    supervisor = Supervisor(metrics)
     with Shutdown(settings.drain_timeout, metrics) as shutdown, ExitStack() as stack:
         # feature: tracing {
         tracing = Tracing(SERVICE)
@@ -306,8 +330,8 @@ async def run(settings: Settings, *, only: str | None = None) -> None:
             settings = settings.model_copy(update={"broker_url": "memory://"})
         # feature: http_api }
         async with (
-            watch_loop(metrics, limit=settings.loop_lag_limit),
-            connected(settings, metrics) as service,
+            watch_loop(metrics, supervisor, limit=settings.loop_lag_limit),
+            connected(settings, metrics, supervisor) as service,
         ):
             trace(service, tracing)  # feature: tracing
             parts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {
@@ -352,8 +376,13 @@ def _probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
         if stop.is_set():
             raise BrokerUnavailable("the process is stopping")
 
-    parts = service.supervisor.check
-    return {"postgresql": postgresql, "broker": broker, "running": running, "parts": parts}
+    return {
+        "postgresql": postgresql,
+        "broker": broker,
+        "consumer": service.triage.check,
+        "running": running,
+        "parts": service.supervisor.check,
+    }
 
 
 # feature: tracing {

@@ -11,7 +11,6 @@
     ├── TryLater                     → retried later, not logged as an error
     ├── Interrupted                  a CancelledError or SystemExit that nobody asked for → a bug
     ├── PartsMissing                 something that has to run does not → /ready says so
-    ├── FailingTooOften              too many messages fail alike → pause and hold for a while
     ├── DatabaseError
     │   ├── Conflict                 40001, 40P01, 55P03 → run again; no attempt is spent
     │   ├── DatabaseUnavailable      an outage → pause and hold, no attempt is spent
@@ -100,23 +99,16 @@ class PartsMissing(ServiceError):
     """Parts that have to run as long as the process does have ended."""
 
 
-class FailingTooOften(ServiceError):
-    """Most messages fail in the same way, so it is not the messages.
+class DatabaseError(ServiceError):
+    """PostgreSQL or its driver reported an error; `__cause__` is the driver's own.
 
-    Args:
-        message: how many, and in which way.
-        seconds: until work may go on.
+    `query` names the statement. `own` says that it is one of the machinery's own, which is sent for
+    every message.
     """
 
-    def __init__(self, message: str | None = None, *, seconds: float = 0) -> None:
-        super().__init__(message)
-        self.seconds = seconds
-
-
-class DatabaseError(ServiceError):
-    """PostgreSQL or its driver reported an error; `__cause__` is the driver's own."""
-
     sqlstate: str | None = None
+    query: str | None = None
+    own: bool = False
 
 
 class Conflict(DatabaseError):

@@ -114,7 +114,9 @@ class Settings(BaseSettings):
     failure_window: int = Field(
         100, ge=10, description="messages that FAILURE_RATE looks at; so many fail at most"
     )
-    failure_pause: Seconds = Field(60, description="time to take a bad deployment back")
+    failure_pause: Seconds = Field(
+        2, description="longest wait between two trials of what is broken; all goes on after one"
+    )
     inbox_retention: Seconds = Field(
         14 * 86400, description="longer than messages can wait anywhere; older ones are refused"
     )

@@ -100,6 +100,10 @@ class Member:
         found, _ = await asyncio.to_thread(self._get, path)
         return found
 
+    async def answer(self, path: str) -> tuple[int, str]:
+        """What its operations port answers: a status and a text."""
+        return await asyncio.to_thread(self._get, path)
+
     def send_signal(self, number: signal.Signals) -> None:
         """SIGKILL, SIGSTOP, SIGCONT, SIGTERM, … to the process that is there."""
         os.kill(self.pid, number)

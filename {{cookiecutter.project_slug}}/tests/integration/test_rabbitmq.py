@@ -28,6 +28,7 @@ from acme_orders.messaging.intake import Intake
 from acme_orders.messaging.rabbitmq import RabbitBroker
 from acme_orders.messaging.subscription import RabbitSubscription
 from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Queue
+from acme_orders.messaging.waiting_room import Held
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import ORDER_PLACED
 from acme_orders.supervision import Supervisor
@@ -325,10 +326,11 @@ async def test_a_consumer_that_stalls(broker: RabbitBroker) -> None:
     broker.consume = consume  # type: ignore[method-assign]  # to get hold of the subscription
     processed: list[Delivery] = []
 
-    async def process(deliveries: Sequence[Delivery]) -> None:
+    async def process(deliveries: Sequence[Delivery]) -> Held:
         for each in deliveries:
             await each.ack()
             processed.append(each)
+        return {}
 
     intake = Intake(
         queue="work",

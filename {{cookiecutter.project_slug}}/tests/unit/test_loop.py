@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from acme_orders.observability.loop import watch_loop
 from acme_orders.observability.metrics import Metrics
+from acme_orders.supervision import Supervisor
 
 LIMIT = 0.3  # seconds
 
@@ -21,7 +22,7 @@ async def test_what_blocks_the_loop_is_named_once() -> None:
     """The log has its stack, one record for each time; the lag is measured."""
     metrics = Metrics()
     with capture_logs() as log:
-        async with watch_loop(metrics, limit=LIMIT):
+        async with watch_loop(metrics, Supervisor(metrics), limit=LIMIT):
             for blockage in (1, 2):
                 await asyncio.sleep(LIMIT)
                 sleeps_without_await(4 * LIMIT)
@@ -39,7 +40,7 @@ async def test_a_loop_that_turns_is_not_mentioned() -> None:
     """Waiting is not blocking; afterwards no thread is left."""
     metrics, before = Metrics(), threading.active_count()
     with capture_logs() as log:
-        async with watch_loop(metrics, limit=LIMIT):
+        async with watch_loop(metrics, Supervisor(metrics), limit=LIMIT):
             assert threading.active_count() == before + 1
             await asyncio.sleep(4 * LIMIT)
     assert log == []

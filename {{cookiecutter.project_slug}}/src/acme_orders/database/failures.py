@@ -8,14 +8,22 @@ from acme_orders.errors import (
     ConstraintViolated,
     DatabaseError,
     DatabaseUnavailable,
+    QueryRefused,
     StatementTimeout,
     TransactionMisused,
     WriteOutsideTransaction,
 )
 
 _CONFLICTS = {"40001": "serialization", "40P01": "deadlock", "55P03": "lock"}
-_OUTAGE_CLASSES = ("08", "53", "57P")  # connection, out of resources, shutdown
-_READ_ONLY = "25006"
+_READ_ONLY, _FAILED, _SEQUENCE_USED_UP = "25006", "25P02", "2200H"
+# Connection, out of resources, shutdown, the files below.
+_UNAVAILABLE = ("08", "53", "57P", "58")
+# What may be wrong with the schema, a right, the role or the server, whatever the values are. The
+# same may be wrong with one statement that only some messages need, so it is no outage by itself.
+_DOUBTFUL = ("0A", "0B", "0L", "0P", "26", "28", "34", "3D", "3F", "42", "55", "57", "72", "F0",
+             "HV", "XX", _SEQUENCE_USED_UP)  # fmt: skip
+# Not null, check, and a value that does not fit its type: the same row will never be accepted.
+_NEVER = ("23502", "23514", "22")
 _QUOTED = re.compile(r'".*"', re.DOTALL)
 
 
@@ -45,7 +53,7 @@ def translate(error: BaseException, *, in_transaction: bool, broken: bool = Fals
         translated = WriteOutsideTransaction(
             f"{text}: wrap the write in `async with manager.transaction(…)`"
         )
-    elif _is_outage(state) or broken or (state is None and isinstance(error, OSError)):
+    elif _is_unavailable(state) or broken or (state is None and isinstance(error, OSError)):
         translated = DatabaseUnavailable(text)
     elif state is not None and state.startswith("23"):
         translated = ConstraintViolated(text)
@@ -70,7 +78,31 @@ def kind_of(error: DatabaseError) -> str:
     return kinds.get(type(error), "other")
 
 
-def _is_outage(state: str | None) -> bool:
-    return state is not None and (
-        state.startswith(_OUTAGE_CLASSES) or state in {_READ_ONLY, "25P03", "0A000"}
+def is_doubtful(error: DatabaseError) -> bool:
+    """Whether it may be nobody's fault who sent the statement; what becomes of others says more."""
+    if isinstance(error, DatabaseUnavailable):
+        return True
+    if isinstance(error, Conflict | TransactionMisused | QueryRefused):
+        return False
+    # After an error that the caller has swallowed every statement fails, whoever sends it.
+    state = error.sqlstate or ""
+    return state != _FAILED and (
+        error.own or (state.startswith(_DOUBTFUL) and not isinstance(error, StatementTimeout))
     )
+
+
+def is_permanent(error: DatabaseError) -> bool:
+    """Whether the same values will never be accepted."""
+    return (error.sqlstate or "").startswith(_NEVER) and error.sqlstate != _SEQUENCE_USED_UP
+
+
+def is_about_values(error: Exception) -> bool:
+    """Whether other values might be accepted; a bug in how they are written is one, too."""
+    if isinstance(error, DatabaseError):
+        passing = isinstance(error, DatabaseUnavailable | Conflict | StatementTimeout)
+        return not passing and (error.sqlstate or "22").startswith(("22", "23", "54"))
+    return True
+
+
+def _is_unavailable(state: str | None) -> bool:
+    return state is not None and (state.startswith(_UNAVAILABLE) or state == _READ_ONLY)

@@ -84,7 +84,14 @@ class Lease:
         }
         begin = f"BEGIN ISOLATION LEVEL {isolation} READ {'ONLY' if read_only else 'WRITE'}"
         settings = (f"SET LOCAL {name} = {1000 * milliseconds[name]:.0f}" for name in milliseconds)
-        await self.send("; ".join((begin, *settings)))
+        try:
+            await self.send("; ".join((begin, *settings)))
+        except DatabaseUnavailable:
+            raise
+        except DatabaseError as error:  # a standby says that it does not support this, for one
+            refused = DatabaseUnavailable(str(error))
+            refused.sqlstate = error.sqlstate
+            raise refused from error.__cause__
 
     async def commit(self) -> None:
         """End the transaction.
@@ -97,6 +104,9 @@ class Lease:
             tag = await self.send("COMMIT")
         except DatabaseUnavailable as error:
             raise CommitUnknown from error
+        except DatabaseError as error:  # deferred constraints and triggers, on any table
+            error.own = True
+            raise
         if tag != "COMMIT":
             raise TransactionAborted
 

@@ -68,6 +68,9 @@ class Manager:
         application: name that PostgreSQL shows for the connections.
         watch: which statements are logged.
         observers: each is told of every statement after it ran.
+
+    `machinery` has the names of the queries that are not the business's: what fails in one of them
+    hardly is the fault of the message in hand.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Manager:
             metrics=metrics,
         )
         self._database = _Database(self._run)
+        self.machinery: set[str] = set()
         self._query: ContextVar[str] = ContextVar("query", default="unregistered")
 
     async def __aenter__(self) -> Self:
@@ -157,7 +161,13 @@ class Manager:
             try:
                 lease.statement = limits.statement
                 await lease.begin(isolation, limits, read_only=read_only)
-                await scope.enter(lease)  # feature: row, rls, schema
+                # feature: row, rls, schema {
+                try:
+                    await scope.enter(lease)
+                except DatabaseError as error:
+                    error.own = True
+                    raise
+                # feature: row, rls, schema }
                 yield transaction
                 await self._flush(transaction)
                 await lease.commit()
@@ -344,7 +354,7 @@ class Manager:
             try:
                 return await lease.send(self._reports.sent(sql, query), parameters, fetch)
             except DatabaseError as error:
-                failure = error
+                error.query, error.own, failure = query, query in self.machinery, error
                 raise
             finally:
                 seconds = time.perf_counter() - started

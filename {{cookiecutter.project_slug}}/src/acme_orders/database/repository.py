@@ -90,10 +90,13 @@ def query(
 class Repository:
     """Loads and stores one kind of thing; the only place that touches its models."""
 
+    machinery = False  # whether its queries are the same for every kind of message
     across_tenants = False  # feature: row, rls, schema
 
     def __init__(self, manager: Manager) -> None:
         self.manager = manager
+        if self.machinery:
+            manager.machinery.update(query.name for query, _ in self.queries())
 
     @classmethod
     def queries(cls) -> Iterator[tuple[Query, str]]:

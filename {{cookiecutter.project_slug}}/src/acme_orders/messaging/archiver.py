@@ -2,21 +2,23 @@
 
 import asyncio
 import contextlib
+import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
+from acme_orders.database.failures import is_about_values
 from acme_orders.database.manager import Manager
 from acme_orders.database.tenancy import in_system_scope  # feature: row, rls, schema
 from acme_orders.errors import (
     BrokerUnavailable,
-    Conflict,
     DatabaseUnavailable,
     MessageError,
     ServiceError,
-    StatementTimeout,
 )
 from acme_orders.messaging.broker import Broker, Delivery, Message
 from acme_orders.messaging.dead_letter import (
@@ -34,10 +36,25 @@ log = structlog.get_logger()
 
 LARGEST_BODY = 16 * 1024 * 1024  # bytes; sixteen times what is processed by default
 _PREFETCH = 20  # each may have the 128 MiB that RabbitMQ allows
-_LONGEST_PAUSE = 30.0  # seconds between two looks at whether an outage is over
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 2.0  # seconds until a dead letter is tried again
 _LONGEST_HOLD = 1200.0  # seconds; the broker takes back what is not acked after 1800
 _REPORT_EVERY = 15.0  # seconds
-_PASSING = (DatabaseUnavailable, Conflict, StatementTimeout)  # no message is to blame
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A dead letter in hand; points of the monotonic clock."""
+
+    letter: DeadLetter
+    since: float
+    tries: int = 0
+    due: float = 0.0
+
+    def failed(self) -> None:
+        """Try it again after a pause, which grows."""
+        pause = min(_FIRST_PAUSE * 2**self.tries, _LONGEST_PAUSE)
+        self.tries = min(self.tries + 1, 10)
+        self.due = time.monotonic() + random.uniform(pause / 2, pause)  # noqa: S311
 
 
 class Archiver:
@@ -73,6 +90,7 @@ class Archiver:
         self._has_processed, self._largest_body = has_processed, largest_body
         self._reasons = REASONS | _reasons()
         self._delivered: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._waits, self._paused = False, metrics.consumer_paused.labels("archive")
 
     @in_system_scope("archiver")  # feature: row, rls, schema
     async def run(self, stop: asyncio.Event) -> None:
@@ -85,10 +103,9 @@ class Archiver:
         )
         try:
             async with asyncio.TaskGroup() as group:
-                keep = self._supervisor.keep
-                tasks = [
-                    group.create_task(keep("archiver", part)) for part in (self._work, self._report)
-                ]
+                keep = partial(self._supervisor.keep, "archiver")
+                parts = (partial(self._work, stop), self._report)
+                tasks = [group.create_task(keep(part)) for part in parts]
                 await stop.wait()
                 await subscription.cancel()
                 await self._delivered.join()
@@ -97,41 +114,90 @@ class Archiver:
         finally:
             await subscription.close()
 
-    async def _work(self) -> None:
-        while True:
-            batch = [await self._delivered.get()]
-            size = len(batch[0].message.body)
-            while size < self._largest_body and not self._delivered.empty():
-                batch.append(self._delivered.get_nowait())
-                size += len(batch[-1].message.body)
-            try:
-                await self._hold_until_stored(batch)
-            except BaseException:
-                if not cancelled():  # nobody foresaw this: others will have these messages
-                    await self._settle(each.release for each in batch if each.open)
-                raise
-            finally:
-                for _ in batch:
+    async def _work(self, stop: asyncio.Event) -> None:
+        kept: dict[Delivery, _Kept] = {}
+        try:
+            while True:
+                await self._take(kept)
+                stored = await self._store_some(kept)
+                ended = [each for each in kept if self._gives_up(each, kept[each], stop)]
+                await self._settle(each.ack for each in stored)
+                await self._settle(each.release for each in ended if each not in stored)
+                for delivery in {*stored, *ended}:
+                    del kept[delivery]
                     self._delivered.task_done()
+        except BaseException:
+            if not cancelled():  # nobody foresaw this: others will have these messages
+                await self._settle(each.release for each in kept)
+            for _ in kept:
+                self._delivered.task_done()
+            raise
 
-    async def _hold_until_stored(self, batch: Sequence[Delivery]) -> None:
-        """Try until they are stored, or give them back before the broker takes them back."""
+    async def _take(self, kept: dict[Delivery, _Kept]) -> None:
+        """Wait for a delivery, or until it is time to try one again that is here."""
+        due = min((each.due for each in kept.values()), default=math.inf)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if due == math.inf else due - time.monotonic()):
+                self._keep(kept, await self._delivered.get())
+        size = sum(len(each.letter.body) for each in kept.values() if not each.tries)
+        while size < self._largest_body and not self._delivered.empty():
+            size += self._keep(kept, self._delivered.get_nowait())
+
+    def _keep(self, kept: dict[Delivery, _Kept], delivery: Delivery) -> int:
         # Read once: what has no id of its own gets one here, and keeps it in every attempt.
-        letters = [read(each.message, largest_body=self._largest_body) for each in batch]
-        began, pause = time.monotonic(), 0.5
-        while True:
+        letter = read(delivery.message, largest_body=self._largest_body)
+        kept[delivery] = _Kept(letter, since=time.monotonic())
+        return len(letter.body)
+
+    async def _store_some(self, kept: Mapping[Delivery, _Kept]) -> list[Delivery]:
+        """Store what can be stored now: new ones together, those that failed before alone."""
+        now, stored = time.monotonic(), list[Delivery]()
+        groups = [[each for each in kept if not kept[each].tries]]
+        groups += [[each] for each in kept if kept[each].tries and kept[each].due <= now]
+        for group in filter(None, groups):
             try:
-                await self._store([each for each in letters if not await self._is_needless(each)])
+                await self._store([kept[each].letter for each in group])
             except Exception as error:  # whatever it is, nothing was acknowledged
-                log.warning("archiver.paused", messages=len(batch), why=str(error) or repr(error))
+                outage = isinstance(error, DatabaseUnavailable)  # also for those that come after
+                for failed in kept if outage else group:
+                    kept[failed].failed()
+                self._pause(len(group), error)
+                if outage:
+                    break
             else:
-                await self._settle(delivery.ack for delivery in batch)
-                return
-            if time.monotonic() - began > _LONGEST_HOLD:
-                await self._settle(delivery.release for delivery in batch)
-                return
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
-            pause = min(pause * 2, _LONGEST_PAUSE)
+                stored += group
+        if stored and len(stored) == len(kept):
+            self._resume()
+        return stored
+
+    def _pause(self, letters: int, error: Exception) -> None:
+        if not self._waits:
+            why = str(error) or repr(error)
+            log.warning("archiver.paused", messages=letters, why=why)
+        self._waits = True
+        self._paused.set(1)
+
+    def _resume(self) -> None:
+        if self._waits:
+            log.info("archiver.resumed")
+        self._waits = False
+        self._paused.set(0)
+
+    def _gives_up(self, delivery: Delivery, kept: _Kept, stop: asyncio.Event) -> bool:
+        """Whether others shall try; the broker takes back what is kept for too long."""
+        old = time.monotonic() - kept.since > _LONGEST_HOLD
+        return bool(kept.tries) and (old or stop.is_set() or not delivery.open)
+
+    async def _store(self, letters: Sequence[DeadLetter]) -> None:
+        wanted = [each for each in letters if not await self._is_needless(each)]
+        try:
+            if wanted:
+                await self._insert(wanted)
+        except Exception as error:
+            if len(letters) > 1 or not is_about_values(error):
+                raise
+            log.warning("archiver.stripped", id=str(letters[0].id), why=type(error).__name__)
+            await self._insert([stripped(letters[0])])
 
     async def _is_needless(self, letter: DeadLetter) -> bool:
         """Whether RabbitMQ gave a message up that was processed: only its acks were lost."""
@@ -141,20 +207,6 @@ class Archiver:
         if processed:
             log.info("archiver.needless", message_id=letter.message_id)
         return processed
-
-    async def _store(self, letters: Sequence[DeadLetter]) -> None:
-        try:
-            if letters:
-                await self._insert(letters)
-        except _PASSING:
-            raise
-        except Exception as error:
-            if len(letters) > 1:
-                for each in letters:
-                    await self._store([each])
-                return
-            log.warning("archiver.stripped", id=str(letters[0].id), why=type(error).__name__)
-            await self._insert([stripped(letters[0])])
 
     async def _insert(self, letters: Sequence[DeadLetter]) -> None:
         async with self._manager.transaction("dead_letters.archive", items=len(letters)):

@@ -4,60 +4,27 @@ import asyncio
 import itertools
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 
 from structlog.contextvars import bound_contextvars
 
 from acme_orders.database.manager import Manager, retryable
-from acme_orders.errors import (
-    Conflict,
-    MessageError,
-    TryLater,
-)
+from acme_orders.errors import BrokerUnavailable, MessageError
 from acme_orders.messaging.broker import Broker, Delivery, Message
 from acme_orders.messaging.envelope import Envelope, Handler, decode
-from acme_orders.messaging.failures import FailureRate
+from acme_orders.messaging.failures import is_doubtful
 from acme_orders.messaging.inbox import Inbox
 from acme_orders.messaging.intake import Intake
-from acme_orders.messaging.recovery import OUTAGES, Recovery
+from acme_orders.messaging.limits import Limits
+from acme_orders.messaging.recovery import Recovery
 from acme_orders.messaging.tenants import in_its_tenant, per_tenant  # feature: row, rls, schema
+from acme_orders.messaging.triage import Triage
+from acme_orders.messaging.waiting_room import Held
 from acme_orders.observability.metrics import Metrics
 from acme_orders.supervision import Supervisor, apart
 
 _LATE_ACKS = 10_000  # remembered; a channel has never more than its prefetch under way
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a consumer takes upon itself.
-
-    Args:
-        concurrency: batches at once.
-        batch_size: most messages in one transaction.
-        linger: seconds that messages wait for company while others are being processed.
-        prefetch: most deliveries not yet acknowledged.
-        handler_timeout: seconds for one message.
-        conflict_retries: how often a batch runs again after a conflict.
-        hold_timeout: seconds that messages are held in an outage before they are put back.
-        stall_timeout: seconds without a delivery, although messages wait, until we consume anew.
-        max_body_bytes: larger messages are dead letters.
-        max_header_bytes: likewise.
-        suspect_after: how often a message may come back before it is set apart; None: never.
-    """
-
-    concurrency: int
-    batch_size: int
-    linger: float
-    prefetch: int
-    handler_timeout: float
-    conflict_retries: int
-    hold_timeout: float
-    stall_timeout: float
-    max_body_bytes: int
-    max_header_bytes: int
-    suspect_after: int | None
 
 
 class Consumer:
@@ -72,14 +39,14 @@ class Consumer:
         inbox: Inbox,
         handlers: Mapping[str, Handler],
         recovery: Recovery,
-        failure_rate: FailureRate,
+        triage: Triage,
         limits: Limits,
         metrics: Metrics,
         supervisor: Supervisor,
     ) -> None:
         self._queue, self._broker, self._manager, self._inbox = queue, broker, manager, inbox
         self._handlers, self._recovery = handlers, recovery
-        self._failure_rate, self._limits, self._metrics = failure_rate, limits, metrics
+        self._triage, self._limits, self._metrics = triage, limits, metrics
         self._supervisor = supervisor
         self._late_acks: OrderedDict[tuple[object, ...], None] = OrderedDict()
 
@@ -101,20 +68,30 @@ class Consumer:
         )
         await intake.run(stop)
 
-    async def process(self, deliveries: Sequence[Delivery]) -> None:
+    async def process(self, deliveries: Sequence[Delivery]) -> Held:
         """Commit the effects of all these deliveries at once, then acknowledge them.
 
         If anything fails, none of the effects is committed, and each message is processed alone:
         a bad one never hurts its neighbours.
 
-        Raises:
-            DatabaseUnavailable: an outage; nothing is settled.
-            BrokerUnavailable: likewise.
-            FailingTooOften: likewise.
+        Returns:
+            Those that cannot be settled now, and what each has to wait for.
         """
-        self._failure_rate.check()
-        if decoded := await self._decode(deliveries):
-            await self._commit(decoded)
+        held: Held = {}
+        together: dict[Delivery, Envelope] = {}
+        alone: list[dict[Delivery, Envelope]] = []
+        for delivery, envelope in (await self._decode(deliveries, held)).items():
+            if circuit := await self._triage.blocks(delivery, envelope):
+                held[delivery] = circuit
+            elif self._triage.alone(envelope):
+                alone.append({delivery: envelope})
+            else:
+                together[delivery] = envelope
+        for batch in (together, *alone):
+            if batch:
+                await self._commit(batch, held)
+        self._triage.tried(deliveries)
+        return held
 
     async def has_processed(self, message: Message) -> bool:
         """Whether the effects of a message are committed; raises DatabaseUnavailable."""
@@ -137,34 +114,39 @@ class Consumer:
         )
 
     @per_tenant  # feature: row, rls, schema
-    async def _commit(self, batch: Mapping[Delivery, Envelope]) -> None:
+    async def _commit(self, batch: Mapping[Delivery, Envelope], held: Held) -> None:
         self._metrics.batch_messages.observe(len(batch))
+        envelopes, began = list(batch.values()), time.monotonic()
         try:
-            fresh = await apart(partial(self._run, list(batch.values())))
-        except OUTAGES:
-            raise
+            fresh = await apart(partial(self._run, envelopes))
         except Exception as error:
             if len(batch) == 1:
-                await self._fail(next(iter(batch)), error)
-                return
-            for delivery, envelope in batch.items():
-                self._failure_rate.check()
-                await self._commit({delivery: envelope})
+                await self._fail(next(iter(batch)), envelopes[0], error, held)
+            elif is_doubtful(error) and not await self._triage.postgresql_answers():
+                held.update(dict.fromkeys(batch, self._triage.postgresql))
+            else:
+                for delivery, envelope in batch.items():
+                    if circuit := await self._triage.blocks(delivery, envelope):
+                        held[delivery] = circuit
+                    else:
+                        await self._commit({delivery: envelope}, held)
         else:
-            self._failure_rate.succeeded(len(batch))
+            self._triage.succeeded(envelopes, began=began)
             await self._ack_all(batch, fresh)
 
-    async def _decode(self, deliveries: Sequence[Delivery]) -> dict[Delivery, Envelope]:
+    async def _decode(self, deliveries: Sequence[Delivery], held: Held) -> dict[Delivery, Envelope]:
         """Those that can be processed now; the others are settled."""
         decoded = {}
         for delivery in deliveries:
+            if not delivery.open:  # its channel is gone; the broker delivers it again
+                continue
             if self._is_suspect(delivery):
-                await self._ack(delivery, await self._recovery.set_apart(delivery))
+                await self._settle(delivery, self._recovery.set_apart(delivery), held)
                 continue
             try:
                 envelope = self._read(delivery.message)
-            except MessageError as error:
-                await self._fail(delivery, error)
+            except Exception as error:
+                await self._settle(delivery, self._recovery.move(delivery, error), held)
                 continue
             if envelope.key in self._late_acks:
                 self._metrics.late_acks.inc()
@@ -218,11 +200,24 @@ class Consumer:
 
     # Settling
 
-    async def _fail(self, delivery: Delivery, error: Exception) -> None:
-        outcome = await self._recovery.move(delivery, error)
-        if not isinstance(error, Conflict | MessageError | TryLater):
-            self._failure_rate.failed(error)
-        await self._ack(delivery, outcome)
+    async def _fail(
+        self, delivery: Delivery, envelope: Envelope, error: Exception, held: Held
+    ) -> None:
+        until = await self._triage.judge(envelope, error)
+        if until is None:
+            await self._settle(delivery, self._recovery.move(delivery, error), held)
+        else:
+            held[delivery] = until
+
+    async def _settle(self, delivery: Delivery, copying: Awaitable[str], held: Held) -> None:
+        try:
+            outcome = await copying
+        except BrokerUnavailable as error:
+            self._triage.rabbitmq.trip(str(error))
+            held[delivery] = self._triage.rabbitmq
+        else:
+            self._triage.rabbitmq.close()
+            await self._ack(delivery, outcome)
 
     async def _put_back(self, delivery: Delivery) -> None:
         await self._ack(delivery, await self._recovery.put_back(delivery))

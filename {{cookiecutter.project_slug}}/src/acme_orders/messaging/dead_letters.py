@@ -126,6 +126,8 @@ class Backlog:
 class DeadLetters(Repository):
     """Stores and finds dead letters, whoever they belong to."""
 
+    machinery = True
+
     across_tenants = True  # feature: row, rls, schema
 
     @query("dead_letters.archive", writes=True, example={"letters": [_KEPT]})

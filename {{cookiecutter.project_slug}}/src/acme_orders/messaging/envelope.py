@@ -98,6 +98,13 @@ class Envelope:
     replays: int
 
     @property
+    def kind(self) -> tuple[object, ...]:
+        """What those have in common that all fail if a table or a right is missing."""
+        kind: tuple[object, ...] = (self.type,)
+        kind += (self.tenant,)  # feature: row, rls, schema
+        return kind
+
+    @property
     def key(self) -> tuple[object, ...]:
         """What two deliveries of the same message have in common, and no two messages do."""
         key: tuple[object, ...] = (self.source, self.id, self.payload_hash)

@@ -1,11 +1,15 @@
-"""What failures have in common, and whether too many of them are the same one."""
+"""What failures have in common, and what they say about the message that failed."""
 
 import hashlib
-import time
-from collections import Counter, deque
 from types import TracebackType
 
-from acme_orders.errors import FailingTooOften
+from acme_orders.database import failures as database
+from acme_orders.errors import (
+    BrokerUnavailable,
+    DatabaseError,
+    DatabaseUnavailable,
+    MessageError,
+)
 
 _FRAMES = 3  # innermost lines of our own; those of libraries change with their versions
 _PACKAGE = __name__.partition(".")[0]
@@ -27,46 +31,28 @@ def _places(trace: TracebackType | None) -> "list[str]":
     return found
 
 
-class FailureRate:
-    """Stops work for a while when most messages fail in one and the same way.
+def alike(error: BaseException) -> str:
+    """The same text for all failures that may have one cause, for people too.
 
-    After a bad deployment, or when something that all of them need is broken, every message would
-    climb the retry ladder and end as a dead letter.
-
-    Args:
-        limit: share of failures with one fingerprint that is too much.
-        window: how many of the last messages are looked at.
-        pause: seconds.
+    A session that ends hits whatever is being sent, so there the statement makes no difference.
     """
+    name = type(error).__name__
+    if isinstance(error, DatabaseUnavailable | BrokerUnavailable):
+        return name
+    if isinstance(error, DatabaseError) and error.sqlstate:
+        return f"{name} {error.sqlstate} in {error.query or 'COMMIT'}"
+    return f"{name}, fingerprint {fingerprint(error)}"
 
-    def __init__(self, *, limit: float, window: int, pause: float) -> None:
-        self._limit, self._pause = limit, pause
-        self._outcomes: deque[str | None] = deque(maxlen=window)
-        self._until, self._why = 0.0, ""
 
-    def succeeded(self, messages: int = 1) -> None:
-        """So many messages were processed."""
-        self._outcomes.extend([None] * messages)
+def is_doubtful(error: Exception) -> bool:
+    """Whether it may be nobody's fault here: an outage, a missing right, a table that is gone."""
+    if isinstance(error, DatabaseError):
+        return database.is_doubtful(error)
+    return isinstance(error, BrokerUnavailable)
 
-    def failed(self, error: BaseException) -> None:
-        """A message failed, for a reason that is not in the message."""
-        self._outcomes.append(fingerprint(error))
-        if len(self._outcomes) < (self._outcomes.maxlen or 0):
-            return
-        worst, count = Counter(self._outcomes).most_common(1)[0]
-        if worst is not None and count > self._limit * len(self._outcomes):
-            self._until = time.monotonic() + self._pause
-            self._why = (
-                f"{count} of the last {len(self._outcomes)} messages failed alike "
-                f"({type(error).__name__}, fingerprint {worst}): waiting {self._pause:g} s"
-            )
-            self._outcomes.clear()
 
-    def check(self) -> None:
-        """Return if work may go on.
-
-        Raises:
-            FailingTooOften: not yet.
-        """
-        if (seconds := self._until - time.monotonic()) > 0:
-            raise FailingTooOften(self._why, seconds=seconds)
+def is_permanent(error: Exception) -> bool:
+    """Whether this message can never succeed, so that another attempt makes no sense."""
+    if isinstance(error, DatabaseError):
+        return database.is_permanent(error)
+    return isinstance(error, MessageError)

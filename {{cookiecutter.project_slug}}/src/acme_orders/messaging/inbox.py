@@ -40,6 +40,8 @@ class Inbox(Repository):
         window: seconds that entries are kept at least.
     """
 
+    machinery = True
+
     def __init__(self, manager: Manager, consumer: str, *, window: float) -> None:
         super().__init__(manager)
         self._consumer, self._window = consumer, timedelta(seconds=window)

@@ -1,25 +1,25 @@
 """Takes deliveries, hands them to workers in natural batches, and sees each of them through."""
 
 import asyncio
-import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import structlog
 
-from acme_orders.errors import BrokerUnavailable, FailingTooOften
+from acme_orders.errors import BrokerUnavailable
 from acme_orders.messaging.batches import Batches
 from acme_orders.messaging.broker import Broker, Delivery, Subscription
-from acme_orders.messaging.recovery import OUTAGES
+from acme_orders.messaging.waiting_room import Until, WaitingRoom
 from acme_orders.observability.metrics import Metrics
-from acme_orders.supervision import Supervisor, cancelled
+from acme_orders.supervision import Supervisor
 
 log = structlog.get_logger()
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds between two looks at whether an outage is over
+_LOOK = 0.1  # seconds between two looks at who waits; far below what anybody waits for
+_UNFORESEEN = 1.0  # seconds until messages are tried again that met a bug of this package
 
-Work = Callable[[Sequence[Delivery]], Awaitable[None]]
+Work = Callable[[Sequence[Delivery]], Awaitable[Mapping[Delivery, Until]]]
 
 
 class Intake:
@@ -28,14 +28,15 @@ class Intake:
     Args:
         queue: to take from.
         broker: where it is.
-        process: settles deliveries; raises one of OUTAGES if it can't now.
+        process: settles deliveries; returns those that it cannot settle now, and what each has to
+            wait for. They wait in hand, and keep no worker.
         put_back: sends a message to the end of the queue, and acks it.
         workers: batches at once.
         batch_size: most deliveries in one.
         linger: seconds that deliveries wait for company while others are being processed.
         prefetch: most deliveries not settled.
-        hold_timeout: seconds in an outage until messages are put back; below the 30 minutes after
-            which RabbitMQ takes them away.
+        hold_timeout: seconds that a message waits until it is put back; below the 30 minutes after
+            which RabbitMQ takes it away.
         stall_timeout: seconds without a delivery, although messages wait, until we consume anew.
         metrics: where it counts.
         supervisor: starts workers again that have ended.
@@ -60,13 +61,13 @@ class Intake:
         self._queue, self._broker = queue, broker
         self._process, self._put_back = process, put_back
         self._workers, self._prefetch = workers, prefetch
-        self._hold_timeout, self._stall_timeout = hold_timeout, stall_timeout
+        self._stall_timeout = stall_timeout
         self._metrics, self._supervisor = metrics, supervisor
         self._received = metrics.messages_received.labels(queue)
         self._batches = Batches(size=batch_size, linger=linger)
+        self._room = WaitingRoom(capacity=prefetch, longest=hold_timeout)
         self._in_hand, self._empty = 0, asyncio.Event()
         self._empty.set()
-        self._holding = {"outage": 0, "failures": 0}
         self._last_delivery = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -81,8 +82,8 @@ class Intake:
         try:
             async with asyncio.TaskGroup() as group:
                 keep, name = self._supervisor.keep, f"consume {self._queue}"
-                parts = [*([partial(self._work, stop)] * self._workers),
-                         partial(self._watch, subscription)]  # fmt: skip
+                parts = [partial(self._work, stop)] * self._workers
+                parts += [partial(self._usher, stop), partial(self._watch, subscription)]
                 tasks = [group.create_task(keep(name, part)) for part in parts]
                 await stop.wait()
                 await subscription.cancel()
@@ -106,63 +107,54 @@ class Intake:
     async def _work(self, stop: asyncio.Event) -> None:
         while True:
             batch = await self._batches.take()
+            held: Mapping[Delivery, Until] = dict.fromkeys(batch, _UNFORESEEN)
             try:
-                await self._see_through(batch, stop)
-            except BaseException:
-                if not cancelled():  # nobody foresaw this: others will have these messages
-                    await self._release([each for each in batch if each.open])
-                raise
+                held = await self._process(batch)
+            except Exception:  # a bug; no message may stop a worker
+                log.exception("consumer.failed", messages=len(batch))
             finally:
                 self._batches.done()
-                self._metrics.messages_in_flight.dec(len(batch))
-                self._in_hand -= len(batch)
-                if not self._in_hand:
-                    self._empty.set()
+                for delivery in batch:
+                    await self._keep(delivery, held.get(delivery), stop)
 
-    async def _see_through(self, batch: Sequence[Delivery], stop: asyncio.Event) -> None:
-        """Wait an outage out with the messages in hand, so that it costs them no attempt.
+    async def _keep(self, delivery: Delivery, until: Until | None, stop: asyncio.Event) -> None:
+        """Keep a delivery in hand that is not settled; when we stop, others shall have it."""
+        if until is None or not delivery.open:
+            self._leave(delivery)
+        elif stop.is_set():
+            await self._release(delivery)
+        else:
+            self._room.add(delivery, until)
 
-        Those whose channel is gone are left alone: the broker delivers them again.
-        """
-        began, pause = time.monotonic(), _FIRST_PAUSE
-        while held := [delivery for delivery in batch if delivery.open]:
-            try:
-                if time.monotonic() - began > self._hold_timeout:
-                    for delivery in held:
-                        await self._put_back(delivery)
-                else:
-                    await self._process(held)
-            except OUTAGES as outage:
-                if stop.is_set():
-                    await self._release([delivery for delivery in held if delivery.open])
-                    return
-                log.warning("consumer.paused", messages=len(held), why=str(outage))
-                if isinstance(outage, FailingTooOften):
-                    await self._hold("failures", outage.seconds, stop)
-                else:
-                    await self._hold("outage", random.uniform(pause / 2, pause), stop)  # noqa: S311
-                    pause = min(pause * 2, _LONGEST_PAUSE)
+    async def _usher(self, stop: asyncio.Event) -> None:
+        """Call in whose turn it is, and send away who has waited too long; all, when we stop."""
+        while True:
+            if stop.is_set():
+                for delivery in self._room.everyone():
+                    await self._release(delivery)
+            for delivery in self._room.called():
+                self._batches.put(delivery)
+            for delivery in self._room.tired():
+                try:
+                    await self._put_back(delivery)
+                except BrokerUnavailable:
+                    break  # the next look is soon
+                self._leave(delivery)
+            await asyncio.sleep(_LOOK)
 
-    async def _hold(self, reason: str, seconds: float, stop: asyncio.Event) -> None:
-        """Wait, and let it be seen that the consumer waits."""
-        gauge = self._metrics.consumer_paused.labels(reason)
-        self._holding[reason] += 1
-        gauge.set(1)
+    async def _release(self, delivery: Delivery) -> None:
         try:
-            async with asyncio.timeout(seconds):
-                await stop.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._holding[reason] -= 1
-            gauge.set(min(1, self._holding[reason]))
+            await delivery.release()
+        except BrokerUnavailable:  # it comes back with its connection
+            self._metrics.acks_lost.inc()
+        self._leave(delivery)
 
-    async def _release(self, held: Sequence[Delivery]) -> None:
-        for delivery in held:
-            try:
-                await delivery.release()
-            except BrokerUnavailable:  # it comes back with its connection
-                self._metrics.acks_lost.inc()
+    def _leave(self, delivery: Delivery) -> None:
+        self._room.leave(delivery)
+        self._metrics.messages_in_flight.dec()
+        self._in_hand -= 1
+        if not self._in_hand:
+            self._empty.set()
 
     async def _watch(self, subscription: Subscription) -> None:
         """Consume anew when messages wait and none is delivered, whatever the reason may be."""

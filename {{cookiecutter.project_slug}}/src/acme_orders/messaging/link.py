@@ -18,6 +18,7 @@ from acme_orders.errors import BrokerUnavailable
 from acme_orders.messaging.answers import answered
 from acme_orders.messaging.connection import Connection
 from acme_orders.observability.metrics import Metrics
+from acme_orders.supervision import Supervisor
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two attempts to connect
 _STEADY = 10.0  # seconds that a connection lasts if the network is well
@@ -43,21 +44,30 @@ class Link:
         role: what it is for, in metrics and logs.
         heartbeat: seconds; a silent network is noticed after three of them and a bit.
         metrics: where reconnects are counted.
+        supervisor: of the task.
     """
 
     def __init__(
-        self, nodes: Sequence[URL], *, name: str, role: str, heartbeat: int, metrics: Metrics
+        self,
+        nodes: Sequence[URL],
+        *,
+        name: str,
+        role: str,
+        heartbeat: int,
+        metrics: Metrics,
+        supervisor: Supervisor,
     ) -> None:
         self._nodes = random.sample(list(nodes), len(nodes))  # not everybody to the same node
         self._properties: dict[str, Any] = {
             "connection_name": f"{name} {role} {socket.gethostname()} {os.getpid()}"
         }
         self._role, self._heartbeat, self._metrics = role, heartbeat, metrics
-        self._up = asyncio.Event()
+        self._up, self._supervisor = asyncio.Event(), supervisor
 
     async def __aenter__(self) -> Self:
         self._connection = await self._connect()
-        self._keeper = asyncio.create_task(self._keep(), name=f"link {self._role}")
+        keeping = self._supervisor.keep(f"link {self._role}", self._keep)
+        self._keeper = asyncio.create_task(keeping)
         return self
 
     async def __aexit__(

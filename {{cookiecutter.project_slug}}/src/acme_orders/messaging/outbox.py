@@ -76,6 +76,8 @@ class Backlog:
 class Outbox(Repository):
     """Collects events in the caller's transaction."""
 
+    machinery = True
+
     def __init__(self, manager: Manager) -> None:
         super().__init__(manager)
         self.committed = asyncio.Event()
@@ -125,6 +127,8 @@ class Outbox(Repository):
 
 class Pending(Repository):
     """Events that wait for a relay, whoever they belong to."""
+
+    machinery = True
 
     across_tenants = True  # feature: row, rls, schema
 

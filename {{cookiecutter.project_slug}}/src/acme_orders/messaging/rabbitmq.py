@@ -37,6 +37,7 @@ from acme_orders.messaging.topology import (
     QueueState,
 )
 from acme_orders.observability.metrics import Metrics
+from acme_orders.supervision import Supervisor
 
 _CLOSE = 1.0  # seconds; a channel is closed in milliseconds, or with its connection
 _INEQUIVALENT = re.compile(
@@ -51,10 +52,14 @@ class RabbitBroker:
         consuming: connection for deliveries and acks.
         publishing: connection for publishes.
         publish_timeout: seconds; a blocked broker never answers.
+        supervisor: of the tasks that keep subscriptions.
     """
 
-    def __init__(self, *, consuming: Link, publishing: Link, publish_timeout: float) -> None:
+    def __init__(
+        self, *, consuming: Link, publishing: Link, publish_timeout: float, supervisor: Supervisor
+    ) -> None:
         self._consuming, self._publishing = consuming, publishing
+        self._supervisor = supervisor
         self._timeout = publish_timeout
         self._declared: dict[str, tuple[str, Queue]] = {}
         self._subscriptions: list[RabbitSubscription] = []
@@ -105,8 +110,10 @@ class RabbitBroker:
             prefetch=prefetch,
             deliver=deliver,
             declare=self._declare_again,
+            supervisor=self._supervisor,
         )
         await subscription.start()
+        self._subscriptions = [each for each in self._subscriptions if not each.ended]
         self._subscriptions.append(subscription)
         return subscription
 
@@ -273,7 +280,13 @@ def _difference(error: ChannelPreconditionFailed) -> str:
 
 @asynccontextmanager
 async def connect(
-    url: str, *, service: str, heartbeat: int, publish_timeout: float, metrics: Metrics
+    url: str,
+    *,
+    service: str,
+    heartbeat: int,
+    publish_timeout: float,
+    metrics: Metrics,
+    supervisor: Supervisor | None = None,
 ) -> AsyncIterator[RabbitBroker]:
     """Connect, and close both connections at the end.
 
@@ -283,21 +296,32 @@ async def connect(
         heartbeat: seconds; a silent network is noticed after three of them and a bit.
         publish_timeout: seconds.
         metrics: where reconnects are counted.
+        supervisor: of the tasks that keep connections and subscriptions.
 
     Raises:
         BrokerUnavailable: RabbitMQ does not answer or refuses us.
     """
     tolerate()
-    nodes = addresses(url)
+    nodes, supervisor = addresses(url), supervisor or Supervisor(metrics)
     async with AsyncExitStack() as stack:
         links = [
             await stack.enter_async_context(
-                Link(nodes, name=service, role=role, heartbeat=heartbeat, metrics=metrics)
+                Link(
+                    nodes,
+                    name=service,
+                    role=role,
+                    heartbeat=heartbeat,
+                    metrics=metrics,
+                    supervisor=supervisor,
+                )
             )
             for role in ("consume", "publish")
         ]
         broker = RabbitBroker(
-            consuming=links[0], publishing=links[1], publish_timeout=publish_timeout
+            consuming=links[0],
+            publishing=links[1],
+            publish_timeout=publish_timeout,
+            supervisor=supervisor,
         )
         stack.push_async_callback(broker.end)
         yield broker

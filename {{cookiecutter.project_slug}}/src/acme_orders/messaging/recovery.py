@@ -1,5 +1,6 @@
-"""What happens to a message that failed. Decided in one table, done in one place."""
+"""What happens to a message that is to blame itself. Decided in one table, done in one place."""
 
+import logging
 import socket
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -7,30 +8,19 @@ from typing import Any
 
 import structlog
 
-from acme_orders.errors import (
-    BrokerUnavailable,
-    Conflict,
-    DatabaseError,
-    DatabaseUnavailable,
-    FailingTooOften,
-    MessageError,
-    TryLater,
-)
+from acme_orders.errors import Conflict, MessageError, TryLater
 from acme_orders.messaging.broker import Broker, Delivery, Message
 from acme_orders.messaging.copies import carried
 from acme_orders.messaging.dead_letter import identity
 from acme_orders.messaging.envelope import ATTEMPT, attempt_of
-from acme_orders.messaging.failures import fingerprint
+from acme_orders.messaging.failures import fingerprint, is_permanent
 from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Topology
 from acme_orders.observability.metrics import Metrics
+from acme_orders.observability.repeats import Repeats
 
 log = structlog.get_logger()
 
 FIRST_FAILED = "retry-first-failed-at"
-OUTAGES = (DatabaseUnavailable, BrokerUnavailable, FailingTooOften)
-
-# Not null, check, and a value that does not fit its type: the same row will never be accepted.
-_NEVER_VALID = ("23502", "23514", "22")
 _LONGEST_TEXT = 512  # all headers together have to fit into one frame
 
 
@@ -49,27 +39,21 @@ class Retry:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """An outage: keep the message, spend no attempt, wait until it is over."""
-
-
-def decide(error: BaseException, attempt: int, topology: Topology) -> DeadLetter | Retry | Hold:
+def decide(error: Exception, attempt: int, topology: Topology) -> DeadLetter | Retry:
     """The table.
 
     Args:
-        error: that left the handler or the decoder.
+        error: that left the handler or the decoder. If it may be nobody's fault here, such as an
+            outage, somebody has found out that it is the message's (`triage.py`).
         attempt: from 1.
         topology: its ladder says how often there is another attempt.
     """
     ladder = topology.ladder
-    outcome: DeadLetter | Retry | Hold
+    outcome: DeadLetter | Retry
     match error:
-        case DatabaseUnavailable() | BrokerUnavailable() | FailingTooOften():
-            outcome = Hold()
         case MessageError():
             outcome = DeadLetter(error.reason)
-        case DatabaseError() if (error.sqlstate or "").startswith(_NEVER_VALID):
+        case _ if is_permanent(error):
             outcome = DeadLetter("constraint")
         case Conflict():  # somebody else was in the way; that says nothing about this message
             outcome = Retry(ladder[0].name, attempt)
@@ -95,33 +79,30 @@ class Recovery:
         self, broker: Broker, topology: Topology, metrics: Metrics, *, service: str
     ) -> None:
         self._broker, self._topology, self._metrics = broker, topology, metrics
-        self._service = service
+        self._service, self._repeats = service, Repeats()
 
     async def move(self, delivery: Delivery, error: Exception) -> str:
         """Do what the table says; returns the outcome. The caller acks the original.
 
         Raises:
-            Exception: `error` itself, if it means that an outage has to be waited out.
+            BrokerUnavailable: the copy is not confirmed.
         """
         attempt = attempt_of(delivery.message)
         match decide(error, attempt, self._topology):
-            case Hold():
-                raise error
             case DeadLetter(reason):
                 headers = self._obituary(delivery, error, reason, attempt)
                 await self._copy(delivery, self._topology.dead_letters.name, headers)
                 self._metrics.dead_letters.labels(reason).inc()
-                log.error("message.dead_lettered", reason=reason, **_describe(delivery, error))
+                self._tell("message.dead_lettered", logging.ERROR, delivery, error, reason=reason)
                 return "dead_lettered"
             case Retry(queue, next_attempt):
                 first = _first_failed(delivery.message)
                 await self._copy(delivery, queue, {ATTEMPT: next_attempt, FIRST_FAILED: first})
                 self._metrics.message_retries.labels(queue).inc()
-                told = _describe(delivery, error) | {"attempt": attempt, "retry_queue": queue}
-                if isinstance(error, TryLater | Conflict):
-                    log.info("message.postponed", **told)
-                else:
-                    log.warning("message.failed", exc_info=error, **told)
+                expected = isinstance(error, TryLater | Conflict)
+                event = "message.postponed" if expected else "message.failed"
+                level = logging.INFO if expected else logging.WARNING
+                self._tell(event, level, delivery, error, attempt=attempt, retry_queue=queue)
                 return "retried"
 
     async def set_apart(self, delivery: Delivery) -> str:
@@ -145,6 +126,25 @@ class Recovery:
     async def _copy(self, delivery: Delivery, queue: str, headers: dict[str, Any]) -> None:
         copy = replace(delivery.message, headers=carried(delivery.message.headers) | headers)
         await self._broker.publish(copy, exchange=DEFAULT_EXCHANGE, routing_key=queue)
+
+    def _tell(
+        self, event: str, level: int, delivery: Delivery, error: Exception, **more: Any
+    ) -> None:
+        """Write a line, unless this cause has many already; its traceback is in the first one."""
+        found = fingerprint(error)
+        if times := self._repeats.times(f"{event} {found}"):
+            log.log(
+                level,
+                event,
+                message_id=delivery.message.message_id,
+                type=delivery.message.type,
+                error=type(error).__name__,
+                why=str(error)[:_LONGEST_TEXT],
+                fingerprint=found,
+                times=times,
+                exc_info=error if event == "message.failed" and times == 1 else None,
+                **more,
+            )
 
     def _obituary(
         self, delivery: Delivery, error: Exception, reason: str, attempt: int
@@ -172,13 +172,3 @@ def _first_failed(message: Message) -> str:
     """As our last copy says; anybody can send this header, with anything in it."""
     found = message.headers.get(FIRST_FAILED)
     return found if isinstance(found, str) and len(found) <= len(_now()) else _now()
-
-
-def _describe(delivery: Delivery, error: Exception) -> dict[str, Any]:
-    message = delivery.message
-    return {
-        "message_id": message.message_id,
-        "type": message.type,
-        "error": type(error).__name__,
-        "why": str(error)[:_LONGEST_TEXT],
-    }

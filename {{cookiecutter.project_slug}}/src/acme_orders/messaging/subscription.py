@@ -22,6 +22,7 @@ from acme_orders.messaging.answers import (
 from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.ledger import Ledger
 from acme_orders.messaging.link import Link
+from acme_orders.supervision import Supervisor
 
 _CANCEL = 3.0  # seconds; a broker that is gone sends nothing anyway
 _CLOSE = 0.5  # seconds; a broker that has not answered until then closes it all the same
@@ -100,6 +101,7 @@ class RabbitSubscription:
         prefetch: most deliveries not settled.
         deliver: called for each; it must not wait, because the channel reads nothing meanwhile.
         declare: creates the queue if somebody has deleted it.
+        supervisor: of the task.
     """
 
     def __init__(
@@ -110,9 +112,10 @@ class RabbitSubscription:
         prefetch: int,
         deliver: Callable[[Delivery], None],
         declare: Callable[[], Awaitable[None]],
+        supervisor: Supervisor,
     ) -> None:
         self._link, self._queue, self._prefetch = link, queue, prefetch
-        self._deliver, self._declare = deliver, declare
+        self._deliver, self._declare, self._supervisor = deliver, declare, supervisor
         self._lost = asyncio.Event()
         self._channel: RawChannel | None = None
         self._tag: str | None = None
@@ -123,6 +126,11 @@ class RabbitSubscription:
     def active(self) -> bool:
         """Whether deliveries arrive, as far as is known; also after `cancel`, which ends that."""
         return self._cancelled or not self._lost.is_set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will never deliver again."""
+        return self._cancelled
 
     async def start(self) -> None:
         """Begin to consume; in an outage the keeper does, when it is over.
@@ -140,7 +148,8 @@ class RabbitSubscription:
                 raise
             log.warning("subscription.refused", queue=self._queue, why=str(error))
             self._lost.set()
-        self._keeper = asyncio.create_task(self._keep(), name=f"subscription {self._queue}")
+        keeping = self._supervisor.keep(f"subscription {self._queue}", self._keep)
+        self._keeper = asyncio.create_task(keeping)
 
     async def cancel(self) -> None:
         """Ask for no more deliveries. The channel stays, for those that are not settled."""

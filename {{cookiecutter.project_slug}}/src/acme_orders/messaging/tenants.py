@@ -9,24 +9,25 @@ from uuid import UUID
 from acme_orders.database.tenancy import tenant_scope
 from acme_orders.messaging.broker import Delivery
 from acme_orders.messaging.envelope import Envelope
+from acme_orders.messaging.waiting_room import Held
 
 Owner = TypeVar("Owner")
 Batch = Mapping[Delivery, Envelope]
 
 
 def per_tenant(
-    commit: Callable[[Owner, Batch], Awaitable[None]],
-) -> Callable[[Owner, Batch], Awaitable[None]]:
+    commit: Callable[[Owner, Batch, Held], Awaitable[None]],
+) -> Callable[[Owner, Batch, Held], Awaitable[None]]:
     """Call a method once for each tenant of the batch, in the tenant's scope."""
 
     @functools.wraps(commit)
-    async def split(self: Owner, batch: Batch) -> None:
+    async def split(self: Owner, batch: Batch, held: Held) -> None:
         shares: dict[UUID, dict[Delivery, Envelope]] = {}
         for delivery, envelope in batch.items():
             shares.setdefault(envelope.tenant, {})[delivery] = envelope
         for tenant, share in shares.items():
             with tenant_scope(tenant):
-                await commit(self, share)
+                await commit(self, share, held)
 
     return split
 

@@ -10,20 +10,24 @@ from contextlib import asynccontextmanager
 import structlog
 
 from acme_orders.observability.metrics import Metrics
+from acme_orders.supervision import Supervisor
 
 log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def watch_loop(metrics: Metrics, *, limit: float) -> AsyncIterator[None]:
+async def watch_loop(
+    metrics: Metrics, supervisor: Supervisor, *, limit: float
+) -> AsyncIterator[None]:
     """Measure how late the loop is, and log the stack of what blocks it.
 
     Args:
         metrics: where lag and blockages are counted.
+        supervisor: of the task that is measured.
         limit: seconds without a turn of the loop; once per blockage, while it lasts.
     """
     watch = _Watch(metrics, limit)
-    beating = asyncio.create_task(watch.beat())
+    beating = asyncio.create_task(supervisor.keep("loop watch", watch.beat))
     thread = threading.Thread(target=watch.look, name="loop-watch", daemon=True)
     thread.start()
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
+import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -11,7 +12,8 @@ from starlette.routing import Route
 from acme_orders.errors import ServiceError
 from acme_orders.observability.metrics import Metrics
 
-Probe = Callable[[], Awaitable[None]]
+log = structlog.get_logger()
+Probe = Callable[[], Awaitable[str | None]]
 
 
 def operations(metrics: Metrics, probes: Mapping[str, Probe]) -> Starlette:
@@ -19,7 +21,8 @@ def operations(metrics: Metrics, probes: Mapping[str, Probe]) -> Starlette:
 
     Args:
         metrics: what `/metrics` shows.
-        probes: what has to work before the service may receive work; each raises a ServiceError.
+        probes: what has to work before the service may receive work. Each raises an error if it
+            does not, or returns what is worth a word although it does.
     """
 
     async def scrape(_: Request) -> Response:
@@ -30,15 +33,15 @@ def operations(metrics: Metrics, probes: Mapping[str, Probe]) -> Starlette:
         return PlainTextResponse("live\n")
 
     async def ready(_: Request) -> Response:
-        found = {}
+        found, well = {}, True
         for name, probe in probes.items():
             try:
-                await probe()
+                found[name] = await probe() or "ok"
             except ServiceError as error:
-                found[name] = str(error)
-            else:
-                found[name] = "ok"
-        well = all(state == "ok" for state in found.values())
+                well, found[name] = False, str(error)
+            except Exception as error:  # it may say too much to be shown here
+                log.exception("probe.failed", probe=name)
+                well, found[name] = False, type(error).__name__
         return JSONResponse(found, status_code=200 if well else 503)
 
     routes = [Route("/metrics", scrape), Route("/live", live), Route("/ready", ready)]
