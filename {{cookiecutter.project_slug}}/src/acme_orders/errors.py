@@ -20,6 +20,7 @@
     │   ├── ConstraintViolated       23xxx; `constraint` names it
     │   ├── TransactionAborted       COMMIT was answered with ROLLBACK
     │   ├── QueryRefused             a programming error: a read without bound, a whole row
+    │   ├── UnreadableRow            a value that has no form in Python
     │   └── TransactionMisused       a programming error
     │       └── WriteOutsideTransaction
     └── BrokerUnavailable            an outage → pause and hold, no attempt is spent
@@ -143,6 +144,10 @@ class TransactionAborted(DatabaseError):
 
 class QueryRefused(DatabaseError):
     """The query would read more than it needs, or without any bound."""
+
+
+class UnreadableRow(DatabaseError):
+    """A row has a value that has no form in Python, or that its field refuses."""
 
 
 class TransactionMisused(DatabaseError):

@@ -14,7 +14,7 @@ import acme_orders.app  # every model is imported with it
 from acme_orders.database.table import Table
 from acme_orders.readiness.scratch import rows_of
 
-FIELDS = {"json": JSONField, "jsonb": JSONField, "bytea": peewee.BlobField}
+FIELDS = {"json": JSONField, "jsonb": peewee.JSONField, "bytea": peewee.BlobField}
 COLUMNS = """
     SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute
     WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped

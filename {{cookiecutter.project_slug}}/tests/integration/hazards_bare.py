@@ -26,9 +26,10 @@ from acme_orders.database import (
     connections,
     failures,
     lease,
-    manager,
     migration_session,
     pool,
+    reading,
+    values,
 )
 from acme_orders.database.driver import connect
 from acme_orders.errors import Conflict
@@ -167,11 +168,15 @@ class Proxy:
         writer.close()
 
 
+def driver_of(name: str) -> Any:
+    """One of the modules that there are for drivers."""
+    return importlib.import_module(f"{connections.__package__}.{name}")
+
+
 def use_driver(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let our Manager and Migrator run on another driver than the one that was chosen."""
-    chosen = importlib.import_module(f"{connections.__package__}.{name}")
-    for module in (connections, failures, lease, manager, migration_session, pool):
-        monkeypatch.setattr(module, "driver", chosen)
+    for module in (connections, failures, lease, migration_session, pool, reading, values):
+        monkeypatch.setattr(module, "driver", driver_of(name))
 
 
 def name_of(error: BaseException) -> str:

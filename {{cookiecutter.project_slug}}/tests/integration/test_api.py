@@ -14,7 +14,7 @@ from acme_orders.http import listen, serve
 from acme_orders.orders.messages import OrderForm
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
-from tests.conftest import Connect, consuming, count, eventually, settled
+from tests.conftest import Connect, consuming, count, eventually, rows, settled
 from tests.tenancy.several import ADA, BOB, NOBODY, register  # feature: row, rls, schema
 
 FORM = dict(OrderForm.example())
@@ -102,6 +102,20 @@ async def test_a_bad_request_is_refused_and_its_connection_given_back(
     assert (await ask(port, method, path, body))[0] == expected
     assert await count(service, "outbox") == 0
     await eventually(lambda: connections_in_use(service) == 0)
+
+
+async def test_an_order_that_nobody_can_read_hides_no_other(service: Service, port: int) -> None:
+    """The list has all others."""
+    for _ in range(3):
+        assert (await ask(port, "POST", "/orders", FORM))[0] == 202
+    async with consuming(service):
+        await service.relay.run_once()
+        await eventually(lambda: settled(service, "done") == 3)
+    ids = [str(each["id"]) for each in (await ask(port, "GET", "/orders"))[1]]
+    await rows(service, f"UPDATE orders SET placed_at = 'infinity' WHERE id = '{ids[1]}'")
+    status, answer = await ask(port, "GET", "/orders")
+    assert (status, {each["id"] for each in answer}) == (200, {ids[0], ids[2]})
+    assert (await ask(port, "GET", f"/orders/{ids[0]}"))[0] == 200
 
 
 # feature: row, rls, schema {

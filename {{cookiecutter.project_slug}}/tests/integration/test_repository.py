@@ -192,6 +192,17 @@ async def test_more_children_than_expected_are_refused(probe: Probe) -> None:
         assert await probe.lines([], most=2) == {}
 
 
+async def test_children_that_no_parent_would_find_are_refused(probe: Probe) -> None:
+    """Because their keys are told in another form, or not read at all."""
+    await fill(probe, [order(1)])
+    async with probe.manager.transaction("test"):
+        await probe.insert_all(Line, [line(1, 1)])
+        with pytest.raises(QueryRefused, match=r"probe\.lines .* reads a UUID there"):
+            await probe.lines([str(UUID(int=1))], most=2)  # type: ignore[list-item]
+        with pytest.raises(QueryRefused, match="reads a NoneType there: select it"):
+            await probe.fetch_children(Line.select(Line.sku), Line.order, [UUID(int=1)])
+
+
 async def test_sql_by_hand_takes_parameters(probe: Probe) -> None:
     """Whatever they look like, they are values."""
     async with probe.manager.transaction("test", read_only=True):

@@ -12,7 +12,7 @@ from typing import Any
 import peewee
 from pglast.keywords import RESERVED_KEYWORDS, TYPE_FUNC_NAME_KEYWORDS
 
-from acme_orders.database.driver import Database
+from acme_orders.database.dialect import Dialect
 from acme_orders.database.keys import Keys
 from acme_orders.database.tenant_keys import TenantKeys  # feature: row, rls
 
@@ -168,7 +168,7 @@ def _is_whole(index: object) -> bool:
 
 
 def _context() -> Any:
-    return Database(None).get_sql_context(value_literals=True)
+    return Dialect().get_sql_context(value_literals=True)
 
 
 def _text(node: Any) -> str:

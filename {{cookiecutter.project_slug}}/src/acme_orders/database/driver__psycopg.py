@@ -4,13 +4,20 @@ import asyncio
 from typing import Any
 
 import psycopg
-from peewee_async import Psycopg3Database as Database
+from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import TransactionStatus
+from psycopg.types.datetime import IntervalLoader
+from psycopg.types.json import Json, Jsonb
 from psycopg.waiting import wait_async
 
-__all__ = ["Database"]
-
 DriverError = psycopg.Error
+DOCUMENTS = (Json, Jsonb)
+
+UNREADABLE = object()  # in place of a value that Python has no form for
+
+
+class _Interval(IntervalLoader):
+    """Reads spans in Python: what is too long is an error, where C makes another number of it."""
 
 
 class _Connection(psycopg.AsyncConnection[Any]):
@@ -28,9 +35,11 @@ class _Connection(psycopg.AsyncConnection[Any]):
 
 async def open_connection(url: str, **parameters: Any) -> Any:
     """Open a connection for one task at a time; `parameters` are those of libpq."""
-    return await _Connection.connect(
+    connection = await _Connection.connect(
         url, autocommit=True, cursor_factory=psycopg.AsyncClientCursor, **parameters
     )
+    connection.adapters.register_loader("interval", _Interval)
+    return connection
 
 
 def connect(url: str, **parameters: Any) -> Any:
@@ -59,6 +68,36 @@ def discard(connection: Any) -> None:
     connection.pgconn.finish()
 
 
+async def fetch(cursor: Any) -> tuple[list[Any], dict[int, int]]:
+    """All rows, and which of them cannot be read: their numbers, each with that of its column."""
+    try:
+        return await cursor.fetchall(), {}
+    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.ProgrammingError):
+        raise
+    except Exception:  # Python has no form for a value
+        return _one_by_one(cursor)
+
+
+def _one_by_one(cursor: Any) -> tuple[list[Any], dict[int, int]]:
+    result, transformer = cursor.pgresult, Transformer.from_context(cursor.connection)
+    loaders = [
+        transformer.get_loader(result.ftype(column), result.fformat(column))
+        for column in range(result.nfields)
+    ]
+    rows, unreadable = [], {}
+    for number in range(result.ntuples):
+        row: list[Any] = []
+        for column, loader in enumerate(loaders):
+            data = result.get_value(number, column)
+            try:
+                row.append(None if data is None else loader.load(data))
+            except Exception:
+                unreadable[number] = column
+                row.append(UNREADABLE)
+        rows.append(tuple(row))
+    return rows, unreadable
+
+
 def command_tag(cursor: Any) -> str:
     """What PostgreSQL answered, such as `COMMIT` or `INSERT 0 1`."""
     return str(cursor.statusmessage)
@@ -72,3 +111,15 @@ def sqlstate(error: BaseException) -> str | None:
 def constraint(error: BaseException) -> str | None:
     """The name of the constraint that was broken."""
     return getattr(getattr(error, "diag", None), "constraint_name", None)
+
+
+def literal(value: Any) -> str:
+    """What PostgreSQL reads as a value that only the driver knows.
+
+    Raises:
+        psycopg.ProgrammingError: the driver does not know it either.
+    """
+    if isinstance(value, psycopg.Binary):
+        return "\\x" + bytes(value.obj).hex()
+    data = Transformer().get_dumper(value, PyFormat.TEXT).dump(value)
+    return bytes(data or b"").decode()

@@ -5,21 +5,20 @@ number of rows would be compiled, parsed, planned, and kept in pg_stat_statement
 """
 
 import functools
-import math
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import peewee
-from playhouse.postgres_ext import DateTimeTZField
-from pydantic import ConfigDict, TypeAdapter
 
+from acme_orders.database.documents import document
 from acme_orders.database.tenancy import current_scope  # feature: row, rls
 from acme_orders.database.unit_of_work import Row
+from acme_orders.database.values import Column
 from acme_orders.errors import QueryRefused
 
-# NaN within a document is not JSON: PostgreSQL refuses it, where it would become NULL otherwise.
-_JSON = TypeAdapter(Any, config=ConfigDict(ser_json_inf_nan="constants"))
+_NONE: frozenset[str] = frozenset()
 
 
 def insertion(
@@ -35,60 +34,143 @@ def insertion(
 
     Args:
         model: of the rows.
-        rows: all with the same columns; what the others get, PostgreSQL decides.
+        rows: all with the same columns. A column that they do not have gets the default of its
+            field; if that has none, PostgreSQL decides.
         common: columns that have the same value in all rows.
         key: columns of a unique constraint; a row whose key is there already is left alone.
         update: columns that are changed in such a row instead.
         returning: columns.
 
     Raises:
-        QueryRefused: the rows do not have the same columns, or the model does not have them, or a
-            value cannot be written as JSON.
+        QueryRefused: there are no rows; they differ in their columns, or these do not fit the
+            model; `key` or `update` name others; or a field does not take its value.
     """
+    if not rows:
+        raise QueryRefused(f"there are no rows of {model.__name__} to insert")
     names, common = tuple(rows[0]), dict(common or {})
-    if odd := next((row for row in rows if tuple(row) != names), None):
-        raise QueryRefused(
-            f"rows of {model.__name__} differ in their columns: {', '.join(names)} "
-            f"and {', '.join(odd)}"
-        )
     # feature: row, rls {
     if (tenant := current_scope().tenant) is not None:
-        common["tenant_id"] = str(tenant)
+        common["tenant_id"] = tenant
     # feature: row, rls }
-    wanted = (tuple(field.column_name for field in some) for some in (key, update, returning))
-    sql, columns, forms = _compiled(model, tuple(common), names, *wanted)
-    if forms:
-        rows = [{**row, **{name: form(row[name]) for name, form in forms}} for row in rows]
-    if columns != names:
-        rows = [dict(zip(columns, row.values(), strict=True)) for row in rows]
+    plan = _plan(model, tuple(common), names)
+    rows, spelled = _told(plan, rows, names)
+    wanted = (
+        tuple([field_of(model, each).column_name for each in some])
+        for some in (key, update, returning)
+    )
+    sql = _compiled(plan, spelled, *wanted)
     try:
-        document = _JSON.dump_json(rows).decode()
+        travelling = document(rows)
     except ValueError as error:  # half of a surrogate pair, for instance
         raise QueryRefused(
             f"a row of {model.__name__} has a value without a form in JSON"
         ) from error
-    return sql, (*common.values(), document)
+    shared = [
+        column.form(value) for column, value in zip(plan.shared, common.values(), strict=True)
+    ]
+    return sql, (*shared, travelling)
+
+
+def field_of(model: type[peewee.Model], column: Any) -> Any:
+    """The field of a column, which is told as a field or by its name.
+
+    Raises:
+        QueryRefused: the model does not have it.
+    """
+    meta = model._meta  # noqa: SLF001
+    if isinstance(column, str) and (found := meta.fields.get(column) or meta.columns.get(column)):
+        return found
+    if isinstance(column, peewee.Field) and column.model is model:
+        return column
+    if isinstance(column, peewee.Field):
+        column = f"{column.model.__name__}.{column.name}"
+    raise QueryRefused(f"{model.__name__} has no {column}")
+
+
+def refuse_repeated(model: type[peewee.Model], rows: Sequence[Row], key: Sequence[Any]) -> None:
+    """Check that no two rows have the same key: one row is not changed twice.
+
+    Raises:
+        QueryRefused: two have.
+    """
+    columns = [(field, Column(field)) for field in (field_of(model, each) for each in key)]
+    keys = Counter(
+        tuple(
+            column.form(row.get(field.name, row.get(field.column_name)))
+            for field, column in columns
+        )
+        for row in rows
+    )
+    if any(count > 1 and None not in values for values, count in keys.items()):
+        names = ", ".join(field.name for field, _ in columns)
+        raise QueryRefused(
+            f"several rows of {model.__name__} have the same {names}: keep one of each, because "
+            "PostgreSQL changes no row twice in one statement"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What is done with each row that has certain columns."""
+
+    model: type[peewee.Model]
+    shared_names: tuple[str, ...]
+    shared: Sequence[Column]
+    names: tuple[str, ...]
+    columns: Sequence[Column]
+    plain: Sequence[frozenset[type]]  # types by column: values of these travel as they are
+    defaults: Sequence[Callable[[], Any]]  # of the last columns, which the rows do not have
 
 
 @functools.lru_cache(maxsize=1024)
-def _compiled(  # noqa: PLR0917  # named, they would make the cache slower
-    model: type[peewee.Model],
-    common: tuple[str, ...],
-    names: tuple[str, ...],
+def _plan(model: type[peewee.Model], common: tuple[str, ...], names: tuple[str, ...]) -> _Plan:
+    shared, own = ([field_of(model, name) for name in some] for some in (common, names))
+    given = Counter(field.column_name for field in (*shared, *own))
+    if twice := [name for name, count in given.items() if count > 1]:
+        raise QueryRefused(
+            f"{model.__name__} gets {', '.join(twice)} twice: in each row or in common, by one name"
+        )
+    defaults = {
+        field: default
+        for field, default in model._meta.defaults.items()  # noqa: SLF001
+        if field.column_name not in given
+    }
+    if not given and not defaults:
+        raise QueryRefused(f"a row of {model.__name__} has no column")
+    own += defaults
+    return _Plan(
+        model,
+        tuple(field.column_name for field in shared),
+        [Column(field) for field in shared],
+        tuple(field.column_name for field in own),
+        (columns := [Column(field) for field in own]),
+        [column.plain for column in columns],
+        [each if callable(each) else functools.partial(_same, each) for each in defaults.values()],
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(
+    plan: _Plan,
+    spelled: frozenset[str],
     key: tuple[str, ...],
     update: tuple[str, ...],
     returning: tuple[str, ...],
-) -> tuple[str, tuple[str, ...], tuple[tuple[str, Callable[[Any], Any]], ...]]:
-    meta = model._meta  # noqa: SLF001
-    if unknown := [name for name in (*common, *names) if name not in meta.combined]:
-        raise QueryRefused(f"{model.__name__} has no {', '.join(unknown)}")
-    shared, columns = (
-        tuple(meta.combined[name].column_name for name in some) for some in (common, names)
-    )
-    table, values = _quoted(meta.table_name), ["%s" for _ in shared] + [_listed(columns)]
+) -> str:
+    _check_conflict(plan, key, update)
+    meta = plan.model._meta  # noqa: SLF001
+    table = ".".join(_quoted(name) for name in (meta.schema, meta.table_name) if name)
+    values = ["%s" for _ in plan.shared]
+    values += [
+        f"({_quoted(name)} #>> '{{}}')::json" if name in spelled else _quoted(name)
+        for name in plan.names
+    ]
+    # In a row that is there but empty, PostgreSQL does not look at the columns that are not given:
+    # those of a domain may refuse to be NULL.
     sql = (
-        f"INSERT INTO {table} ({_listed((*shared, *columns))}) "
-        f"SELECT {', '.join(values)} FROM json_populate_recordset(NULL::{table}, %s)"
+        f"INSERT INTO {table} ({_listed((*plan.shared_names, *plan.names))}) "
+        f"SELECT {', '.join(values)} "
+        f"FROM json_populate_recordset(ROW((NULL::{table}).*)::{table}, %s)"
     )
     if key:
         changes = ", ".join(f"{_quoted(name)} = EXCLUDED.{_quoted(name)}" for name in update)
@@ -96,38 +178,63 @@ def _compiled(  # noqa: PLR0917  # named, they would make the cache slower
         sql += f" ON CONFLICT ({_listed(key)}) DO {action}"
     if returning:
         sql += f" RETURNING {_listed(returning)}"
-    forms = tuple(
-        (name, form)
-        for name in names
-        for type_, form in _FORMS.items()
-        if isinstance(meta.combined[name], type_)
+    return sql
+
+
+def _check_conflict(plan: _Plan, key: tuple[str, ...], update: tuple[str, ...]) -> None:
+    model, given = plan.model.__name__, len(plan.names) - len(plan.defaults)
+    theirs = set(key)
+    theirs.discard("tenant_id")  # feature: row, rls
+    if unknown := theirs.difference(plan.shared_names, plan.names):
+        raise QueryRefused(
+            f"the key of {model} has {', '.join(sorted(unknown))}, and the rows do not: give it "
+            "to each row, or to all with common="
+        )
+    if unknown := set(update).difference(plan.shared_names, plan.names[:given]):
+        raise QueryRefused(
+            f"update= of {model} names {', '.join(sorted(unknown))}, and the rows do not: what "
+            "is stored would be lost; give it to each row, or leave it out"
+        )
+    if update and not key:
+        raise QueryRefused(f"update= of {model} needs the key by which a row is found")
+
+
+def _told(
+    plan: _Plan, rows: Sequence[Row], names: tuple[str, ...]
+) -> tuple[Sequence[Row], frozenset[str]]:
+    """The rows as they travel, and the columns whose documents are told as texts."""
+    values = [
+        each.values() if tuple(each) == names else _ordered(plan.model, each, names)
+        for each in rows
+    ]
+    columns: list[Any] = list(zip(*values, strict=True))
+    columns += [[default() for _ in rows] for default in plan.defaults]
+    own = [n for n, each in enumerate(columns) if not plan.plain[n].issuperset(map(type, each))]
+    if not own and plan.names == names:
+        return rows, _NONE
+    spelled = set()
+    for n in own:
+        columns[n], spells = plan.columns[n].forms(columns[n])
+        if spells:
+            spelled.add(plan.names[n])
+    told = [dict(zip(plan.names, each, strict=True)) for each in zip(*columns, strict=True)]
+    return told, frozenset(spelled)
+
+
+def _ordered(model: type[peewee.Model], row: Row, names: tuple[str, ...]) -> Collection[Any]:
+    if row.keys() == set(names):
+        return [row[name] for name in names]
+    raise QueryRefused(
+        f"rows of {model.__name__} differ in their columns: {', '.join(names)} and {', '.join(row)}"
     )
-    return sql, columns, forms
 
 
-def _hex(value: bytes | None) -> str | None:
-    return None if value is None else "\\x" + value.hex()
-
-
-def _moment(value: datetime | str | None) -> str | None:
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
-def _number(value: float | None) -> float | str | None:
-    return str(value) if value is not None and not math.isfinite(value) else value
-
-
-# Of columns whose values PostgreSQL would not read in the form that they have in JSON: bytes, zones
-# with seconds in their offset (Amsterdam until 1937), and NaN.
-_FORMS: dict[type[peewee.Field], Callable[[Any], Any]] = {
-    peewee.BlobField: _hex,
-    DateTimeTZField: _moment,
-    peewee.FloatField: _number,
-}
+def _same(value: Any) -> Any:
+    return value
 
 
 def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return '"' + name.replace('"', '""').replace("%", "%%") + '"'
 
 
 def _listed(names: Sequence[str]) -> str:

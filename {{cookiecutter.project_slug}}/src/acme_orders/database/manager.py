@@ -11,22 +11,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import peewee
-from peewee_async.result_wrappers import fetch_models
 
-from acme_orders.database import driver
 from acme_orders.database.connections import Connections
+from acme_orders.database.dialect import Dialect
 from acme_orders.database.failures import kind_of
-from acme_orders.database.inserts import insertion
+from acme_orders.database.inserts import field_of, insertion
 from acme_orders.database.lease import (
     Fetch,
     Isolation,
     Lease,
     Timeouts,
-    all_rows,
 )
+from acme_orders.database.reading import Found, models, tuples
 from acme_orders.database.statements import (
     Reports,
     Statement,
@@ -39,6 +38,7 @@ from acme_orders.errors import (
     Conflict,
     DatabaseError,
     TransactionMisused,
+    UnreadableRow,
     WriteOutsideTransaction,
 )
 from acme_orders.observability.metrics import Metrics
@@ -98,7 +98,7 @@ class Manager:
             application=application,
             metrics=metrics,
         )
-        self._database = _Database(self._run)
+        self._dialect = Dialect()
         self.machinery: set[str] = set()
         self._query: ContextVar[str] = ContextVar("query", default="unregistered")
 
@@ -263,13 +263,20 @@ class Manager:
     # Statements
 
     async def fetch(self, query: Any) -> list[Any]:
-        """Run a Peewee query and return its rows."""
-        rows: list[Any] = await self._database.aio_execute(query)
-        return rows
+        """Run a Peewee query and return its rows; those that cannot be read are told of.
+
+        Raises:
+            UnreadableRow: it found nothing but such a row, or it wrote the row.
+        """
+        return self._rows(await self.read(query), wrote=not isinstance(query, peewee.SelectBase))
+
+    async def read(self, query: Any) -> Found:
+        """Run a Peewee query and return what it found, also of rows that cannot be read."""
+        return await self._read(*self._dialect.compiled(query), models(query))
 
     async def execute(self, query: Any) -> int:
         """Run a Peewee query and return how many rows it touched."""
-        count: int = await self._database.aio_execute(query, _row_count)
+        count: int = await self._run(*self._dialect.compiled(query), _row_count)
         return count
 
     async def insert(
@@ -282,32 +289,40 @@ class Manager:
         update: Sequence[Any] = (),
         returning: Sequence[Any] = (),
     ) -> list[tuple[Any, ...]]:
-        """Insert rows with one statement, and return what it returns; see `insertion`."""
+        """Insert rows with one statement, and return what it returns; see `insertion`.
+
+        Raises:
+            UnreadableRow: it returns one that cannot be read.
+        """
         sql, values = insertion(
             model, rows, common=common, key=key, update=update, returning=returning
         )
-        found: list[tuple[Any, ...]] = await self._run(sql, values, all_rows)
-        return found
+        fields = [field_of(model, each) for each in returning]
+        found = await self._read(sql, values, tuples(fields))
+        if key and returning and not update and (dropped := len(rows) - len(found)):
+            count = self._metrics.db_rows_already_there.labels(self.query_name).inc
+            self.current_transaction().after_commit.add(partial(count, dropped))
+        return self._rows(found, wrote=True)
 
     async def fetch_sql(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Run our own SQL, `%s` for each parameter, and return its rows as tuples.
 
         Raises:
             TransactionMisused: it changes the session, which outlives the transaction.
+            UnreadableRow: it found nothing but a row that cannot be read.
         """
         try:
             refuse_session_state(sql)
         except TransactionMisused:
             self._metrics.db_guard_violations.labels("session_state").inc()
             raise
-        rows: list[Any] = await self._run(sql, parameters, all_rows)
-        return rows
+        return self._rows(await self._read(sql, parameters, tuples()))
 
     async def stream(self, query: Any, *, batch: int = 500) -> AsyncIterator[Any]:
         """Yield the rows of a Peewee query without holding all of them in memory.
 
         Args:
-            query: as for `fetch`.
+            query: as for `fetch`; rows that cannot be read are passed over, and told of.
             batch: rows that are fetched at once.
 
         Raises:
@@ -316,12 +331,11 @@ class Manager:
         transaction = self.current_transaction()
         transaction.streams += 1
         cursor = f"stream_{transaction.streams}"
-        sql, parameters = self._database.get_sql_context().sql(query).query()
+        sql, parameters = self._dialect.compiled(query)
         await self._run(f"DECLARE {cursor} NO SCROLL CURSOR FOR {sql}", parameters, None)
-        rows, next_rows = [None], partial(fetch_models, query=query)
-        while rows:
-            rows = await self._run(f"FETCH FORWARD {batch} FROM {cursor}", (), next_rows)
-            for row in rows:
+        next_rows = models(query)
+        while found := await self._read(f"FETCH FORWARD {batch} FROM {cursor}", (), next_rows):
+            for row in found.rows:
                 yield row
         await self._run(f"CLOSE {cursor}", (), None)
 
@@ -361,6 +375,20 @@ class Manager:
                 unit = transaction.name if transaction else None
                 self._reports.statement(Statement(query, sql, parameters, seconds, unit, failure))
 
+    async def _read(self, sql: str, parameters: Sequence[Any], fetch: Fetch) -> Found:
+        found: Found = await self._run(sql, parameters, fetch)
+        if found.unreadable:
+            self._reports.unreadable(self.query_name, found.unreadable)
+        return found
+
+    def _rows(self, found: Found, *, wrote: bool = False) -> list[Any]:
+        if found.unreadable and (wrote or len(found) == 1):
+            raise UnreadableRow(
+                f"{self.query_name}: the value of {found.unreadable[0].column} has no form in "
+                "Python, or its field refuses it: correct the row, or read it with .cast('text')"
+            )
+        return found.rows
+
     async def flush(self) -> None:
         """Do what waits for COMMIT."""
         await self._flush(self.current_transaction())
@@ -372,22 +400,5 @@ class Manager:
                 await self.insert(model, rows)
 
 
-class _Database(driver.Database):
-    """Peewee's database for compiling queries; their way to PostgreSQL is the manager's."""
-
-    def __init__(self, run: Callable[[str, Sequence[Any], Fetch | None], Awaitable[Any]]) -> None:
-        super().__init__(None)
-        self._run = run
-
-    async def aio_execute_sql(
-        self, sql: str, params: Sequence[Any] | None = None, fetch_results: Any = None
-    ) -> Any:
-        fetch = partial(fetch_results, self) if fetch_results else None
-        return await self._run(sql, params or (), fetch)
-
-    def aio_connection(self) -> NoReturn:
-        raise TransactionMisused("connections and transactions come from the Manager")
-
-
-async def _row_count(_database: object, cursor: Any) -> int:
+async def _row_count(cursor: Any) -> int:
     return int(cursor.rowcount)

@@ -13,10 +13,12 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import peewee
 
-from acme_orders.database.manager import Manager
+from acme_orders.database.inserts import refuse_repeated
+from acme_orders.database.reader import Reader
 from acme_orders.database.table import Table
 from acme_orders.database.tenancy import require_scope  # feature: row, rls, schema
 from acme_orders.database.unit_of_work import Later, Row, Work
+from acme_orders.database.values import Column
 from acme_orders.errors import QueryRefused
 
 Arguments = ParamSpec("Arguments")
@@ -87,14 +89,14 @@ def query(
     return decorate
 
 
-class Repository:
+class Repository(Reader):
     """Loads and stores one kind of thing; the only place that touches its models."""
 
     machinery = False  # whether its queries are the same for every kind of message
     across_tenants = False  # feature: row, rls, schema
 
     def __init__(self, manager: Manager) -> None:
-        self.manager = manager
+        super().__init__(manager)
         if self.machinery:
             manager.machinery.update(query.name for query, _ in self.queries())
 
@@ -105,85 +107,6 @@ class Repository:
             registered = getattr(getattr(cls, name), "query", None)
             if isinstance(registered, Query):
                 yield registered, name
-
-    # Reading
-
-    async def fetch_one(self, select: Any) -> dict[str, Any] | None:
-        """The first row, or None.
-
-        Raises:
-            QueryRefused: it names no columns.
-        """
-        rows = await self.fetch_all(select.limit(1))
-        return rows[0] if rows else None
-
-    async def fetch_all(self, query: Any) -> list[dict[str, Any]]:
-        """All rows of a bounded query, or those that a write returns.
-
-        Raises:
-            QueryRefused: a table grows, and the query has no limit; or it names no columns.
-        """
-        if isinstance(query, peewee.RawQuery):
-            raise QueryRefused(f"{self.manager.query_name} is SQL by hand: send it with fetch_sql")
-        if isinstance(query, peewee.SelectBase):
-            if getattr(query, "_limit", None) is None:
-                raise QueryRefused(
-                    f"{self.manager.query_name} has no limit: add .limit(…), read pages with "
-                    "fetch_page, or everything with manager.stream"
-                )
-            if getattr(query, "_is_default", False):
-                raise QueryRefused(
-                    f"{self.manager.query_name} reads whole rows: name the columns in .select(…)"
-                )
-        return await self.manager.fetch(query.dicts())
-
-    async def fetch_page(
-        self, select: Any, *, order: Sequence[Any], after: Sequence[Any] | None, limit: int
-    ) -> list[dict[str, Any]]:
-        """The rows that come after a known one; as fast on the last page as on the first.
-
-        Args:
-            select: without order and limit.
-            order: columns that together are unique, and with which an index begins.
-            after: their values in the last row of the page before; None for the first page.
-            limit: most rows.
-        """
-        if after is not None:
-            select = select.where(peewee.Tuple(*order) > peewee.Tuple(*after))
-        return await self.fetch_all(select.order_by(*order).limit(limit))
-
-    async def fetch_children(
-        self, select: Any, column: Any, keys: Sequence[Any], *, most: int = 1000
-    ) -> dict[Any, list[dict[str, Any]]]:
-        """The children of many parents in one query instead of one for each parent.
-
-        Args:
-            select: of the children, with `column` among its columns and the order that is wanted.
-            column: that refers to the parent.
-            keys: of the parents.
-            most: children of all parents together.
-
-        Raises:
-            QueryRefused: there are more.
-        """
-        children: dict[Any, list[dict[str, Any]]] = {key: [] for key in keys}
-        if not keys:
-            return children
-        rows = await self.fetch_all(select.where(column.in_(list(keys))).limit(most + 1))
-        if len(rows) > most:
-            raise QueryRefused(
-                f"{self.manager.query_name} finds more than {most} children of {len(keys)} "
-                "parents: ask for fewer parents, or raise `most`"
-            )
-        for row in rows:
-            children[row[column.name]].append(row)
-        return children
-
-    async def fetch_sql(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Run SQL that is written by hand: a constant, with `%s` for each parameter."""
-        return await self.manager.fetch_sql(sql, parameters)
-
-    # Writing
 
     def later(self, work: Work, item: Any) -> Later:
         """Do something before COMMIT, together with what other messages of the batch ask for.
@@ -217,7 +140,10 @@ class Repository:
         Args:
             model: of the row.
             row: the columns.
-            key: the columns of a unique constraint; PostgreSQL refuses the statement without one.
+            key: the columns of a unique constraint.
+
+        Raises:
+            QueryRefused: there is no key.
         """
         new = await self.insert_all_once(model, [row], *key)
         return Insertion.INSERTED if new else Insertion.DUPLICATE
@@ -235,15 +161,32 @@ class Repository:
         What PostgreSQL has put into other columns comes with them if `returning` names these.
         `common` are columns with the same value in all rows.
 
+        How many were left out is counted in `db_rows_already_there`.
+
         Give the rows in the order of their keys: two transactions that insert the same rows in
         another order wait for each other.
+
+        Raises:
+            QueryRefused: there is no key; or what is returned does not fit into a set.
         """
+        if not key:
+            raise QueryRefused(
+                f"{self.manager.query_name} inserts rows of {model.__name__} once, and does not "
+                "say by which key: name the columns of a unique constraint"
+            )
         target, inserted, wanted = list(key), set(), (*key, *returning)
         target.insert(0, model.tenant_id)  # feature: row, rls
         for some in _portions(rows):
-            inserted.update(
-                await self.manager.insert(model, some, common=common, key=target, returning=wanted)
+            found = await self.manager.insert(
+                model, some, common=common, key=target, returning=wanted
             )
+            try:
+                inserted.update(found)
+            except TypeError as error:
+                raise QueryRefused(
+                    f"{self.manager.query_name} returns documents or lists of {model.__name__}, "
+                    "which no set holds: read them by the keys"
+                ) from error
         return inserted
 
     async def upsert(
@@ -251,8 +194,16 @@ class Repository:
     ) -> int:
         """Insert rows, and where their key is there already, update these columns instead.
 
-        A key may stand only once among the rows; PostgreSQL refuses the statement else.
+        Raises:
+            QueryRefused: there is no key, or several rows have the same; or `update` names no
+                column, or one that the rows do not have.
         """
+        if not key or not update:
+            raise QueryRefused(
+                f"{self.manager.query_name} needs a key of {model.__name__} and the columns to "
+                "update: to leave rows as they are, use insert_all_once"
+            )
+        refuse_repeated(model, rows, key)
         target, changed = list(key), 0
         target.insert(0, model.tenant_id)  # feature: row, rls
         for some in _portions(rows):
@@ -268,8 +219,8 @@ def among(column: peewee.Field, values: Iterable[Any], type_: str) -> Any:
 
     Its SQL is the same for any number of values; that of IN is not.
     """
-    adapted = [column.db_value(value) for value in values]  # type: ignore[no-untyped-call]
-    listed = peewee.Value(adapted, converter=False, unpack=False)
+    form = Column(column).form
+    listed = peewee.Value(list(map(form, values)), converter=False, unpack=False)
     return column == peewee.fn.ANY(listed.cast(f"{type_}[]"))
 
 

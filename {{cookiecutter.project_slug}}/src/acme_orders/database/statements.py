@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from acme_orders.database.failures import kind_of
+from acme_orders.database.reading import Unreadable
 from acme_orders.database.tenant_guard import Mode, TenantGuard  # feature: row, rls, schema
 from acme_orders.database.unit_of_work import Transaction
 from acme_orders.errors import DatabaseError, TransactionMisused
@@ -20,6 +21,7 @@ from acme_orders.observability.metrics import Metrics
 log = structlog.get_logger()
 
 _LONGEST_SQL = 2000  # characters of a statement in a log record
+_MOST_KEYS = 10  # of rows in a log record
 _NOT_IN_A_COMMENT = re.compile(r"[^\w.,:-]+")
 # What outlives a transaction, and so reaches whoever gets the connection next.
 _SESSION_STATE = re.compile(
@@ -109,6 +111,17 @@ class Reports:
             )
         for observe in self.observers:
             observe(statement)
+
+    def unreadable(self, query: str, rows: Sequence[Unreadable]) -> None:
+        """Tell of rows that a statement found and nobody can read."""
+        self._metrics.db_unreadable_rows.labels(query).inc(len(rows))
+        log.error(
+            "database.unreadable_rows",
+            query=query,
+            rows=len(rows),
+            columns=sorted({row.column for row in rows}),
+            keys=[dict(row.key) for row in rows[:_MOST_KEYS] if row.key],
+        )
 
     def transaction(self, transaction: Transaction) -> None:
         """Tell of the statements that a transaction repeated: one for each row of another?"""

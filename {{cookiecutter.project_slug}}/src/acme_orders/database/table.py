@@ -5,12 +5,27 @@ from typing import Any  # feature: row, rls
 
 import peewee  # feature: row, rls
 from peewee_async import AioModel
+from playhouse.postgres_ext import HStoreField
 
+from acme_orders.database.dialect import Dialect
 from acme_orders.database.tenancy import current_scope  # feature: row, rls
+from acme_orders.database.values import read_hstore
 
 
 class Table(AioModel):
     """A table; what it has to guarantee is written in `migrations/`."""
+
+    class Meta:
+        """What compiles its queries."""
+
+        database = Dialect()
+
+    @classmethod
+    def validate_model(cls) -> None:
+        """Let fields read what drivers leave as a text."""
+        for field in cls._meta.sorted_fields:
+            if isinstance(field, HStoreField):
+                field.python_value = read_hstore
 
     # feature: row, rls {
     # Every query is pinned to the tenant whose scope is open; in the system scope to none.

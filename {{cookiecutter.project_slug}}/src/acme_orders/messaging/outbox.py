@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import peewee
-from playhouse.postgres_ext import DateTimeTZField, JSONField
+from playhouse.postgres_ext import DateTimeTZField
 from structlog.contextvars import get_contextvars
 
 from acme_orders.database.manager import Manager
@@ -32,7 +32,7 @@ class OutboxRow(Table):
     ordering_key = peewee.TextField(null=True)
     type = peewee.TextField()
     body = peewee.TextField()
-    extensions = JSONField()
+    extensions = peewee.JSONField()
     created_at = DateTimeTZField()
     available_at = DateTimeTZField()
     attempts = peewee.IntegerField()

@@ -194,6 +194,14 @@ class Metrics:
             "db_repeated_statements", "Units of work that repeated a statement needlessly",
             ["query"], registry=registry,
         )  # fmt: skip
+        self.db_rows_already_there = Counter(
+            "db_rows_already_there", "Rows left out of an insert because their key was there",
+            ["query"], registry=registry,
+        )  # fmt: skip
+        self.db_unreadable_rows = Counter(
+            "db_unreadable_rows", "Rows found with a value that has no form in Python", ["query"],
+            registry=registry,
+        )  # fmt: skip
         self.db_guard_violations = Counter(
             "db_guard_violations",
             "Uses of the database that break its rules, by kind",

@@ -5,7 +5,7 @@
 
 import peewee
 from peewee import SQL, Check
-from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
+from playhouse.postgres_ext import DateTimeTZField
 
 from acme_orders.database.table import Table
 
@@ -59,7 +59,7 @@ class AuditEntry(Table):
     id = peewee.UUIDField(primary_key=True)
     event_type = peewee.TextField()
     occurred_at = DateTimeTZField(constraints=NOW)
-    payload = BinaryJSONField(index=False)
+    payload = peewee.JSONField()
 
     class Meta:
         table_name = "audit_log"

@@ -2,7 +2,7 @@
 
 import peewee
 from peewee import SQL, Check
-from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
+from playhouse.postgres_ext import DateTimeTZField
 
 from acme_orders.database.table import Table
 
@@ -24,7 +24,7 @@ class Parcel(Table):
     depot = peewee.ForeignKeyField(Depot, backref="parcels")
     state = peewee.TextField(constraints=[Check("state IN ('registered', 'moving', 'delivered')")])
     weight_grams = peewee.IntegerField(constraints=[Check("weight_grams > 0")])
-    contents = BinaryJSONField(index=False)
+    contents = peewee.JSONField()
     signature = peewee.TextField(null=True)
     registered_at = DateTimeTZField()
     delivered_at = DateTimeTZField(null=True)
