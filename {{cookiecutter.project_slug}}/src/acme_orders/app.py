@@ -29,9 +29,10 @@ from acme_orders.messaging.envelope import Handler
 from acme_orders.messaging.inbox import Inbox
 from acme_orders.messaging.limits import Limits
 from acme_orders.messaging.memory import MemoryBroker
-from acme_orders.messaging.outbox import Outbox, Pending
+from acme_orders.messaging.outbox import Outbox
 from acme_orders.messaging.recovery import Recovery
 from acme_orders.messaging.relay import Relay
+from acme_orders.messaging.relay_queries import RelayQueries
 from acme_orders.messaging.topology import Topology
 from acme_orders.messaging.triage import Triage
 from acme_orders.observability.loop import watch_loop
@@ -39,7 +40,7 @@ from acme_orders.observability.metrics import Metrics
 from acme_orders.observability.probes import Probe, operations
 from acme_orders.observability.tracing import Tracing  # feature: tracing
 from acme_orders.orders.handlers import place_order, place_orders
-from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
+from acme_orders.orders.messages import ORDER_PLACED, PUBLISHES, OrderPlaced
 from acme_orders.orders.repository import Orders
 from acme_orders.settings import Settings
 from acme_orders.shutdown import Shutdown, closed_quickly
@@ -66,6 +67,7 @@ class Service:
     suspects: Consumer
     triage: Triage
     dead_letters: DeadLetters
+    relay_queries: RelayQueries
     archiver: Archiver
     relay: Relay
     supervisor: Supervisor
@@ -104,9 +106,10 @@ def assemble(
 ) -> Service:
     """Put the parts together; nothing is connected or started here."""
     supervisor = supervisor or Supervisor(metrics)
-    orders, outbox = Orders(manager), Outbox(manager)
+    largest_body = settings.max_body_bytes
+    orders, outbox = Orders(manager), Outbox(manager, largest_body=largest_body)
     inbox = Inbox(manager, SERVICE, window=settings.inbox_retention)
-    pending = Pending(manager)
+    relay_queries = RelayQueries.of(manager, largest_body=largest_body)
     dead_letters = DeadLetters(manager)
     handlers = {
         ORDER_PLACED: Handler(
@@ -163,7 +166,7 @@ def assemble(
         broker=broker,
         topology=topology,
         handlers=handlers,
-        repositories=(orders, outbox, inbox, pending, dead_letters),
+        repositories=(orders, outbox, inbox, dead_letters, *relay_queries),
         consumer=main,
         # One message at a time: one that ends the process takes no other suspect with it. In an
         # outage it is put back soon: whatever ends the process then, it was not the message.
@@ -179,6 +182,7 @@ def assemble(
             ),
         ),
         dead_letters=dead_letters,
+        relay_queries=relay_queries,
         archiver=Archiver(
             queue=topology.dead_letters.name,
             broker=broker,
@@ -187,11 +191,11 @@ def assemble(
             has_processed=main.has_processed,
             metrics=metrics,
             supervisor=supervisor,
-            largest_body=max(LARGEST_BODY, settings.max_body_bytes),
+            largest_body=max(LARGEST_BODY, largest_body),
         ),
         relay=Relay(
             manager=manager,
-            pending=pending,
+            queries=relay_queries,
             committed=outbox.committed,
             broker=broker,
             exchange=topology.exchange,
@@ -199,6 +203,8 @@ def assemble(
             batch=settings.relay_batch,
             lease=settings.relay_lease,
             poll=settings.relay_poll,
+            needed={each.name for each in PUBLISHES if each.needs_listener},
+            retention=settings.unheard_retention,
             metrics=metrics,
         ),
         supervisor=supervisor,

@@ -119,7 +119,8 @@ def replay(
 ) -> None:
     """Send dead letters to the queue of the service again, with all their attempts.
 
-    It can be interrupted and run again: what was processed already is dropped by the inbox.
+    Events of this service that could not be published go to the outbox instead. It can be
+    interrupted and run again: what was processed already is dropped by the inbox.
     """
     wanted = _selection(ids, reason, fingerprint, type_, everything=all_)
 
@@ -142,6 +143,7 @@ def replay(
                 broker=service.broker,
                 manager=service.manager,
                 dead_letters=service.dead_letters,
+                set_aside=service.relay_queries.set_aside,
                 rate=rate,
             )
             return await _replay(sender, chosen, meant)

@@ -23,8 +23,12 @@
     │   ├── UnreadableRow            a value that has no form in Python
     │   └── TransactionMisused       a programming error
     │       └── WriteOutsideTransaction
+    ├── Unpublishable                no broker can take this event → set aside
     └── BrokerUnavailable            an outage → pause and hold, no attempt is spent
+        ├── Unconfirmed              the broker did not answer a publish in time
+        ├── ChannelDenied            the broker closed the channel: no permission, no exchange
         └── PublishFailed            the broker did not take the message
+            └── Unroutable           no queue is bound to its routing key
 
 Anything else that leaves a handler is a bug: logged with traceback, retried, then a dead letter.
 """
@@ -158,9 +162,25 @@ class WriteOutsideTransaction(TransactionMisused):
     """A write was attempted outside a transaction."""
 
 
+class Unpublishable(ServiceError):
+    """The message has a part that AMQP has no form for, or that is too large to be sent."""
+
+
 class BrokerUnavailable(ServiceError):
     """The message broker cannot be used right now."""
 
 
+class Unconfirmed(BrokerUnavailable):
+    """The broker did not answer a publish in time; the message may have arrived."""
+
+
+class ChannelDenied(BrokerUnavailable):
+    """The broker closed the channel: the user lacks a permission, or the exchange is missing."""
+
+
 class PublishFailed(BrokerUnavailable):
     """The broker did not take responsibility for a message."""
+
+
+class Unroutable(PublishFailed):
+    """No queue is bound to the routing key of a message."""

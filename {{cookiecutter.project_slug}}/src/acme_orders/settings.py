@@ -133,6 +133,9 @@ class Settings(BaseSettings):
     relay_batch: int = Field(200, ge=1, le=10_000, description="outbox rows per round")
     relay_lease: Seconds = Field(30, description="another relay takes over after this")
     relay_poll: Seconds = Field(1, description="the longest an outbox row of another process waits")
+    unheard_retention: Seconds = Field(
+        14 * 86400, description="events that nobody listens to; INBOX_RETENTION refuses older ones"
+    )
 
     # Database
     pool_size: int | None = Field(

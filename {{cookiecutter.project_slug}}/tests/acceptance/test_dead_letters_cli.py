@@ -29,6 +29,7 @@ from tests.integration.dead_letter_queue import (
     identity_of,
     set_aside,
 )
+from tests.integration.outbox_events import is_empty, relays, smuggle
 
 ACK = "acme_orders.messaging.subscription:RabbitDelivery.ack"
 MARK = "acme_orders.messaging.dead_letters:DeadLetters.decide"
@@ -124,6 +125,27 @@ async def test_killed_between_commit_and_ack(service: Service, broker_url: str) 
 
 async def _waiting(service: Service) -> bool:
     return await service.broker.count(service.topology.dead_letters.name) == 1
+
+
+async def test_an_event_that_no_broker_takes(service: Service, commands: Commands) -> None:
+    """It is seen like all dead letters; mended and replayed it is in the outbox again."""
+    for _ in range(2):
+        await smuggle(service, type="repeat('t', 300)", ordering_key="'order-1'")
+    async with relays(service):
+        await eventually(lambda: is_empty(service))
+    (group,) = await commands.listed("--reason", "unpublishable")
+    assert (group["count"], group["error_type"]) == (2, "Unpublishable")
+    one, other = await commands.listed("--each", "--reason", "unpublishable")
+    shown = json.loads(await commands.well("show", one["id"]))
+    assert shown["outgoing"]
+    assert shown["properties"]["ordering_key"] == "order-1"
+    assert "255" in shown["error_message"]
+    assert "1 discarded" in await commands.well("discard", other["id"], "--yes")
+    await rows(service, "UPDATE dead_letters SET type = 'thing.mended'")
+    assert "1 replayed" in await commands.well("replay", "--reason", "unpublishable")
+    written = "SELECT message_id::text, type, ordering_key, attempts FROM outbox"
+    assert await rows(service, written) == [(one["message_id"], "thing.mended", "order-1", 0)]
+    assert "none of them waits" in await commands.well("replay", "--reason", "unpublishable")
 
 
 async def test_the_consumer_archives_what_it_sets_aside(

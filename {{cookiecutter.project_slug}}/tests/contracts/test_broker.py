@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from acme_orders.app import message_broker
-from acme_orders.errors import BrokerUnavailable, PublishFailed
+from acme_orders.errors import BrokerUnavailable, PublishFailed, Unpublishable
 from acme_orders.messaging.broker import Broker, Delivery, Message
 from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Queue
 from acme_orders.observability.metrics import Metrics
@@ -312,3 +312,40 @@ async def test_a_message_arrives_as_it_was_sent_after_a_return(broker: Broker) -
     await taken.reaches(2)
     assert {name: taken[1].message.headers[name] for name in VALUES} == VALUES
     assert replace(taken[1].message, headers={}) == replace(sent, headers={})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"headers": {"a": "x" * 200_000}},
+        {"headers": {f"h{number}": "x" * 1000 for number in range(140)}},
+        {"headers": {"n" * 129: "a name that would be cut"}},
+        {"headers": {"a": {"n" * 129: "inside another"}}},
+        {"headers": {"a": 2**64}},
+        {"headers": {"a": object()}},
+        {"type": "t" * 256},
+        {"message_id": "ü" * 128},
+        {"timestamp": datetime(1969, 1, 1, tzinfo=UTC)},
+    ],
+    ids=str,
+)
+async def test_what_rabbitmq_would_close_the_connection_over_is_not_sent(
+    broker_url: str, changes: dict[str, Any]
+) -> None:
+    """Others that are under way at the same time are not lost, and the next publish works."""
+    settings = load_settings(
+        _env_file=None,
+        database_url="postgresql://nobody@127.0.0.1:1/none",
+        broker_url=broker_url,
+    )
+    async with message_broker(settings, Metrics()) as broker:
+        await broker.declare(EXCHANGE, QUEUES)
+        good = [send(broker, some()) for _ in range(5)]
+        bad = broker.publish(some(**changes), exchange=EXCHANGE, routing_key="thing.done")
+        *sent, refused = await asyncio.gather(*good, bad, return_exceptions=True)
+        assert sent == [None] * 5
+        assert isinstance(refused, Unpublishable)
+        with pytest.raises(Unpublishable):
+            await broker.publish(some(), exchange=EXCHANGE, routing_key="k" * 256)
+        await send(broker, some())
+        assert broker.connected

@@ -84,6 +84,7 @@ async def replayed(service: Service, *identities: UUID) -> list[Outcome]:
         broker=service.broker,
         manager=service.manager,
         dead_letters=service.dead_letters,
+        set_aside=service.relay_queries.set_aside,
         rate=1000,
     )
     return [await sender.send(each) for each in identities]

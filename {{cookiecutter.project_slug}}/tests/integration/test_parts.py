@@ -36,9 +36,9 @@ def once(owner: Any, method: str, error: BaseException) -> Callable[[], bool]:
     return lambda: raised
 
 
-# Where each part waits; the consumer's workers wait for the broker when they ack.
+# Where each part waits; the consumer's workers wait for the broker when they ack. The relay waits
+# everything out: see test_relay_errors.py.
 PARTS: dict[str, Callable[[Service], tuple[Any, str]]] = {
-    "relay": lambda service: (service.relay, "run_once"),
     "archiver": lambda service: (service.archiver, "_store"),
     "consume acme-orders": lambda service: (service.broker, "ack"),
     "consumer": lambda service: (service.broker, "consume"),
@@ -61,7 +61,7 @@ ENDS = (asyncio.CancelledError(), SystemExit(1), LookupError("a bug"))
 async def test_a_part_that_ends_is_started_again(
     service: Service, part: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker, the relay, the archiver: what it had in hand is done, and what comes after."""
+    """A worker, the consumer, the archiver: what it had in hand is done, and what comes after."""
     monkeypatch.setattr(supervision, "_FIRST_PAUSE", 1.0)
     stop = asyncio.Event()
     raised = once(*PARTS[part](service), error)

@@ -12,10 +12,12 @@ import acme_orders
 from acme_orders.app import Service
 from acme_orders.database.migration_files import FOLDER
 from acme_orders.database.repository import Query, Repository
+from acme_orders.messaging.backlog import OutboxBacklog
 from acme_orders.messaging.broker import Delivery
 from acme_orders.messaging.envelope import Envelope, Handler, Payload
 from acme_orders.messaging.inbox import Inbox
-from acme_orders.messaging.outbox import Outbox, Pending
+from acme_orders.messaging.outbox import Outbox
+from acme_orders.messaging.pending import Pending
 from acme_orders.readiness.rehearsal import Subject
 
 from tests.readiness.tenant_defects import ALTERED, CARELESS, becomes  # feature: row, rls, schema
@@ -157,13 +159,13 @@ def unregistered_metric(name: str) -> Callable[[Service], None]:
 def unseen_query(service: Service) -> None:
     """A query whose statements have no name."""
 
-    class Unseen(Pending):
-        async def backlog(self) -> Any:
+    class Unseen(OutboxBacklog):
+        async def pending(self) -> Any:
             with self.manager.named("other"):
                 return await self.manager.fetch_sql("SELECT 1")
 
-    Unseen.backlog.__dict__["query"] = Query("outbox.backlog")
-    _become(service, Pending, Unseen)
+    Unseen.pending.__dict__["query"] = Query("outbox.backlog")
+    _become(service, OutboxBacklog, Unseen)
 
 
 def _become(service: Service, old: type[Repository], new: type[Repository]) -> None:

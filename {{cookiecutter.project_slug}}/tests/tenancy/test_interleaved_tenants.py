@@ -13,7 +13,8 @@ from acme_orders.database.access import SERVICE_ROLE
 from acme_orders.database.lease import Timeouts
 from acme_orders.database.manager import Manager
 from acme_orders.database.tenancy import system_scope, tenant_scope
-from acme_orders.messaging.outbox import Outbox, Pending
+from acme_orders.messaging.backlog import OutboxBacklog
+from acme_orders.messaging.outbox import Outbox
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import ORDER_PLACED
 from acme_orders.orders.repository import Orders
@@ -90,7 +91,7 @@ async def look_at_all(manager: Manager) -> None:
     """What the relay does between the tenants, with more rights than they have."""
     with system_scope("test"):
         async with manager.transaction("all", read_only=True):
-            await Pending(manager).backlog()
+            await OutboxBacklog(manager).pending()
 
 
 async def cancelled(manager: Manager, tenant: UUID, after: float) -> None:

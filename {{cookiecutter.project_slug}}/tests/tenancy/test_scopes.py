@@ -23,8 +23,10 @@ from acme_orders.database.tenancy import (
 )
 from acme_orders.database.tenant_guard import Mode
 from acme_orders.errors import Malformed, TransactionMisused
+from acme_orders.messaging.backlog import OutboxBacklog
 from acme_orders.messaging.envelope import Payload
-from acme_orders.messaging.outbox import Outbox, Pending
+from acme_orders.messaging.outbox import Outbox
+from acme_orders.messaging.pending import Pending
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import ORDER_PLACED
 from acme_orders.orders.repository import Orders
@@ -108,7 +110,7 @@ async def _query(manager: Manager) -> None:
 
 
 async def _query_across_tenants(manager: Manager) -> None:
-    await Pending(manager).backlog()
+    await OutboxBacklog(manager).pending()
 
 
 @pytest.mark.parametrize("work", [_transaction, _unit, _query, _query_across_tenants])
@@ -222,7 +224,7 @@ async def test_a_query_across_tenants_inside_the_scope_of_one_is_refused(
     """It would see the rows of this one only, and do half of its work."""
     with tenant_scope(ADA), pytest.raises(TransactionMisused, match=r"system_scope\(reason\)"):
         async with manager.transaction("test", read_only=True):
-            await Pending(manager).backlog()
+            await OutboxBacklog(manager).pending()
     assert sent == []
 
 
@@ -350,8 +352,9 @@ async def test_the_system_sees_the_events_of_all_tenants(manager: Manager) -> No
             await place(manager, 1)
     with system_scope("test"):
         async with manager.transaction("test"):
-            events = await Pending(manager).lease(NOBODY, seconds=30, limit=10)
-    assert [event.extensions["tenant"] for event in events] == [str(ADA), str(BOB)]
+            events, _ = await Pending(manager).lease(NOBODY, seconds=30, limit=10, parked=[])
+    tenants = [event.message("test").headers["cloudEvents:tenant"] for event in events]
+    assert tenants == [str(ADA), str(BOB)]
 
 
 def leaving(url: str, tenant: UUID) -> str:

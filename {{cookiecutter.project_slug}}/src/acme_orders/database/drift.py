@@ -14,7 +14,11 @@ from peewee_async.utils import sort_models
 from acme_orders.database import driver
 from acme_orders.database.ddl import table_sql
 
-_WITHOUT_MODEL = {"schema_migrations", "tenants"}  # of the chassis, read by SQL alone
+_WITHOUT_MODEL = {
+    "schema_migrations",
+    "tenants",
+    "parked_types",
+}  # of the chassis, read by SQL alone
 _OF_A_COLUMN = ("default", "nullability")
 # By table, kind and name or definition: what is compared beyond that, and how it is dropped.
 Objects = Mapping[tuple[str, str, str], tuple[str, str]]

@@ -1,6 +1,7 @@
 """What the rest of the service needs of a message broker. Small, so that there can be two."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -63,12 +64,23 @@ class Subscription(Protocol):
         """Give back what is not settled, for good; nobody takes deliveries any more."""
 
 
+class Publish(Protocol):
+    """Publishes a message and returns when the broker has taken responsibility."""
+
+    async def __call__(self, message: Message, *, exchange: str, routing_key: str) -> None:
+        """See `Broker.publish`."""
+
+
 class Broker(Protocol):
     """A connected message broker."""
 
     @property
     def connected(self) -> bool:
         """Whether it can be used right now."""
+
+    @property
+    def publishing(self) -> bool:
+        """Whether messages can be published right now, whatever becomes of deliveries."""
 
     async def declare(self, exchange: str, queues: Iterable[Queue]) -> None:
         """Create what is missing; raises ConfigurationError if something else is there."""
@@ -92,9 +104,18 @@ class Broker(Protocol):
         """Return when the broker has taken responsibility.
 
         Raises:
-            PublishFailed: it has not, or nobody is bound to this routing key.
-            BrokerUnavailable: it cannot be reached.
+            Unpublishable: no broker can take this message; nothing was sent.
+            Unroutable: no queue is bound to this routing key.
+            PublishFailed: a queue refused it.
+            Unconfirmed: there was no answer in time; it may have arrived.
+            BrokerUnavailable: it cannot be reached, or what was under way was lost.
         """
+
+    def apart(self) -> AbstractAsyncContextManager[Publish]:
+        """Publish on a connection of its own, for messages that may end it."""
+
+    async def ping(self) -> None:
+        """Return when the broker has answered; raises BrokerUnavailable."""
 
     async def count(self, queue: str) -> int:
         """How many messages wait in a queue; raises BrokerUnavailable."""

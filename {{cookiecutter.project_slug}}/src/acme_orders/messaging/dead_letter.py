@@ -21,6 +21,7 @@ from acme_orders.messaging.envelope import REPLAYS
 UNKNOWN = "unknown"
 _OF_THE_FAILURE = ("dl-", "x-", "retry-")  # headers that a replay leaves out
 DELIVERY_LIMIT = "delivery_limit"
+UNPUBLISHABLE = "unpublishable"  # an event of ours that no broker takes
 REASONS = {"constraint", "retries_exhausted", DELIVERY_LIMIT}  # beside those of MessageError
 _BROKERS = {DELIVERY_LIMIT, "expired", "rejected", "maxlen"}
 _NAMESPACE = UUID("8a6e3c1a-6d0c-4b0e-9f6f-6b1c1d9b7c55")  # any, but always the same
@@ -34,6 +35,7 @@ class DeadLetter:
 
     Args:
         id: the same for every copy of one failure.
+        outgoing: whether it is an event from the outbox, where a replay adds it again.
         queue: where it failed.
         fingerprint: the same for failures that look alike.
         replays: how often it had been replayed before it failed.
@@ -43,6 +45,7 @@ class DeadLetter:
     """
 
     id: UUID
+    outgoing: bool = False
     message_id: str | None = None
     source: str | None = None
     type: str | None = None

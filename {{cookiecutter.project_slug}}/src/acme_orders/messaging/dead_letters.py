@@ -16,6 +16,7 @@ from acme_orders.database.repository import Repository, query
 from acme_orders.messaging.dead_letter import DeadLetter
 
 _NOBODY = UUID(int=0)
+_LONGEST_TEXT = 1000  # characters of JSON that cannot be read
 _KEPT = DeadLetter(
     id=_NOBODY, headers={}, properties={}, body=b"", body_bytes=0, failed_at=datetime.now(UTC)
 )
@@ -33,6 +34,7 @@ class DeadLetterRow(AioModel):
     """A dead letter. It belongs to no tenant: one that cannot be read says of none."""
 
     id = peewee.UUIDField(primary_key=True)
+    outgoing = peewee.BooleanField()
     message_id = peewee.TextField(null=True)
     source = peewee.TextField(null=True)
     type = peewee.TextField(null=True)
@@ -276,5 +278,13 @@ def _row(letter: DeadLetter) -> Mapping[str, Any]:
 
 def _letter(row: Mapping[str, Any]) -> DeadLetter:
     found = {name: row[name] for name in DeadLetter.__dataclass_fields__}
-    found |= {name: json.loads(found[name]) for name in ("headers", "properties")}
+    found |= {name: _read(found[name]) for name in ("headers", "properties")}
     return DeadLetter(**{**found, "body": bytes(found["body"])})
+
+
+def _read(text: str) -> Any:
+    """JSON as Python; PostgreSQL stores numbers and depths that Python refuses."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return {"unreadable": text[:_LONGEST_TEXT]}

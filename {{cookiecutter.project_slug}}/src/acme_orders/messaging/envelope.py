@@ -173,9 +173,12 @@ def encode(
     time: datetime,
     body: bytes,
     *,
-    extensions: Mapping[str, str] | None = None,
+    extensions: Mapping[str, Any] | None = None,
 ) -> Message:
-    """A message with its attributes as CloudEvents headers and as AMQP properties."""
+    """A message with its attributes as CloudEvents headers and as AMQP properties.
+
+    An extension cannot take the place of an attribute.
+    """
     return Message(
         body=body,
         message_id=identity,
@@ -183,12 +186,12 @@ def encode(
         app_id=source,
         timestamp=time,
         headers={
+            **{f"cloudEvents:{name}": value for name, value in (extensions or {}).items()},
             "cloudEvents:specversion": "1.0",
             "cloudEvents:id": identity,
             "cloudEvents:type": type_,
             "cloudEvents:source": source,
             "cloudEvents:time": time.isoformat(),
-            **{f"cloudEvents:{name}": value for name, value in (extensions or {}).items()},
         },
     )
 

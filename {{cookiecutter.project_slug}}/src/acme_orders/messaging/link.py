@@ -6,7 +6,8 @@ import os
 import random
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -105,6 +106,19 @@ class Link:
         with answered(f"no channel (to {self._role})"):
             return await self._connection.channel(confirms=confirms)
 
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator[Connection]:
+        """A connection beside this one, for this block alone; it is not opened anew.
+
+        Raises:
+            BrokerUnavailable: RabbitMQ does not answer or refuses us.
+        """
+        connection = await self._reach()
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
     async def _keep(self) -> None:
         began = -math.inf
         while True:
@@ -138,21 +152,23 @@ class Link:
                     log.warning("broker.unreachable", role=self._role, why=str(error))
 
     async def _connect(self) -> Connection:
+        connection = await self._reach()
+        self._up.set()
+        self._metrics.broker_connected.labels(self._role).set(1)
+        return connection
+
+    async def _reach(self) -> Connection:
         failures = []
         for _ in self._nodes:
             node = self._nodes.pop(0)
             self._nodes.append(node)
             try:
                 with answered(f"{node.host}:{node.port or 5672}"):
-                    connection = await Connection.open(
+                    return await Connection.open(
                         node, properties=self._properties, heartbeat=self._heartbeat
                     )
             except Exception as error:  # whatever it is, the keeper tries the next one
                 failures.append(str(error) or repr(error))
-            else:
-                self._up.set()
-                self._metrics.broker_connected.labels(self._role).set(1)
-                return connection
         raise BrokerUnavailable(
             f"cannot reach RabbitMQ (BROKER_URL) at {'; '.join(failures)}; "
             "start it or correct the address"

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from acme_orders.errors import BrokerUnavailable, PublishFailed
-from acme_orders.messaging.broker import Delivery, Message
+from acme_orders.errors import BrokerUnavailable, Unroutable
+from acme_orders.messaging.broker import Delivery, Message, Publish
 from acme_orders.messaging.topology import (
     DEFAULT_EXCHANGE,
     MISSING,
@@ -81,6 +82,11 @@ class MemoryBroker:
         """Always."""
         return True
 
+    @property
+    def publishing(self) -> bool:
+        """Always."""
+        return True
+
     async def declare(self, exchange: str, queues: Iterable[Queue]) -> None:  # noqa: ARG002
         """Create what is missing; there is one exchange."""
         for queue in queues:
@@ -122,7 +128,7 @@ class MemoryBroker:
         """Hand the message to every queue that it is meant for.
 
         Raises:
-            PublishFailed: no queue is.
+            Unroutable: no queue is.
         """
         names = [
             name
@@ -131,10 +137,18 @@ class MemoryBroker:
                 else routing_key in waiting.declared.bindings)
         ]  # fmt: skip
         if not names:
-            raise PublishFailed(f"nobody is bound to {routing_key!r} on exchange {exchange!r}")
+            raise Unroutable(f"no queue is bound to {routing_key!r} on exchange {exchange!r}")
         for name in names:
             self._enqueue(name, message)
         await asyncio.sleep(0)
+
+    @asynccontextmanager
+    async def apart(self) -> AsyncIterator[Publish]:
+        """There is no connection that could end."""
+        yield self.publish
+
+    async def ping(self) -> None:
+        """It always answers."""
 
     async def count(self, queue: str) -> int:
         """How many wait; none in a queue that is not there."""

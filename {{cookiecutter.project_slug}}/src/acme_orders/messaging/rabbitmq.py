@@ -4,19 +4,14 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
-import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractQueue
-from aio_pika.exceptions import (
-    ChannelNotFoundEntity,
-    ChannelPreconditionFailed,
-    DeliveryError,
-    PublishError,
-)
+from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from acme_orders.errors import (
-    BrokerUnavailable,
+    ChannelDenied,
     ConfigurationError,
     PublishFailed,
 )
@@ -26,9 +21,10 @@ from acme_orders.messaging.answers import (
     goodbye,
     within,
 )
-from acme_orders.messaging.broker import Delivery, Message
+from acme_orders.messaging.broker import Delivery, Message, Publish
 from acme_orders.messaging.link import Link, addresses
 from acme_orders.messaging.properties import tolerate
+from acme_orders.messaging.publisher import Publisher
 from acme_orders.messaging.subscription import RabbitSubscription, ack_together
 from acme_orders.messaging.topology import (
     DEFAULT_EXCHANGE,
@@ -40,6 +36,7 @@ from acme_orders.observability.metrics import Metrics
 from acme_orders.supervision import Supervisor
 
 _CLOSE = 1.0  # seconds; a channel is closed in milliseconds, or with its connection
+_PING = 2.0  # seconds; a broker that is well answers in milliseconds
 _INEQUIVALENT = re.compile(
     r"inequivalent arg '([^']+)' for (?:queue|exchange) .*received (.+) but current is (.+?)\"?$"
 )
@@ -60,14 +57,13 @@ class RabbitBroker:
     ) -> None:
         self._consuming, self._publishing = consuming, publishing
         self._supervisor = supervisor
-        self._timeout = publish_timeout
+        self._patience = publish_timeout
         self._declared: dict[str, tuple[str, Queue]] = {}
         self._subscriptions: list[RabbitSubscription] = []
-        self._opening = asyncio.Lock()
-        self._channel: AbstractChannel | None = None
+        self._publisher = Publisher(
+            partial(publishing.channel, confirms=True), patience=publish_timeout
+        )
         self._restoring = asyncio.Lock()
-        self._refused = False
-        self._under_way: dict[str, asyncio.Future[None]] = {}
 
     @property
     def connected(self) -> bool:
@@ -77,6 +73,11 @@ class RabbitBroker:
             and self._publishing.connected
             and all(each.active for each in self._subscriptions)
         )
+
+    @property
+    def publishing(self) -> bool:
+        """Whether the connection for publishes is open."""
+        return self._publishing.connected
 
     async def declare(self, exchange: str, queues: Iterable[Queue]) -> None:
         """Create what is missing, now and whenever a queue turns out to have been deleted.
@@ -127,33 +128,37 @@ class RabbitBroker:
         return await ack_together(deliveries)
 
     async def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
-        """Publish and wait for the confirm.
+        """Publish and wait for the confirm; see `Publisher.publish` for the errors."""
+        await self._publish(self._publisher, message, exchange=exchange, routing_key=routing_key)
 
-        Raises:
-            PublishFailed: nobody is bound, or the broker refused.
-            BrokerUnavailable: no answer; the message may have arrived all the same.
-        """
-        outgoing = aio_pika.Message(
-            message.body,
-            message_id=message.message_id,
-            type=message.type,
-            app_id=message.app_id,
-            timestamp=message.timestamp,
-            headers=dict(message.headers),
-            content_type=message.content_type,
-            content_encoding=message.content_encoding,
-            correlation_id=message.correlation_id,
-            reply_to=message.reply_to,
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        )
+    @asynccontextmanager
+    async def apart(self) -> AsyncIterator[Publish]:
+        """Publish on a connection that is for this block alone."""
+        async with self._publishing.another() as connection:
+            open_channel = partial(connection.channel, confirms=True)
+            yield partial(self._publish, Publisher(open_channel, patience=self._patience))
+
+    async def ping(self) -> None:
+        """Return when RabbitMQ has answered on the connection for publishes."""
+        with answered("RabbitMQ does not answer"):
+            channel = await within(_PING, self._publishing.channel())
+        await goodbye(_CLOSE, channel.close())
+
+    async def count(self, queue: str) -> int:
+        """How many messages wait in a queue, not counting those being processed."""
+        return (await self._look_at(Queue(queue), passive=True)).messages
+
+    async def _publish(
+        self, publisher: Publisher, message: Message, *, exchange: str, routing_key: str
+    ) -> None:
         try:
-            await self._send(outgoing, exchange, routing_key)
-        except BrokerUnavailable as error:
+            await publisher.publish(message, exchange=exchange, routing_key=routing_key)
+        except ChannelDenied as error:
             if isinstance(error.__cause__, ChannelNotFoundEntity):  # somebody deleted the exchange
                 await self._declare_again()
-                raise
-            ours = exchange == DEFAULT_EXCHANGE and routing_key in self._declared
-            if not (isinstance(error, PublishFailed) and ours):
+            raise
+        except PublishFailed:
+            if exchange != DEFAULT_EXCHANGE or routing_key not in self._declared:
                 raise
             # One at a time: RabbitMQ says that a quorum queue is there before it takes messages,
             # to all but the one that creates it.
@@ -161,61 +166,7 @@ class RabbitBroker:
                 problem = await self._declare_queue(*self._declared[routing_key])
             if problem:
                 raise PublishFailed(f"cannot restore {routing_key!r}: {problem}") from None
-            await self._send(outgoing, exchange, routing_key)
-
-    async def count(self, queue: str) -> int:
-        """How many messages wait in a queue, not counting those being processed."""
-        return (await self._look_at(Queue(queue), passive=True)).messages
-
-    async def _send(self, outgoing: aio_pika.Message, exchange: str, routing_key: str) -> None:
-        with answered(f"no confirm for {routing_key!r}"):
-            try:
-                async with asyncio.timeout(self._timeout), self._alone(outgoing.message_id):
-                    channel = await (await self._publisher()).get_underlay_channel()
-                    await channel.basic_publish(
-                        outgoing.body,
-                        exchange=exchange,
-                        routing_key=routing_key,
-                        properties=outgoing.properties,
-                        mandatory=True,
-                    )
-            except PublishError as error:
-                raise PublishFailed(
-                    f"nobody is bound to {routing_key!r} on exchange {exchange!r}: bind a queue"
-                ) from error
-            except DeliveryError as error:
-                self._refused = True
-                raise PublishFailed(f"the broker refused {routing_key!r}: {error}") from error
-
-    @asynccontextmanager
-    async def _alone(self, message_id: str | None) -> AsyncIterator[None]:
-        """Publish one message of an id at a time.
-
-        aio-pika tells returned messages apart by their id: of two under way it would take the one
-        that was returned for the other, and lose it.
-        """
-        if message_id is None:
-            yield
-            return
-        while (other := self._under_way.get(message_id)) is not None:
-            await asyncio.wait([other])
-        mine = self._under_way[message_id] = asyncio.get_running_loop().create_future()
-        try:
-            yield
-        finally:
-            del self._under_way[message_id]
-            mine.set_result(None)
-
-    async def _publisher(self) -> AbstractChannel:
-        async with self._opening:
-            if self._refused and self._channel is not None and len(self._under_way) <= 1:
-                # RabbitMQ 3.10 goes on refusing on this channel, even when the limit is lifted.
-                # It can be closed because nobody else waits for a confirm on it.
-                await goodbye(ANSWER, self._channel.close())
-            if self._channel is None or self._channel.is_closed:
-                self._channel = await self._publishing.channel(confirms=True)
-                self._refused = False
-            return self._channel
+            await publisher.publish(message, exchange=exchange, routing_key=routing_key)
 
     async def _declare_again(self) -> None:
         for exchange in {exchange for exchange, _ in self._declared.values()}:

@@ -1,4 +1,7 @@
-"""Dead letters back to the queue of the service: publish, confirm, and only then say so."""
+"""Dead letters back to where they failed, and only when they are there it is written down.
+
+A message goes to the queue of the service, an event of ours to the outbox.
+"""
 
 import asyncio
 import time
@@ -6,8 +9,10 @@ from enum import Enum
 from uuid import UUID
 
 from acme_orders.database.manager import Manager
+from acme_orders.errors import Unpublishable
 from acme_orders.messaging.broker import Broker
 from acme_orders.messaging.dead_letters import DeadLetters, State
+from acme_orders.messaging.set_aside import SetAside
 from acme_orders.messaging.topology import DEFAULT_EXCHANGE
 
 
@@ -34,6 +39,7 @@ class Replay:
         broker: that has this queue.
         manager: holds the row while its message is published, so that nobody else does the same.
         dead_letters: where they are.
+        set_aside: takes events back.
         rate: most messages in a second.
     """
 
@@ -44,10 +50,12 @@ class Replay:
         broker: Broker,
         manager: Manager,
         dead_letters: DeadLetters,
+        set_aside: SetAside,
         rate: float,
     ) -> None:
         self._queue, self._broker = queue, broker
         self._manager, self._dead_letters = manager, dead_letters
+        self._set_aside = set_aside
         self._pause, self._next = 1 / rate, 0.0
 
     async def send(self, identity: UUID) -> Outcome:
@@ -65,11 +73,14 @@ class Replay:
             if not letter.whole:  # the rest of its body is gone
                 return Outcome.IMPOSSIBLE
             self._next = time.monotonic() + self._pause
-            try:
-                await self._broker.publish(
-                    letter.message(), exchange=DEFAULT_EXCHANGE, routing_key=self._queue
-                )
-            except (TypeError, ValueError, OverflowError):  # a header that AMQP has no form for
-                return Outcome.IMPOSSIBLE
+            if letter.outgoing:
+                await self._set_aside.take_back(identity)
+            else:
+                try:
+                    await self._broker.publish(
+                        letter.message(), exchange=DEFAULT_EXCHANGE, routing_key=self._queue
+                    )
+                except Unpublishable:
+                    return Outcome.IMPOSSIBLE
             await self._dead_letters.decide([identity], State.replayed)
         return Outcome.REPLAYED

@@ -88,28 +88,7 @@ class Metrics:
             "dead_letters_oldest_seconds", "Age of the oldest of them", registry=registry
         )
 
-        # Outbox
-        self.outbox_published = Counter(
-            "outbox_published", "Outbox rows the broker confirmed", ["type"], registry=registry
-        )
-        self.outbox_publish_failures = Counter(
-            "outbox_publish_failures", "Outbox rows the broker did not take; each is tried again",
-            ["type"], registry=registry,
-        )  # fmt: skip
-        self.outbox_pending = Gauge(
-            "outbox_pending", "Outbox rows not yet published", registry=registry
-        )
-        self.outbox_oldest = Gauge(
-            "outbox_oldest_seconds", "Age of the oldest outbox row", registry=registry
-        )
-        self.outbox_blocked = Gauge(
-            "outbox_blocked", "Outbox rows that the broker refused 20 times or more",
-            registry=registry,
-        )  # fmt: skip
-        self.outbox_leases_lost = Counter(
-            "outbox_leases_lost", "Rows published by a relay that was too slow, and by another",
-            registry=registry,
-        )  # fmt: skip
+        self._outbox(registry)
 
         # Process
         self.part_restarts = Counter(
@@ -211,4 +190,55 @@ class Metrics:
         self.db_migration_duration = Histogram(
             "db_migration_duration_seconds", "Length of a migration", ["direction", "outcome"],
             buckets=_SLOW, registry=registry,
+        )  # fmt: skip
+
+    def _outbox(self, registry: CollectorRegistry) -> None:
+        self.outbox_published = Counter(
+            "outbox_published", "Outbox rows the broker confirmed", ["type"], registry=registry
+        )
+        self.outbox_publish_failures = Counter(
+            "outbox_publish_failures",
+            "Publishes that failed. By reason: unheard, refused, unconfirmed, untried (an outage): "
+            "once for each try of a type; unpublishable, dangerous: once for each try of an event",
+            ["type", "reason"],
+            registry=registry,
+        )
+        self.outbox_set_aside = Counter(
+            "outbox_set_aside", "Outbox rows moved to the dead letters: no broker takes them",
+            ["type"], registry=registry,
+        )  # fmt: skip
+        self.outbox_dropped = Counter(
+            "outbox_dropped", "Outbox rows deleted after UNHEARD_RETENTION: nobody listened",
+            ["type"], registry=registry,
+        )  # fmt: skip
+        self.outbox_pending = Gauge(
+            "outbox_pending",
+            "Outbox rows to be published, without parked ones; exact below 10,000, then estimated",
+            registry=registry,
+        )
+        self.outbox_oldest = Gauge(
+            "outbox_oldest_seconds", "Age of the oldest of them", registry=registry
+        )
+        self.outbox_parked = Gauge(
+            "outbox_parked", "Outbox rows of parked types; 10,000 stands for that many or more",
+            ["type"], registry=registry,
+        )  # fmt: skip
+        self.outbox_parked_types = Gauge(
+            "outbox_parked_types",
+            "Types of events the broker does not take now, by reason: unheard, refused, "
+            "unconfirmed; and by whether they need a listener: yes, no",
+            ["reason", "needed"],
+            registry=registry,
+        )
+        self.outbox_parked_oldest = Gauge(
+            "outbox_parked_oldest_seconds", "Age of the oldest parked row", registry=registry
+        )
+        self.relay_paused = Gauge(
+            "relay_paused",
+            "1 while a part of the relay fails: publish, probe, tidy, report", ["part"],
+            registry=registry,
+        )  # fmt: skip
+        self.outbox_leases_lost = Counter(
+            "outbox_leases_lost", "Rows published by a relay that was too slow, and by another",
+            registry=registry,
         )  # fmt: skip
