@@ -9,8 +9,8 @@ import asyncio
 from dataclasses import replace
 
 from acme_orders import app
-from acme_orders.observability import logs
-from acme_orders.settings import load_settings
+from acme_orders.cli_session import command_settings, standard_error
+from acme_orders.observability.metrics import Metrics
 
 
 def main() -> None:
@@ -18,19 +18,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--one-by-one", action="store_true")
     options = parser.parse_args()
-    settings = load_settings()
-    logs.configure(level=settings.log_level, style=settings.log_format)
-    if options.one_by_one:
+    with standard_error():
+        _consume(one_by_one=options.one_by_one)
+
+
+def _consume(*, one_by_one: bool) -> None:
+    metrics = Metrics()
+    settings = command_settings(metrics)
+    if one_by_one:
         assemble = app.assemble
 
-        def one_by_one(*args: object, **parts: object) -> app.Service:
+        def without_batches(*args: object, **parts: object) -> app.Service:
             service = assemble(*args, **parts)  # type: ignore[arg-type]
             for type_, handler in service.handlers.items():
                 service.handlers[type_] = replace(handler, handle_all=None)
             return service
 
-        app.assemble = one_by_one
-    asyncio.run(app.run(settings, only="consumer"))
+        app.assemble = without_batches
+    asyncio.run(app.run(settings, metrics, only="consumer"))
 
 
 if __name__ == "__main__":

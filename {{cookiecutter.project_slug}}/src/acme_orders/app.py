@@ -310,14 +310,14 @@ async def connected(
         yield service
 
 
-async def run(settings: Settings, *, only: str | None = None) -> None:
+async def run(settings: Settings, metrics: Metrics, *, only: str | None = None) -> None:
     """Run every part until the process is told to stop, then drain.
 
     Args:
         settings: of the process.
+        metrics: of the process.
         only: run just the part of this name; the operations port is always served.
     """
-    metrics = Metrics()
     supervisor = Supervisor(metrics)
     with Shutdown(settings.drain_timeout, metrics) as shutdown, ExitStack() as stack:
         # feature: tracing {

@@ -15,7 +15,12 @@ from rich.table import Table
 
 from acme_orders import app as application
 from acme_orders.cli_dead_letters import dead_letters
-from acme_orders.cli_session import MISCONFIGURED, command_settings, explained
+from acme_orders.cli_session import (
+    MISCONFIGURED,
+    command_settings,
+    explained,
+    standard_error,
+)
 from acme_orders.database.explain import explain as explain_query
 from acme_orders.database.migrate import Migrator
 from acme_orders.database.migration_files import FOLDER
@@ -62,7 +67,9 @@ def run(
     """Run the service until SIGTERM or Ctrl-C; then finish what has been delivered."""
     # What is wrong is said before the loop is closed: a thread that hangs would keep it to itself.
     with asyncio.Runner() as runner, explained():
-        runner.run(application.run(command_settings(), only=only.value if only else None))
+        metrics = Metrics()
+        settings = command_settings(metrics)
+        runner.run(application.run(settings, metrics, only=only.value if only else None))
 
 
 @cli.command()
@@ -275,4 +282,5 @@ def _report(work: Callable[[], Iterator[tuple[str, float]]], verb: str, nothing:
 
 def main() -> None:
     """Run the command line."""
-    cli()
+    with standard_error():
+        cli()

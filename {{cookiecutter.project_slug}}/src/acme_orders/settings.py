@@ -1,12 +1,17 @@
 """Every setting, its default and the reason for it. Read once, at start, and never changed."""
 
+import os
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from acme_orders.addresses import is_placeholder
+from acme_orders.database.address import DatabaseAddress
 from acme_orders.errors import ConfigurationError
+from acme_orders.messaging.addresses import broker_address, login
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -26,16 +31,24 @@ def _parse_ladder(value: object) -> object:
     return value
 
 
-def _scheme(*allowed: str) -> AfterValidator:
+def _read_by(read: Callable[[str], object]) -> AfterValidator:
     def check(value: str) -> str:
-        if not value.startswith(tuple(f"{scheme}://" for scheme in allowed)):
-            choices = " or ".join(f"{scheme}://…" for scheme in allowed)
-            raise ValueError(f"must begin with {choices}")
+        try:
+            read(value)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
         return value
 
     return AfterValidator(check)
 
 
+def _broker(url: str) -> object:
+    return url == MEMORY or broker_address(url)
+
+
+MEMORY = "memory://"
+DatabaseUrl = Annotated[str, _read_by(DatabaseAddress.parse)]
+BrokerUrl = Annotated[str, _read_by(_broker)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Ladder = Annotated[
     tuple[Seconds, ...], NoDecode, BeforeValidator(_parse_ladder), Field(min_length=1)
@@ -47,20 +60,20 @@ class Settings(BaseSettings):
     """Settings from the environment and `.env`; durations are written like `250ms`, `30s`, `2m`."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=False
+        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
     # Where
     environment: Literal["production", "development", "test"] = Field(
         "production", description="production refuses placeholder passwords"
     )
-    database_url: Annotated[str, _scheme("postgresql", "postgres")] = Field(
+    database_url: DatabaseUrl = Field(
         repr=False, description="postgresql://user:password@host:port/database"
     )
-    migration_database_url: Annotated[str, _scheme("postgresql", "postgres")] | None = Field(
+    migration_database_url: DatabaseUrl | None = Field(
         None, repr=False, description="of the owner of the tables; unset: DATABASE_URL"
     )
-    broker_url: Annotated[str, _scheme("amqp", "amqps", "memory")] = Field(
+    broker_url: BrokerUrl = Field(
         repr=False, description="amqp://user:password@host:port/vhost, or memory:// for a demo"
     )
     listen_host: str = Field(
@@ -71,6 +84,12 @@ class Settings(BaseSettings):
     http_port: Port = Field(8000, description="the API")  # feature: http_api
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = Field("json", description="json for machines")
+    log_burst: int = Field(
+        10, ge=1, description="lines about one cause, then they are counted; ten show the pattern"
+    )
+    log_interval: Seconds = Field(
+        1, description="between the lines after LOG_BURST; an outage of an hour writes 3600"
+    )
 
     # Messages
     concurrency: int = Field(8, ge=1, le=100, description="batches at once; each uses a connection")
@@ -180,7 +199,7 @@ class Settings(BaseSettings):
                 f"INBOX_RETENTION={self.inbox_retention:g}s must be longer than RETRY_LADDER, "
                 f"together {sum(self.retry_ladder):g}s, or a retry finds its message forgotten"
             )
-        if "target_session_attrs=read-write" in self.database_url:
+        if DatabaseAddress.parse(self.database_url).session_attributes == "read-write":
             raise ValueError(
                 "DATABASE_URL has target_session_attrs=read-write, which no server satisfies: "
                 "sessions of this service begin read-only; set target_session_attrs=primary"
@@ -190,13 +209,38 @@ class Settings(BaseSettings):
                 f"STATEMENT_TIMEOUT={self.statement_timeout:g}s must be below "
                 f"HANDLER_TIMEOUT={self.handler_timeout:g}s, or it never acts"
             )
-        urls = self.database_url + self.broker_url + self.owner_url
-        if self.environment == "production" and "change-me" in urls:
-            raise ValueError(
-                "DATABASE_URL, MIGRATION_DATABASE_URL or BROKER_URL has the password 'change-me'; "
-                "set a real one, or ENVIRONMENT=development on your own machine"
-            )
         return self
+
+    @model_validator(mode="after")
+    def _no_placeholders(self) -> Self:
+        if self.environment != "production":
+            return self
+        for name, (user, password) in self._logins().items():
+            if is_placeholder(user, password):
+                raise ValueError(
+                    f"{name} has a password that everybody knows: a placeholder such as change-me, "
+                    "or the name of the user; set a real one, or ENVIRONMENT=development on your "
+                    "own machine"
+                )
+        return self
+
+    def _logins(self) -> dict[str, tuple[str, str]]:
+        """User and password of each variable that has some."""
+        found = {}
+        for name in ("database_url", "migration_database_url"):
+            if url := getattr(self, name):
+                address = DatabaseAddress.parse(url)
+                found[name.upper()] = address.user, address.password
+                if not address.password:
+                    found["PGPASSWORD"] = address.user, os.environ.get("PGPASSWORD", "")
+        if self.broker_url != MEMORY:
+            found["BROKER_URL"] = login(self.broker_url)
+        return found
+
+    @property
+    def passwords(self) -> list[str]:
+        """Those that must not be shown; what everybody knows is none."""
+        return [each for user, each in self._logins().values() if not is_placeholder(user, each)]
 
     @property
     def owner_url(self) -> str:

@@ -8,10 +8,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 import structlog
 
+from acme_orders.observability import logs
 from acme_orders.observability.metrics import Metrics
 
 Resource = TypeVar("Resource")
@@ -19,7 +20,7 @@ log = structlog.get_logger()
 
 CLOSING = 4.0  # seconds for all that comes after DRAIN_TIMEOUT; 25 + 4 fit into 30
 _CLOSE = 2.0  # seconds for a connection; a server that hangs does not say goodbye
-_TELL = 0.5  # seconds for the last line of the log
+_TELL = 0.5  # seconds for the last lines of the log; who reads it has had the time before
 _AGAIN = 1.0  # seconds until what has swallowed its cancellation is cancelled again
 
 
@@ -75,10 +76,10 @@ class Shutdown:
     def _on_signal(self, number: signal.Signals) -> None:
         if not self._running:
             log.info("service.stopped", signal=number.name, why="it was still starting")
-            os._exit(128 + number)
+            _end(128 + number)
         if self.stop.is_set():
             log.warning("service.aborted", signal=number.name, why="a second signal")
-            os._exit(1)
+            _end(1)
         log.info("service.draining", signal=number.name, seconds=self._seconds)
         self.stop.set()
         if self._began is None:
@@ -95,19 +96,18 @@ class Shutdown:
 
     def _end_within(self, seconds: float) -> None:
         # Neither a task that swallows every cancellation nor a thread that waits may keep us.
-        last_resort = threading.Timer(seconds, self._abort)
+        last_resort = threading.Timer(seconds - _TELL, self._abort)
         last_resort.daemon = True
         last_resort.start()
 
     def _abort(self) -> None:
-        # In a thread of its own: a log that nobody reads must not keep us either.
-        told = {"seconds": self.elapsed, "why": "something could not be ended"}
-        telling = threading.Thread(
-            target=log.error, args=("service.aborted",), kwargs=told, daemon=True
-        )
-        telling.start()
-        telling.join(_TELL)
-        os._exit(1)
+        log.error("service.aborted", seconds=self.elapsed, why="something could not be ended")
+        _end(1)
+
+
+def _end(status: int) -> NoReturn:
+    logs.end(_TELL)
+    os._exit(status)
 
 
 @asynccontextmanager

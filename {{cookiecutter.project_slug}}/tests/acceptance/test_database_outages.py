@@ -17,7 +17,7 @@ import pytest
 import structlog
 
 from acme_orders.database import lease
-from acme_orders.database.driver import DriverError, connect
+from acme_orders.database.blocking import open_blocking
 from acme_orders.database.lease import Timeouts
 from acme_orders.database.manager import Manager
 from acme_orders.database.migrate import Migrator
@@ -179,13 +179,13 @@ async def load(
 async def full(server: Postgres) -> AsyncIterator[ExitStack]:
     """Others have all connections that the server would still allow, until this is closed."""
     with ExitStack() as stack:
-        first = stack.enter_context(closing(connect(server.url, application_name="others")))
+        others = f"{server.url}?application_name=others"
+        first = stack.enter_context(closing(open_blocking(others)))
 
         def taken() -> bool:
-            with suppress(DriverError):
+            with suppress(DatabaseUnavailable):
                 while True:
-                    more = connect(server.url, application_name="others")
-                    stack.enter_context(closing(more))
+                    stack.enter_context(closing(open_blocking(others)))
             with first.cursor() as cursor:
                 cursor.execute(LASTING)  # anybody else is about to leave, and makes room
                 return bool(cursor.fetchall() == [(MOST,)])

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from acme_orders.app import connected
-from acme_orders.database.driver import connect as open_session
+from acme_orders.database.blocking import open_blocking
 from acme_orders.database.migrate import Migrator
 from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
 from acme_orders.observability.metrics import Metrics
@@ -179,7 +179,7 @@ def killed(server: Server) -> Iterator[None]:
 async def stuck(environment: dict[str, str]) -> AsyncIterator[Callable[[], None]]:
     """A message that waits in its handler for a lock; call the result to let it go on."""
     url = environment["DATABASE_URL"]
-    with closing(open_session(url)) as session, session.cursor() as cursor:
+    with closing(open_blocking(url)) as session, session.cursor() as cursor:
         cursor.execute(f"SET search_path = tenant_{TENANT.hex}, public")  # feature: schema
         cursor.execute("BEGIN; LOCK TABLE inbox")
         values = {name.lower(): value for name, value in environment.items()}

@@ -49,6 +49,7 @@ async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
     memory = request.param == "memory"
     settings = load_settings(
         _env_file=None,
+        environment="test",
         database_url="postgresql://nobody@127.0.0.1:1/none",
         broker_url="memory://" if memory else request.getfixturevalue("broker_url"),
     )

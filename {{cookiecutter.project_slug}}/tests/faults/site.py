@@ -12,7 +12,7 @@ import aio_pika
 from aio_pika.exceptions import AMQPError
 
 from acme_orders.app import connected
-from acme_orders.messaging.link import addresses
+from acme_orders.messaging.addresses import nodes
 from acme_orders.messaging.topology import Queue, Topology
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import ORDER_ACCEPTED
@@ -94,7 +94,7 @@ class Site:
             yield channel
 
     async def _connected(self) -> aio_pika.abc.AbstractConnection:
-        *others, last = addresses(self.broker_url)
+        *others, last = nodes(self.broker_url)
         for node in others:
             with suppress(AMQPError, OSError):
                 return await aio_pika.connect(node, timeout=10)

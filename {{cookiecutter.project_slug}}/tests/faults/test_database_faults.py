@@ -7,7 +7,9 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 import pytest
 
 from acme_orders.app import SERVICE
-from acme_orders.database.driver import DriverError, connect
+from acme_orders.database.blocking import open_blocking
+from acme_orders.database.driver import DriverError
+from acme_orders.errors import DatabaseUnavailable
 from acme_orders.readiness.scratch import session
 
 from dev.postgres import Postgres
@@ -143,14 +145,14 @@ async def test_frozen(
 def full(server: Postgres) -> Iterator[None]:
     """Others have every connection that the server allows, those of the service included."""
     with ExitStack() as stack:
-        first = stack.enter_context(closing(connect(server.url, application_name="others")))
+        others = f"{server.url}?application_name=others"
+        first = stack.enter_context(closing(open_blocking(others)))
         while True:
             with first.cursor() as cursor:
                 cursor.execute(f"SELECT pg_terminate_backend(pid, 5000) {OURS}")
-            with suppress(DriverError):
+            with suppress(DatabaseUnavailable):
                 while True:
-                    more = connect(server.url, application_name="others")
-                    stack.enter_context(closing(more))
+                    stack.enter_context(closing(open_blocking(others)))
             with first.cursor() as cursor:
                 cursor.execute(f"SELECT count(*) {OTHERS}")
                 if cursor.fetchall() == [(MOST,)]:

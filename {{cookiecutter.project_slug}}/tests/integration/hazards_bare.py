@@ -23,6 +23,8 @@ from peewee_async.testing import TransactionTestCase  # lint: D7 (what it does i
 from playhouse.postgres_ext import BinaryJSONField
 
 from acme_orders.database import (
+    address,
+    blocking,
     connections,
     failures,
     lease,
@@ -31,7 +33,7 @@ from acme_orders.database import (
     reading,
     values,
 )
-from acme_orders.database.driver import connect
+from acme_orders.database.blocking import open_blocking
 from acme_orders.errors import Conflict
 
 from tests.conftest import eventually
@@ -110,7 +112,7 @@ async def opened(
 @contextmanager
 def watching(url: str) -> Iterator[Ask]:
     """A session beside the pool: ask it SQL."""
-    with closing(connect(url)) as session:
+    with closing(open_blocking(url)) as session:
 
         def ask(sql: str, *parameters: Any) -> list[Any]:
             with session.cursor() as cursor:
@@ -175,7 +177,8 @@ def driver_of(name: str) -> Any:
 
 def use_driver(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let our Manager and Migrator run on another driver than the one that was chosen."""
-    for module in (connections, failures, lease, migration_session, pool, reading, values):
+    users = (address, blocking, connections, failures, lease, migration_session, pool)
+    for module in (*users, reading, values):
         monkeypatch.setattr(module, "driver", driver_of(name))
 
 

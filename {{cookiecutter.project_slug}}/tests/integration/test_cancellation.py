@@ -75,7 +75,7 @@ class Life:
 
     async def cancelled_at_start(self, moment: int) -> None:
         """Cancel it in a moment after its beginning, until it consumes."""
-        service = asyncio.create_task(app.run(self.settings))
+        service = asyncio.create_task(app.run(self.settings, Metrics()))
         self._loop.at(moment, service.cancel)
         await eventually(lambda: self._loop.passed or _consumes())
         service.cancel()
@@ -97,7 +97,7 @@ class Life:
 
     async def works(self) -> None:
         """It does what was left, and is told to stop then."""
-        service = asyncio.create_task(app.run(self.settings))
+        service = asyncio.create_task(app.run(self.settings, Metrics()))
         await eventually(_consumes)
         await eventually(self._all_done)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -109,7 +109,7 @@ class Life:
             for _ in range(10):
                 await broker.publish(placed(), exchange="events", routing_key=ORDER_PLACED)
                 Life.orders += 1
-        service = asyncio.create_task(app.run(self.settings))
+        service = asyncio.create_task(app.run(self.settings, Metrics()))
         await eventually(_consumes)
         os.kill(os.getpid(), signal.SIGTERM)
         return service

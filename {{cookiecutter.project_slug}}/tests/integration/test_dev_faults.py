@@ -13,7 +13,9 @@ import pytest
 from aio_pika.exceptions import DeliveryError
 from pamqp.common import FieldTable
 
-from acme_orders.database.driver import DriverError, connect
+from acme_orders.database.address import DatabaseAddress
+from acme_orders.database.blocking import open_blocking
+from acme_orders.database.driver import DriverError
 
 from dev.postgres import Postgres
 from dev.proxy import Proxy
@@ -193,7 +195,7 @@ async def test_a_connection_is_cut_after_so_many_bytes(echo: Echo) -> None:
 def test_a_commit_whose_reply_is_lost_has_happened(postgres: Postgres) -> None:
     """The client gets an error, and the row is there."""
     with Proxy("127.0.0.1", postgres.port) as proxy:
-        with closing(connect(proxy.url(postgres.url))) as session:
+        with closing(open_blocking(proxy.url(postgres.url))) as session:
             session.autocommit = True
             cursor = session.cursor()
             cursor.execute("CREATE TABLE committed AS SELECT 1 AS n")
@@ -242,7 +244,7 @@ async def test_a_promoted_standby_has_what_was_acknowledged(
 
     async def port(url: str) -> int:
         async with asyncio.timeout(5):
-            session = await chosen.open_connection(url)
+            session = await chosen.open_connection(**DatabaseAddress.parse(url).parameters({}))
         try:
             info = getattr(session, "info", None) or session.raw.info
             return int(info.port)

@@ -29,9 +29,9 @@ LONGEST = 0.01  # seconds until an interruption; a unit alone takes about as lon
 INTERRUPTED = (TimeoutError, asyncio.CancelledError)
 SESSION = """
 SELECT nullif(current_setting('app.tenant_id', true), ''), current_user::text,
-    (SELECT setting = reset_val FROM pg_settings WHERE name = 'search_path')
+    current_setting('search_path')
 """
-CLEAN = (None, SERVICE_ROLE, True)
+CLEAN = (None, SERVICE_ROLE, 'public, "$user", public')
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the service may do in the database: read and write rows, and nothing else."""
 
+from acme_orders.database import session
 from acme_orders.database.lease import Lease
 from acme_orders.errors import ConfigurationError
 
@@ -30,8 +31,10 @@ async def verify_access(lease: Lease) -> None:
     """Check that the guards hold: no mistake of ours may change the schema or empty a table.
 
     Raises:
-        ConfigurationError: the role that sessions act as may do more than read and write rows.
+        ConfigurationError: the role that sessions act as may do more than read and write rows, or
+            they are not as we set them up.
     """
+    session.refuse_others(dict(await lease.rows(session.SETTINGS)))
     if found := await lease.rows(_TOO_MUCH, (SERVICE_ROLE, SERVICE_ROLE)):
         ((role,),) = await lease.rows("SELECT current_user")
         raise ConfigurationError(

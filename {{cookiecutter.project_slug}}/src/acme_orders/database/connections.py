@@ -6,16 +6,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
-from urllib.parse import urlsplit
 
-from acme_orders.database import driver
+from acme_orders.database import driver, session
+from acme_orders.database.address import DatabaseAddress
 from acme_orders.database.failures import translate
 from acme_orders.database.lease import Lease, Timeouts
 from acme_orders.database.pool import Pool
 from acme_orders.errors import (
     ConfigurationError,
+    DatabaseError,
     DatabaseUnavailable,
     PoolExhausted,
+    ServiceError,
     TransactionMisused,
 )
 from acme_orders.observability.metrics import Metrics
@@ -27,13 +29,16 @@ class Connections:
     """The connections of one process.
 
     Args:
-        url: `postgresql://…`; every parameter of libpq is allowed.
+        url: `postgresql://…` with any parameter of libpq.
         size: most connections.
         max_age: seconds after which a connection is replaced.
         timeouts: limits in seconds.
         role: that sessions act as, whoever logged in; None for whoever that is.
         application: name that PostgreSQL shows for them.
         metrics: where use, waits and time-outs are counted.
+
+    Raises:
+        ConfigurationError: the address cannot be read.
     """
 
     def __init__(
@@ -48,7 +53,9 @@ class Connections:
         metrics: Metrics,
     ) -> None:
         self.timeouts, self._metrics = timeouts, metrics
-        self._url, self._where = url, urlsplit(url).netloc.rpartition("@")[2]
+        self._address, self._application = DatabaseAddress.parse(url), application
+        self._connect_timeout = min(timeouts.connect, self._address.connect_timeout)
+        self._role = role
         self._session: dict[str, str] = {
             # Outside a transaction a session can only read: PostgreSQL refuses a stray write.
             "default_transaction_read_only": "on",
@@ -56,7 +63,6 @@ class Connections:
             "client_connection_check_interval": "1000",
             # For reads outside a transaction; a transaction sets its own.
             "statement_timeout": f"{timeouts.statement * 1000:.0f}",
-            "application_name": application,
         }
         if role is not None:
             self._session["role"] = role
@@ -72,22 +78,10 @@ class Connections:
         """
         try:
             async with self.lease() as lease:
-                rows = await lease.rows("SHOW server_version_num")
+                version = await _version(lease)
         except DatabaseUnavailable as error:
-            if "client_connection_check_interval" in str(error):
-                raise ConfigurationError(_too_old(self._where, "an older version")) from error
-            if (role := self._session.get("role")) and f'"{role}"' in str(error):
-                raise ConfigurationError(
-                    f"whoever logs in to PostgreSQL at {self._where} (DATABASE_URL) has to act as "
-                    f"{role}: {error}; `migrate up` makes it, then `GRANT {role} TO …`"
-                ) from error
-            raise DatabaseUnavailable(
-                f"cannot reach PostgreSQL at {self._where} (DATABASE_URL): {error}; "
-                "start it or correct the address"
-            ) from error
-        version = int(rows[0][0]) // 10_000
-        if version < OLDEST_SERVER:
-            raise ConfigurationError(_too_old(self._where, f"version {version}"))
+            raise await self._explained(error) from error
+        self._verify_version(version)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -154,20 +148,76 @@ class Connections:
             metrics.db_connection_wait.observe(time.perf_counter() - started)
 
     async def _connect(self) -> Any:
-        options = " ".join(f"-c {name}={value}" for name, value in self._session.items())
+        parameters = self._address.parameters(self._session, application=self._application)
+        return await self._opened(parameters, session.PIN)
+
+    async def _opened(self, parameters: dict[str, str], first: str) -> Any:
+        """A connection on which `first` has run.
+
+        Raises:
+            DatabaseUnavailable: there is none in time.
+        """
         try:
-            async with asyncio.timeout(self.timeouts.connect):
-                return await driver.open_connection(self._url, options=options)
+            async with asyncio.timeout(self._connect_timeout):
+                connection = await driver.open_connection(**parameters)
+                try:
+                    async with connection.cursor() as cursor:
+                        await cursor.execute(first)
+                except BaseException:
+                    driver.discard(connection)
+                    raise
+                return connection
         except TimeoutError as error:
             raise DatabaseUnavailable(
-                f"no new connection within {self.timeouts.connect:g} s (CONNECT_TIMEOUT)"
+                f"no new connection within {self._connect_timeout:g} s (CONNECT_TIMEOUT)"
             ) from error
         except (driver.DriverError, OSError) as error:
-            raise translate(error, in_transaction=False, broken=True) from error
+            failure = translate(error, in_transaction=False, broken=True)
+            failure.args = error.args = (self._address.redact(str(failure)),)
+            raise failure from error
+
+    async def _explained(self, failure: DatabaseUnavailable) -> ServiceError:
+        """Why no session can be opened.
+
+        It asks in a session without our settings: whoever refuses a connection says so in a text
+        only, in the language of the server.
+        """
+        place = self._address.place
+        with suppress(DatabaseError):
+            parameters = self._address.parameters({}) | {"options": ""}
+            connection = await self._opened(parameters, "SELECT 1")
+            try:
+                lease = Lease(connection, asyncio.current_task(), self.timeouts.statement)
+                self._verify_version(await _version(lease))
+                if self._role is not None:
+                    await self._act_as(lease, self._role)
+            finally:
+                driver.discard(connection)
+        return DatabaseUnavailable(
+            f"cannot reach PostgreSQL at {place} (DATABASE_URL): {failure}; "
+            "start it or correct the address"
+        )
+
+    async def _act_as(self, lease: Lease, role: str) -> None:
+        try:
+            await lease.send(f'SET ROLE "{role}"')
+        except DatabaseUnavailable:
+            raise
+        except DatabaseError as error:
+            raise ConfigurationError(
+                f"whoever logs in to PostgreSQL at {self._address.place} (DATABASE_URL) has to act "
+                f"as {role}: {error}; `migrate up` makes it, then `GRANT {role} TO …`"
+            ) from error
+
+    def _verify_version(self, version: int) -> None:
+        if version < OLDEST_SERVER:
+            raise ConfigurationError(
+                f"PostgreSQL at {self._address.place} (DATABASE_URL) is version {version}: "
+                f"{OLDEST_SERVER} or newer is needed, so that the query of a client that is gone "
+                "ends"
+            )
 
 
-def _too_old(where: str, version: str) -> str:
-    return (
-        f"PostgreSQL at {where} (DATABASE_URL) is {version}: "
-        f"{OLDEST_SERVER} or newer is needed, so that the query of a client that is gone ends"
-    )
+async def _version(lease: Lease) -> int:
+    ((number,),) = await lease.rows("SHOW server_version_num")
+    return int(number) // 10_000

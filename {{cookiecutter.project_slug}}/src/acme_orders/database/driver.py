@@ -10,7 +10,7 @@ from typing import Any
 import aiopg
 import psycopg2
 from psycopg2 import extensions as ext
-from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import POLL_OK, POLL_WRITE, TRANSACTION_STATUS_IDLE, parse_dsn
 from psycopg2.extras import Json, Range, register_default_json, register_default_jsonb
 
 DriverError = psycopg2.Error
@@ -119,17 +119,26 @@ def _guard_reading(connection: Any) -> list[object]:
     return unreadable
 
 
-async def open_connection(url: str, **parameters: Any) -> Any:
+async def open_connection(**parameters: Any) -> Any:
     """Open a connection for one task at a time; `parameters` are those of libpq."""
     # With `enable_hstore` every connection would ask the catalog for a type we do not use.
-    return await _Connection(url, 0, enable_hstore=False, **parameters)
+    return await _Connection(None, 0, enable_hstore=False, **parameters)
 
 
-def connect(url: str, **parameters: Any) -> Any:
+def connect(**parameters: Any) -> Any:
     """Open a blocking connection that commits each statement by itself, for migrations."""
-    connection = psycopg2.connect(url, connect_timeout=10, **parameters)
+    connection = psycopg2.connect(**{"connect_timeout": "10"} | parameters)
     connection.autocommit = True
     return connection
+
+
+def knows(parameter: str) -> bool:
+    """Whether libpq has a parameter of this name."""
+    try:
+        parse_dsn(f"{parameter}=''")
+    except psycopg2.ProgrammingError:
+        return False
+    return True
 
 
 def fileno(connection: Any) -> int:

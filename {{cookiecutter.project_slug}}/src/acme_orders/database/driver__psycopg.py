@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 from psycopg.adapt import PyFormat, Transformer
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.types.datetime import IntervalLoader
 from psycopg.types.json import Json, Jsonb
@@ -33,24 +34,31 @@ class _Connection(psycopg.AsyncConnection[Any]):
             raise
 
 
-async def open_connection(url: str, **parameters: Any) -> Any:
+async def open_connection(**parameters: Any) -> Any:
     """Open a connection for one task at a time; `parameters` are those of libpq."""
     connection = await _Connection.connect(
-        url, autocommit=True, cursor_factory=psycopg.AsyncClientCursor, **parameters
+        autocommit=True, cursor_factory=psycopg.AsyncClientCursor, **parameters
     )
     connection.adapters.register_loader("interval", _Interval)
     return connection
 
 
-def connect(url: str, **parameters: Any) -> Any:
+def connect(**parameters: Any) -> Any:
     """Open a blocking connection that commits each statement by itself, for migrations."""
     return psycopg.connect(
-        url,
         autocommit=True,
-        connect_timeout=10,
         cursor_factory=psycopg.ClientCursor,
-        **parameters,
+        **{"connect_timeout": "10"} | parameters,
     )
+
+
+def knows(parameter: str) -> bool:
+    """Whether libpq has a parameter of this name."""
+    try:
+        conninfo_to_dict(f"{parameter}=''")
+    except psycopg.ProgrammingError:
+        return False
+    return True
 
 
 def fileno(connection: Any) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from acme_orders.database import driver
+from acme_orders.database.blocking import open_blocking
 from acme_orders.database.migration_files import Migration
 from acme_orders.database.migration_history import Applied
 from acme_orders.errors import ConfigurationError, DatabaseUnavailable
@@ -27,14 +28,6 @@ _ELSEWHERE = """
 SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE pg_class.oid = to_regclass('schema_migrations')
 """
-# Whatever a role, a database or a URL sets: a file does the same everywhere.
-_SETTINGS = {
-    "standard_conforming_strings": "on",  # or PostgreSQL would read other strings than we did
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, MDY",
-    "IntervalStyle": "postgres",
-    "idle_session_timeout": "0",  # the session that holds the lock waits for those of the files
-}
 # What a file deferred is checked with its own settings; then they end.
 _LEAVE = "SET CONSTRAINTS ALL IMMEDIATE; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL"
 _HINTS = {
@@ -180,21 +173,9 @@ def migration_session(url: str, lock_timeout: float) -> Iterator[MigrationSessio
 
 
 def _connect(url: str, schema: str) -> Any:
-    changes = [f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items()]
-    # Behind the shared schema come those that a role or a database adds, for extensions.
-    path = "nullif(current_setting('search_path'), '')" if schema == SHARED else "NULL"
-    changes.append(f"set_config('search_path', concat_ws(', ', '{schema}', {path}), false)")
-    connection = None
-    try:
-        connection = driver.connect(url, client_encoding="UTF8")
-        connection.cursor().execute(f"SELECT {', '.join(changes)}")
-    except driver.DriverError as error:
-        if connection is not None:
-            connection.close()
-        raise DatabaseUnavailable(
-            f"cannot reach PostgreSQL: {' '.join(str(error).split())}; start it or correct the "
-            "address in DATABASE_URL or MIGRATION_DATABASE_URL"
-        ) from error
+    connection = open_blocking(url)
+    if schema != SHARED:  # nothing is found there but what is the tenant's own
+        connection.cursor().execute(f"SET search_path = {schema}")
     return connection
 
 

@@ -16,6 +16,7 @@ from aio_pika.abc import AbstractChannel
 from yarl import URL
 
 from acme_orders.errors import BrokerUnavailable
+from acme_orders.messaging.addresses import redactor
 from acme_orders.messaging.answers import answered
 from acme_orders.messaging.connection import Connection
 from acme_orders.observability.metrics import Metrics
@@ -26,14 +27,6 @@ _STEADY = 10.0  # seconds that a connection lasts if the network is well
 _UNSTEADY_PAUSE = 1.0  # seconds before the first attempt if it is not
 
 log = structlog.get_logger()
-
-
-def addresses(url: str) -> list[URL]:
-    """Every node that a URL names: `amqp://user:password@host1:5672,host2:5672/vhost`."""
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    credentials, at, hosts = authority.rpartition("@")
-    return [URL(f"{scheme}://{credentials}{at}{host}{slash}{path}") for host in hosts.split(",")]
 
 
 class Link:
@@ -59,6 +52,7 @@ class Link:
         supervisor: Supervisor,
     ) -> None:
         self._nodes = random.sample(list(nodes), len(nodes))  # not everybody to the same node
+        self._redact = redactor(nodes)
         self._properties: dict[str, Any] = {
             "connection_name": f"{name} {role} {socket.gethostname()} {os.getpid()}"
         }
@@ -168,7 +162,7 @@ class Link:
                         node, properties=self._properties, heartbeat=self._heartbeat
                     )
             except Exception as error:  # whatever it is, the keeper tries the next one
-                failures.append(str(error) or repr(error))
+                failures.append(self._redact(str(error) or repr(error)))
         raise BrokerUnavailable(
             f"cannot reach RabbitMQ (BROKER_URL) at {'; '.join(failures)}; "
             "start it or correct the address"

@@ -15,6 +15,7 @@ from acme_orders.errors import (
     ConfigurationError,
     PublishFailed,
 )
+from acme_orders.messaging.addresses import nodes
 from acme_orders.messaging.answers import (
     ANSWER,
     answered,
@@ -22,7 +23,7 @@ from acme_orders.messaging.answers import (
     within,
 )
 from acme_orders.messaging.broker import Delivery, Message, Publish
-from acme_orders.messaging.link import Link, addresses
+from acme_orders.messaging.link import Link
 from acme_orders.messaging.properties import tolerate
 from acme_orders.messaging.publisher import Publisher
 from acme_orders.messaging.subscription import RabbitSubscription, ack_together
@@ -250,15 +251,16 @@ async def connect(
         supervisor: of the tasks that keep connections and subscriptions.
 
     Raises:
+        ConfigurationError: the address cannot be read.
         BrokerUnavailable: RabbitMQ does not answer or refuses us.
     """
     tolerate()
-    nodes, supervisor = addresses(url), supervisor or Supervisor(metrics)
+    where, supervisor = nodes(url), supervisor or Supervisor(metrics)
     async with AsyncExitStack() as stack:
         links = [
             await stack.enter_async_context(
                 Link(
-                    nodes,
+                    where,
                     name=service,
                     role=role,
                     heartbeat=heartbeat,

@@ -103,6 +103,13 @@ class Metrics:
             "event_loop_blocked", "Times that the event loop stood still for LOOP_LAG_LIMIT",
             registry=registry,
         )  # fmt: skip
+        self.log_lines_dropped = Counter(
+            "log_lines_dropped", "Lines of the log that could not be written", registry=registry
+        )
+        self.log_lines_suppressed = Counter(
+            "log_lines_suppressed", "Lines that the log counts instead of repeating: LOG_BURST",
+            registry=registry,
+        )  # fmt: skip
         self.drain_duration = Gauge(
             "drain_duration_seconds", "Time since the process was told to stop, 0 before",
             registry=registry,

@@ -1,13 +1,14 @@
 """Databases that exist for the length of a block."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
+from acme_orders.addresses import with_path
 from acme_orders.database import driver
-from acme_orders.errors import ConfigurationError, DatabaseUnavailable
+from acme_orders.database.blocking import open_blocking
+from acme_orders.errors import ConfigurationError
 from acme_orders.readiness.two_tenants import TENANT  # feature: rls, schema
 
 PREFIX = "readiness_"
@@ -31,7 +32,7 @@ def scratch_database(url: str) -> Iterator[str]:
                 "give the role CREATEDB, or name a server for tests"
             ) from error
     try:
-        yield urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+        yield with_path(url, name)
     finally:
         with session(url) as cursor:
             cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -51,17 +52,8 @@ def session(url: str) -> Iterator[Any]:
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    try:
-        connection = driver.connect(url)
-    except driver.DriverError as error:
-        raise DatabaseUnavailable(
-            f"cannot reach PostgreSQL (DATABASE_URL): {' '.join(str(error).split())}; "
-            "start it or correct the address"
-        ) from error
-    try:
+    with closing(open_blocking(url)) as connection:
         cursor = connection.cursor()
         cursor.execute(f"SET app.tenant_id = '{TENANT}'")  # feature: rls
         cursor.execute(f"SET search_path = tenant_{TENANT.hex}, public")  # feature: schema
         yield cursor
-    finally:
-        connection.close()
