@@ -1,8 +1,12 @@
 # feature: http_api
 """The HTTP API: the routes of every slice, and what surrounds each request."""
 
-from fastapi import FastAPI, Request
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from acme_orders.database.manager import Manager
@@ -10,16 +14,22 @@ from acme_orders.database.tenancy import UnknownTenant  # feature: row, rls, sch
 from acme_orders.errors import (
     Conflict,
     ConstraintViolated,
+    DatabaseError,
     DatabaseUnavailable,
     MessageError,
     ServiceError,
     StatementTimeout,
 )
+from acme_orders.http_input import Input, explain
+from acme_orders.http_requests import Requests, refusal
 from acme_orders.messaging.outbox import Outbox
+from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.api import router
 from acme_orders.orders.repository import Orders
+from acme_orders.settings import Settings
 from acme_orders.tenant_header import scoped_by_header  # feature: row, rls, schema
 
+_UNFIT = 422
 # The first that fits; anything else is a bug, and a 500.
 STATUS: tuple[tuple[type[ServiceError], int], ...] = (
     (DatabaseUnavailable, 503),
@@ -28,36 +38,60 @@ STATUS: tuple[tuple[type[ServiceError], int], ...] = (
     (ConstraintViolated, 409),
     (UnknownTenant, 403),  # feature: row, rls, schema
     (MessageError, 400),
+    (DatabaseError, _UNFIT),  # with SQLSTATE 22: a value that does not fit its type
 )
-RETRY_AFTER = "5"  # seconds; most outages that are noticed at all take longer than one
 
 
-def api(manager: Manager, orders: Orders, outbox: Outbox) -> ASGIApp:
+class Refusal(BaseModel):
+    """The form of every answer with a status of 400 or more."""
+
+    detail: str
+
+
+def api(
+    manager: Manager, orders: Orders, outbox: Outbox, *, settings: Settings, metrics: Metrics
+) -> ASGIApp:
     """The application of the API port."""
-    app = FastAPI(title="Acme Orders")
+    what_comes = Input(settings.max_body_bytes)
+    app = FastAPI(
+        title="Acme Orders",
+        dependencies=[Depends(what_comes.check_body)],
+        responses={"4XX": {"model": Refusal}, "5XX": {"model": Refusal}},
+        redirect_slashes=False,  # it would send clients to whatever host they have named
+    )
     app.include_router(router(manager=manager, orders=orders, outbox=outbox))
     for error, _ in STATUS:
         app.add_exception_handler(error, _explain)
+    app.add_exception_handler(RequestValidationError, _refuse)
+    app.add_exception_handler(Exception, _fail)
+    requests = Requests(
+        app,
+        manager=manager,
+        places=settings.http_concurrency,
+        wait=settings.http_wait,
+        largest_body=settings.max_body_bytes,
+        inspect=what_comes.inspect,
+        refused=lambda reason: metrics.http_refused.labels(reason).inc(),
+    )
 
     @scoped_by_header  # feature: row, rls, schema
-    async def with_connection(scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection for each request, given back whatever happens to it."""
-        if scope["type"] != "http" or not scope["path"].startswith("/orders"):
-            await app(scope, receive, send)
-            return
-        try:
-            async with manager.connection():
-                await app(scope, receive, send)
-        except DatabaseUnavailable as error:  # no connection: the application has not begun
-            refusal = await _explain(Request(scope), error)
-            await refusal(scope, receive, send)
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await requests(scope, receive, send)
 
-    return with_connection
+    return answer
 
 
 async def _explain(_: Request, error: Exception) -> JSONResponse:
     status = next(status for kind, status in STATUS if isinstance(error, kind))
+    if status == _UNFIT and not str(getattr(error, "sqlstate", None)).startswith("22"):
+        raise error
     # What PostgreSQL says of its own trouble is for the log, not for a client.
-    detail = "try again later" if status == 503 else str(error)  # noqa: PLR2004
-    headers = {"Retry-After": RETRY_AFTER} if status == 503 else None  # noqa: PLR2004
-    return JSONResponse({"detail": detail}, status, headers)
+    return refusal(status, "try again later" if status == 503 else str(error))  # noqa: PLR2004
+
+
+async def _refuse(_: Request, error: Any) -> JSONResponse:
+    return refusal(422, explain(error.errors()))
+
+
+async def _fail(_: Request, __: Exception) -> JSONResponse:
+    return refusal(500, "this is an error of the service; its log says more")

@@ -17,8 +17,10 @@ from acme_orders.database.migrate import Migrator
 from acme_orders.database.repository import Query, Repository
 from acme_orders.database.statements import Watch
 from acme_orders.database.system_role import verify_system_role  # feature: rls
+from acme_orders.descriptors import make_room
 from acme_orders.errors import BrokerUnavailable, DatabaseUnavailable
 from acme_orders.http import listen, serve
+from acme_orders.http_clients import ClientLimits, Clients
 from acme_orders.messaging import rabbitmq
 from acme_orders.messaging.archiver import LARGEST_BODY, Archiver
 from acme_orders.messaging.broker import Broker
@@ -208,16 +210,18 @@ def assemble(
             metrics=metrics,
         ),
         supervisor=supervisor,
-        api=partial(_api, manager, orders, outbox),  # feature: http_api
+        # feature: http_api {
+        api=partial(_api, manager, orders, outbox, settings=settings, metrics=metrics),
+        # feature: http_api }
     )
 
 
 # feature: http_api {
-def _api(manager: Manager, orders: Orders, outbox: Outbox) -> ASGIApp:
+def _api(manager: Manager, orders: Orders, outbox: Outbox, **others: Any) -> ASGIApp:
     # FastAPI is half of all that is imported, and only a process that serves the API needs it.
     from acme_orders.api import api  # noqa: PLC0415
 
-    return api(manager, orders, outbox)
+    return api(manager, orders, outbox, **others)
 
 
 # feature: http_api }
@@ -324,13 +328,25 @@ async def run(settings: Settings, metrics: Metrics, *, only: str | None = None) 
         tracing = Tracing(SERVICE)
         stack.callback(tracing.close)
         # feature: tracing }
+        ports = {"operations": ClientLimits()}
+        # feature: http_api {
+        if only in (None, "api"):
+            ports["api"] = ClientLimits(
+                clients=settings.http_clients,
+                patience=settings.http_patience,
+                idle=settings.http_idle,
+            )
+        # feature: http_api }
+        sockets = sum(limits.descriptors for limits in ports.values())
+        make_room(sockets, connections=settings.connections)
+        clients = {port: _clients(metrics, port, limits) for port, limits in ports.items()}
         host = settings.listen_host
         operations_socket = stack.enter_context(
             listen(host, settings.operations_port, "OPERATIONS_PORT")
         )
         # feature: http_api {
         api_socket = None  # a process without this part leaves the port to another
-        if only in (None, "api"):
+        if "api" in ports:
             api_socket = stack.enter_context(listen(host, settings.http_port, "HTTP_PORT"))
         if only == "api":  # it stores events in the outbox, and needs no RabbitMQ for that
             settings = settings.model_copy(update={"broker_url": "memory://"})
@@ -346,11 +362,11 @@ async def run(settings: Settings, metrics: Metrics, *, only: str | None = None) 
             }
             # feature: http_api {
             if api_socket is not None:
-                parts["api"] = partial(serve, service.api(), api_socket)
+                parts["api"] = partial(serve, service.api(), api_socket, clients=clients["api"])
             # feature: http_api }
             ops, drained = operations(metrics, _probes(service, shutdown.stop)), asyncio.Event()
             async with asyncio.TaskGroup() as group:
-                group.create_task(serve(ops, operations_socket, drained))
+                group.create_task(serve(ops, operations_socket, drained, clients["operations"]))
                 running = [
                     group.create_task(part(shutdown.stop), name=name)
                     for name, part in parts.items()
@@ -364,6 +380,12 @@ async def run(settings: Settings, metrics: Metrics, *, only: str | None = None) 
                     shutdown.close()
                 drained.set()  # so long the probes answer, and the metrics show how it goes
     log.info("service.stopped", seconds=round(shutdown.elapsed, 2))
+
+
+def _clients(metrics: Metrics, port: str, limits: ClientLimits) -> Clients:
+    clients = Clients(limits, refused=lambda reason: metrics.http_refused.labels(reason).inc())
+    metrics.http_clients.labels(port).set_function(lambda: len(clients))
+    return clients
 
 
 def _probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:

@@ -4,11 +4,17 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from acme_orders.errors import ConfigurationError
+from acme_orders.http_client import Client
+from acme_orders.http_clients import ClientLimits, Clients
+
+_BUFFER = 64 * 1024  # bytes in the kernel, for each direction of a connection; it takes megabytes
 
 
 class Server(uvicorn.Server):
@@ -27,21 +33,40 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
         ConfigurationError: the port is in use or not allowed.
     """
     try:
-        return socket.create_server((host, port), backlog=2048)
+        listening = socket.create_server((host, port))
     except OSError as error:
         raise ConfigurationError(
             f"{setting}={port} cannot be used: {error.strerror}; "
             f"stop the other process or set {setting} to a free port"
         ) from error
+    for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        listening.setsockopt(socket.SOL_SOCKET, buffer, _BUFFER)
+    return listening
 
 
-async def serve(app: ASGIApp, on: socket.socket, stop: asyncio.Event) -> None:
+async def serve(
+    app: ASGIApp, on: socket.socket, stop: asyncio.Event, clients: Clients | None = None
+) -> None:
     """Serve `app` on a listening socket until `stop` is set; requests under way are finished.
 
     When it is cancelled instead, they are cut off: nobody waits for them any more.
     """
-    server = Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    if clients is None:
+        clients = Clients(ClientLimits())
+    config = uvicorn.Config(
+        app,
+        http=cast("Any", partial(Client, clients)),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",  # a warning is about what a client does, and it may do that often
+        access_log=False,
+        backlog=clients.limits.accepted,
+        timeout_keep_alive=round(clients.limits.idle),
+    )
+    server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[on]))
+    watching = asyncio.create_task(clients.watch(stop))
     try:
         await stop.wait()
         server.should_exit = True
@@ -50,3 +75,5 @@ async def serve(app: ASGIApp, on: socket.socket, stop: asyncio.Event) -> None:
         server.should_exit = server.force_exit = True
         await serving
         raise
+    finally:
+        watching.cancel()

@@ -82,6 +82,26 @@ class Settings(BaseSettings):
     )
     operations_port: Port = Field(9000, description="/metrics, /live, /ready; not for the public")
     http_port: Port = Field(8000, description="the API")  # feature: http_api
+    # feature: http_api {
+    http_clients: int = Field(
+        500,
+        ge=1,
+        description="sockets at once; then the one that kept us waiting longest is closed",
+    )
+    http_concurrency: int = Field(
+        4, ge=1, le=100, description="requests at work at once; each uses a connection"
+    )
+    http_wait: Seconds = Field(
+        1, description="for the requests before; whoever hears 503 soon can ask another process"
+    )
+    http_patience: Seconds = Field(
+        20, description="for a head, for a body, for an answer to be read: 50 KiB/s are enough"
+    )
+    http_idle: Seconds = Field(
+        75,
+        description="between requests; a load balancer that keeps connections for 60 s ends first",
+    )
+    # feature: http_api }
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = Field("json", description="json for machines")
     log_burst: int = Field(
@@ -158,7 +178,7 @@ class Settings(BaseSettings):
 
     # Database
     pool_size: int | None = Field(
-        None, ge=2, description="unset: concurrency + 4, for the relay, the API and the probes"
+        None, ge=2, description="unset: one for each of 4 other parts, beside the two concurrencies"
     )
     acquire_timeout: Seconds = Field(5, description="waiting longer means the pool is too small")
     connect_timeout: Seconds = Field(10, description="a new connection takes milliseconds")
@@ -188,11 +208,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.connections < self.concurrency + 2:
+        if self.connections < self._at_work + 2:
             raise ValueError(
-                f"POOL_SIZE={self.pool_size} is too small for CONCURRENCY={self.concurrency}: "
-                f"each batch holds a connection, the relay and the probes need one each; "
-                f"set POOL_SIZE to {self.concurrency + 2} or more"
+                f"POOL_SIZE={self.pool_size} is too small: each batch (CONCURRENCY) "
+                "and each request (HTTP_CONCURRENCY) "  # feature: http_api
+                f"holds a connection, the relay and the probes need one each; "
+                f"set POOL_SIZE to {self._at_work + 2} or more"
             )
         if self.inbox_retention <= sum(self.retry_ladder):
             raise ValueError(
@@ -250,7 +271,14 @@ class Settings(BaseSettings):
     @property
     def connections(self) -> int:
         """Most connections of the pool."""
-        return self.pool_size or self.concurrency + 4
+        return self.pool_size or self._at_work + 4  # suspects, archiver, relay and probes
+
+    @property
+    def _at_work(self) -> int:
+        """Most connections of what comes in; requests never get those of messages."""
+        at_work = self.concurrency
+        at_work += self.http_concurrency  # feature: http_api
+        return at_work
 
     @property
     def prefetch_count(self) -> int:

@@ -2,16 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from acme_orders.database import driver, session
 from acme_orders.database.address import DatabaseAddress
 from acme_orders.database.failures import translate
 from acme_orders.database.lease import Lease, Timeouts
-from acme_orders.database.pool import Pool
+from acme_orders.database.pool import Pool, Pooled
+from acme_orders.database.share import Kept, Share
 from acme_orders.errors import (
     ConfigurationError,
     DatabaseError,
@@ -68,6 +70,7 @@ class Connections:
             self._session["role"] = role
         self._pool = Pool(self._connect, size=size, max_age=max_age, metrics=metrics)
         self._lease: ContextVar[Lease | None] = ContextVar("lease", default=None)
+        self._kept: ContextVar[Kept | None] = ContextVar("kept", default=None)
 
     async def open(self) -> None:
         """Connect once, so that a wrong URL or a server that is too old is known at start.
@@ -98,20 +101,41 @@ class Connections:
         if held := self.held():
             yield held
             return
-        pooled = await self._acquire()
-        began = time.perf_counter()
+        kept = self._kept.get()
+        share = kept.share if kept else None
+        pooled = await self._acquire(share)
         lease = Lease(pooled.connection, asyncio.current_task(), self.timeouts.statement)
+        release = partial(self._release, lease, pooled, share, time.perf_counter())
         token = self._lease.set(lease)
+        if kept and kept.keep(lease, release):
+            yield lease
+            return
         try:
             yield lease
         finally:
-            # A generator that was abandoned is closed by a task of the event loop, which can't
-            # reset the variable of this one: the lease must not be found there any more.
-            lease.owner = None
-            self._pool.release(pooled)
+            release()
             with suppress(ValueError):
                 self._lease.reset(token)
-            self._metrics.db_connection_use.observe(time.perf_counter() - began)
+
+    @contextmanager
+    def sharing(self, share: Share) -> Iterator[Kept]:
+        """Do the work of the block on connections of a share, and mostly on one of them."""
+        kept = Kept(share)
+        token = self._kept.set(kept)
+        try:
+            yield kept
+        finally:
+            kept.give_back(anyway=True)
+            self._kept.reset(token)
+
+    def _release(self, lease: Lease, pooled: Pooled, share: Share | None, began: float) -> None:
+        # A generator that was abandoned is closed by a task of the event loop, which can't
+        # reset the variable of this one: the lease must not be found there any more.
+        lease.owner = None
+        self._pool.release(pooled)
+        if share:
+            share.give_back()
+        self._metrics.db_connection_use.observe(time.perf_counter() - began)
 
     def held(self) -> Lease | None:
         """The lease of this very task.
@@ -131,7 +155,17 @@ class Connections:
             )
         return None
 
-    async def _acquire(self) -> Any:
+    async def _acquire(self, share: Share | None) -> Pooled:
+        if share is None:
+            return await self._from_pool()
+        await share.take()
+        try:
+            return await self._from_pool()
+        except BaseException:
+            share.give_back()
+            raise
+
+    async def _from_pool(self) -> Pooled:
         metrics, started = self._metrics, time.perf_counter()
         try:
             async with asyncio.timeout(self.timeouts.acquire):

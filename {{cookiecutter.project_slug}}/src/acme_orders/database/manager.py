@@ -8,7 +8,12 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -26,6 +31,7 @@ from acme_orders.database.lease import (
     Timeouts,
 )
 from acme_orders.database.reading import Found, models, tuples
+from acme_orders.database.share import Kept, Share
 from acme_orders.database.statements import (
     Reports,
     Statement,
@@ -118,6 +124,10 @@ class Manager:
     def connection(self) -> AbstractAsyncContextManager[Lease]:
         """Hold one connection for a whole request or batch; it is given back whatever happens."""
         return self._connections.lease()
+
+    def sharing(self, share: Share) -> AbstractContextManager[Kept]:
+        """Do the work of the block on connections of a share; see `Kept` for which."""
+        return self._connections.sharing(share)
 
     async def ping(self) -> None:
         """Return when PostgreSQL has answered and takes writes; raises DatabaseUnavailable."""

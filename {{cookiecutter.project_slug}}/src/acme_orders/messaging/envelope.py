@@ -5,26 +5,24 @@ sets only the AMQP properties `message_id`, `type`, `app_id` and `timestamp` is 
 """
 
 import hashlib
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 from uuid import UUID  # feature: row, rls, schema
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from acme_orders.database.tenancy import tenant_id  # feature: row, rls, schema
 from acme_orders.errors import Malformed, UnknownType
 from acme_orders.messaging.broker import Message
+from acme_orders.messaging.decoder import Decoder
 from acme_orders.messaging.properties import UNREADABLE
 
 ATTEMPT = "retry-attempt"
 REPLAYS = "dl-replay-count"
 _PREFIXES = ("cloudEvents:", "cloudEvents_")
 _LONGEST_ID = 255  # of an AMQP property
-_ESCAPED_NUL = rb"\u0000"
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # a backslash before it would make it a text
 _FRAMING = 6  # bytes of each header beside its name and value: type and lengths
 
 
@@ -65,6 +63,10 @@ class Handler:
     payload: type[Payload]
     handle: Callable[[Any], Awaitable[None]]
     handle_all: Callable[[Sequence[Any]], Awaitable[None]] | None = None
+    decoder: Decoder[Payload] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decoder", Decoder(self.payload))
 
 
 class Received(Protocol[Body_co]):
@@ -142,14 +144,10 @@ def decode(
     handler = handlers.get(type_)
     if handler is None:
         raise UnknownType(f"no handler for type {type_!r}; known are {', '.join(sorted(handlers))}")
-    if _ESCAPED_NUL in message.body and _NUL.search(message.body):
-        raise Malformed(
-            "the body has a text with \\u0000, which PostgreSQL cannot store: remove it"
-        )
     try:
-        payload = handler.payload.model_validate_json(message.body)
-    except ValidationError as error:
-        raise Malformed(f"the body is no {type_}: {_explain(error)}") from error
+        payload = handler.decoder.from_json(message.body, largest=max_body_bytes)
+    except Malformed as error:
+        raise Malformed(f"the body is no {type_}: {error}") from None
     return Envelope(
         id=identity,
         type=type_,
@@ -254,11 +252,3 @@ def _correlation_id(message: Message, identity: str) -> str:
         return _attribute(message, "correlationid", identity)
     except Malformed:
         return identity
-
-
-def _explain(error: ValidationError) -> str:
-    """Where it is wrong and why, without the values: they may be personal data."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in found[:3]
-    )

@@ -115,6 +115,19 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
 
+        # HTTP
+        self.http_clients = Gauge(
+            "http_clients", "Clients that are connected, by port: api, operations", ["port"],
+            registry=registry,
+        )  # fmt: skip
+        self.http_refused = Counter(
+            "http_refused",
+            "Clients and requests cut off before an application saw them, by reason: "
+            "clients, busy, head, body, answer, too_large, malformed",
+            ["reason"],
+            registry=registry,
+        )
+
         # Database
         self.db_operation_duration = Histogram(
             "db_client_operation_duration_seconds",

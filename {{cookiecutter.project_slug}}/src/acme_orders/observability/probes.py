@@ -1,5 +1,6 @@
 """The operations port: metrics for Prometheus, `/live` and `/ready` for the orchestrator."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
@@ -32,7 +33,7 @@ def operations(metrics: Metrics, probes: Mapping[str, Probe]) -> Starlette:
         # The loop turns. An outage elsewhere is no reason to restart this process.
         return PlainTextResponse("live\n")
 
-    async def ready(_: Request) -> Response:
+    async def look() -> tuple[dict[str, str], bool]:
         found, well = {}, True
         for name, probe in probes.items():
             try:
@@ -42,6 +43,15 @@ def operations(metrics: Metrics, probes: Mapping[str, Probe]) -> Starlette:
             except Exception as error:  # it may say too much to be shown here
                 log.exception("probe.failed", probe=name)
                 well, found[name] = False, type(error).__name__
+        return found, well
+
+    looking: list[asyncio.Task[tuple[dict[str, str], bool]]] = []
+
+    async def ready(_: Request) -> Response:
+        # Whoever asks meanwhile gets the same answer: many of them need one connection, not many.
+        if not looking or looking[-1].done():
+            looking[:] = [asyncio.create_task(look())]
+        found, well = await asyncio.shield(looking[-1])
         return JSONResponse(found, status_code=200 if well else 503)
 
     routes = [Route("/metrics", scrape), Route("/live", live), Route("/ready", ready)]

@@ -1,0 +1,151 @@
+"""What the edge accepts makes the whole round: stored, read, published, decoded again, equal."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any
+from uuid import uuid4
+
+import peewee
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import create_model
+
+from acme_orders.app import Service
+from acme_orders.database.driver import connect as open_session
+from acme_orders.database.manager import Manager
+from acme_orders.database.repository import Repository
+from acme_orders.database.table import Table
+from acme_orders.database.tenancy import in_system_scope, tenant_scope  # feature: row, rls, schema
+from acme_orders.errors import Malformed
+from acme_orders.messaging.broker import Delivery, Message
+from acme_orders.messaging.envelope import Handler, Payload, decode
+from acme_orders.messaging.topology import Topology
+from acme_orders.observability.metrics import Metrics
+from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+
+from tests.conftest import Connect
+from tests.edge.costs import ignore
+from tests.edge.kinds import KINDS, Kind, comparable
+from tests.integration.hazards_bare import DRIVERS, use_driver
+
+TYPE, QUEUE = "round.trip", "round"
+MB = 1 << 20
+
+
+class Round:
+    """A payload with one field, a table with a column for it, and a queue."""
+
+    def __init__(self, kind: Kind, service: Service, manager: Manager) -> None:
+        self._kind, self._service, self._manager = kind, service, manager
+        payload: Any = create_model("Sent", __base__=Payload, value=(kind.type, ...))
+        self._handlers = {TYPE: Handler(payload, ignore)}
+        self._published: list[Delivery] = []
+
+        class Stored(Table):
+            number = peewee.IntegerField(primary_key=True)
+            value = kind.field()
+
+        self._table = Stored
+
+    async def open(self, database_url: str) -> None:
+        """Make the table and the queue."""
+        with open_session(database_url).cursor() as cursor:
+            cursor.execute(
+                f"CREATE TABLE stored (number int PRIMARY KEY, value {self._kind.column})"
+            )
+        broker = self._service.broker
+        topology = Topology.of(QUEUE, [TYPE], ladder=[1], delivery_limit=9, suspect_deliveries=9)
+        await broker.declare("events", topology)
+        await broker.consume(QUEUE, prefetch=1000, deliver=self._published.append)
+
+    def decoded(self, body: bytes) -> Any:
+        """The payload; None if it is refused, and then it is said what is wrong."""
+        message = Message(
+            body,
+            str(uuid4()),
+            TYPE,
+            "test",
+            headers={"tenant": str(TENANT)},  # feature: row, rls, schema
+        )
+        return self._decoded(message)
+
+    def _decoded(self, message: Message) -> Any:
+        try:
+            return decode(message, self._handlers, max_body_bytes=MB, max_header_bytes=1024).payload
+        except Malformed as error:
+            if "value" not in str(error) and "JSON" not in str(error):
+                pytest.fail(f"it does not say what is wrong: {error}")
+            return None
+
+    @in_system_scope("test")  # feature: row, rls, schema
+    async def stored(self, payloads: Sequence[Any]) -> list[Any]:
+        """What is read after they were written."""
+        repository, table = Repository(self._manager), self._table
+        async with self._manager.transaction("store"):
+            values = [self._kind.stored(each.value) for each in payloads]
+            rows = [{"number": number, "value": each} for number, each in enumerate(values)]
+            await repository.insert_all(table, rows)
+            select = table.select(table.number, table.value).order_by(table.number)
+            found = await repository.fetch_all(select.limit(1000))
+            await self._manager.execute(table.delete())
+        return [row["value"] for row in found]
+
+    async def published(self, payloads: Sequence[Any]) -> list[Any]:
+        """What somebody decodes who listens."""
+        service = self._service
+        outbox = next(each for each in service.repositories if type(each).__name__ == "Outbox")
+        with ExitStack() as scope:
+            scope.enter_context(tenant_scope(TENANT))  # feature: row, rls, schema
+            async with service.manager.transaction("publish"):
+                for payload in payloads:
+                    await outbox.add(TYPE, payload)  # type: ignore[attr-defined]
+        while await service.relay.run_once():
+            pass
+        arrived = [self._decoded(each.message) for each in self._published]
+        for each in self._published:
+            await each.ack()
+        self._published.clear()
+        return arrived
+
+
+@pytest.fixture(params=DRIVERS)
+async def service(
+    request: pytest.FixtureRequest, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Service]:
+    """The service in memory."""
+    use_driver(request.param, monkeypatch)
+    async with connect() as connected:
+        yield connected
+
+
+@pytest.fixture(params=KINDS)
+async def trip(
+    request: pytest.FixtureRequest, service: Service, database_url: str
+) -> AsyncIterator[Round]:
+    """For values of one kind."""
+    async with AsyncExitStack() as stack:
+        manager = await stack.enter_async_context(Manager(database_url, size=2, metrics=Metrics()))
+        made = Round(KINDS[request.param], service, manager)
+        await made.open(database_url)
+        yield made
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+async def test_what_is_accepted_is_stored_and_published_as_it_came(
+    trip: Round, data: st.DataObject
+) -> None:
+    """Over the whole range of each type; what could not make it is refused before."""
+    kind = trip._kind
+    sent = data.draw(st.lists(kind.sent, min_size=1, max_size=20))
+    payloads = [trip.decoded(f'{{"value":{each}}}'.encode()) for each in sent]
+    payloads = [each for each in payloads if each is not None]
+    if not payloads:
+        return
+    expected = [comparable(kind, kind.stored(each.value)) for each in payloads]
+    assert [comparable(kind, each) for each in await trip.stored(payloads)] == expected
+    if kind is not KINDS["secret"]:
+        assert await trip.published(payloads) == payloads
