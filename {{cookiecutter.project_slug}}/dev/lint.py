@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from acme_orders.database.session_state import problems
+
 Place = ast.stmt | ast.expr | ast.ExceptHandler
 Found = Iterator[tuple[Place, str]]
 
@@ -133,9 +135,14 @@ def session_state(_: Source, tree: ast.Module) -> Found:
 
     Use SET LOCAL, set_config(…, true), pg_advisory_xact_lock(…) or ON COMMIT DROP.
     """
+    whole = {node: problems(sql, filled=filled) for node, sql, filled in _statements(tree)}
+    for place, messages in whole.items():
+        yield from ((place, message) for message in messages)
     doors = [_first(call) for call in _calls(tree, _DOORS)]
     functions = ((call, ast.unparse(call)) for call in _calls(tree, {*_LOCKS, "set_config"}))
     for node, text in chain(_texts(tree), functions):
+        if node in whole:
+            continue
         statement, sql = ("(?isx)" if node in doors else "(?sx)") + _STATEMENT, _sql(text)
         if found := re.search(statement, sql) or re.search("(?isx)" + _FUNCTION, sql):
             yield node, f"`{' '.join(found[0].strip('; ').split())}` outlives the transaction"
@@ -253,6 +260,22 @@ def _calls(tree: ast.AST, names: Collection[str]) -> Iterator[ast.Call]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _last(node.func) in names:
             yield node
+
+
+def _statements(tree: ast.Module) -> Iterator[tuple[ast.Constant, str, bool]]:
+    """Whole statements that are sent as they are, and whether parameters go with them.
+
+    They are constants in a call, or constants of the module that a call names.
+    """
+    named = {
+        _last(each.targets[0]): each.value for each in tree.body if isinstance(each, ast.Assign)
+    }
+    for call in _calls(tree, {"execute_sql", "fetch_sql"}):
+        text = _first(call)
+        if isinstance(text, ast.Name):
+            text = named.get(text.id)
+        if isinstance(text, ast.Constant) and isinstance(text.value, str):
+            yield text, text.value, len(call.args) + len(call.keywords) > 1
 
 
 def _first(call: ast.Call) -> ast.expr | None:

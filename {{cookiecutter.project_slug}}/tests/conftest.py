@@ -93,7 +93,6 @@ def settings(database_url: str) -> Settings:
         operations_port=0,
         retry_ladder=(0.2, 0.3),
         relay_poll=0.1,
-        tenant_guard="raise",  # feature: row, rls, schema
     )
 
 

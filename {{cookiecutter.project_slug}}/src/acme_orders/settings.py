@@ -198,8 +198,9 @@ class Settings(BaseSettings):
         default=False, description="the query's name in SQL, for logs and pg_stat_activity"
     )
     # feature: row, rls, schema {
-    tenant_guard: Literal["off", "log", "raise"] = Field(
-        "log", description="SQL that is not kept to one tenant; tests refuse it already"
+    tenant_guard: Literal["log", "raise"] = Field(
+        "raise",
+        description="SQL not kept to one tenant is refused; log, to find it, in development",
     )
     # feature: row, rls, schema }
     migration_lock_timeout: Seconds = Field(
@@ -230,6 +231,13 @@ class Settings(BaseSettings):
                 f"STATEMENT_TIMEOUT={self.statement_timeout:g}s must be below "
                 f"HANDLER_TIMEOUT={self.handler_timeout:g}s, or it never acts"
             )
+        # feature: row, rls, schema {
+        if self.environment == "production" and self.tenant_guard == "log":
+            raise ValueError(
+                "TENANT_GUARD=log would show one tenant the data of another in production; set "
+                "TENANT_GUARD=raise, or ENVIRONMENT=development on your own machine"
+            )
+        # feature: row, rls, schema }
         return self
 
     @model_validator(mode="after")

@@ -328,7 +328,7 @@ async def test_a_message_arrives_as_it_was_sent_after_a_return(broker: Broker) -
         {"message_id": "ü" * 128},
         {"timestamp": datetime(1969, 1, 1, tzinfo=UTC)},
     ],
-    ids=str,
+    ids=lambda changes: next(iter(changes)),
 )
 async def test_what_rabbitmq_would_close_the_connection_over_is_not_sent(
     broker_url: str, changes: dict[str, Any]

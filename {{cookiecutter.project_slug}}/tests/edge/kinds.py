@@ -113,6 +113,7 @@ _ANYTHING = st.recursive(
     max_leaves=8,
 )
 _BINARY_JSON = ext.BinaryJSONField
+_INNER: Any = Json  # for mypy it is not a class
 
 KINDS: Mapping[str, Kind] = {
     "text": Kind(str, _json(_TEXTS), "text", peewee.TextField),
@@ -163,7 +164,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "document": Kind(dict[str, Any], _json(_ANYTHING), "jsonb", _BINARY_JSON),
     "inner document": Kind(
-        Annotated[Any, Json()], _json(_json(_ANYTHING)), "jsonb", lambda: _BINARY_JSON(null=True)
+        _INNER[Any], _json(_json(_ANYTHING)), "jsonb", lambda: _BINARY_JSON(null=True)
     ),
     "texts": Kind(
         list[str], _json(st.lists(_TEXTS)), "text[]", lambda: ext.ArrayField(peewee.TextField)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import create_model
 
 from acme_orders.app import Service
-from acme_orders.database.driver import connect as open_session
+from acme_orders.database.blocking import open_blocking
 from acme_orders.database.manager import Manager
 from acme_orders.database.repository import Repository
 from acme_orders.database.table import Table
@@ -50,7 +50,7 @@ class Round:
 
     async def open(self, database_url: str) -> None:
         """Make the table and the queue."""
-        with open_session(database_url).cursor() as cursor:
+        with open_blocking(database_url).cursor() as cursor:
             cursor.execute(
                 f"CREATE TABLE stored (number int PRIMARY KEY, value {self._kind.column})"
             )

@@ -293,13 +293,32 @@ async def test_11_a_connection_that_dies_inside_a_transaction_is_an_outage(
 
 @pytest.mark.parametrize(
     "sql",
-    ["SET work_mem = '1234kB'", "SELECT pg_advisory_lock(1)", "LISTEN hazard"],
+    ["/**/SET work_mem = '1234kB'", 'SELECT "pg_advisory_lock"(1)', "LISTEN hazard"],
 )
 async def test_12_nothing_may_change_the_session(database: Manager, sql: str) -> None:
     """It is refused before it is sent: whoever gets the connection next would find it."""
     with pytest.raises(TransactionMisused, match="outlives the transaction"):
         async with database.transaction("test"):
             await database.fetch_sql(sql)
+
+
+async def test_12_a_query_of_peewee_is_looked_at_as_well(database: Manager) -> None:
+    """Its functions and its pieces of SQL are sent like SQL by hand; the rest runs."""
+    lock = Hazard.select(peewee.fn.pg_try_advisory_lock(1))
+    reset = Hazard.select(peewee.SQL("1; RESET ALL; SELECT 1"))
+    name = Hazard.select(peewee.fn.set_config("a.b", "x", False))
+    writes = Hazard.update(id=peewee.fn.pg_advisory_lock(1).cast("integer"))
+    async with database.transaction("test"):
+        for query in (lock, reset, name, Hazard.raw("SET work_mem = '1234kB'")):
+            with pytest.raises(TransactionMisused, match="outlives the transaction"):
+                await database.fetch(query)
+        with pytest.raises(TransactionMisused, match="outlives the transaction"):
+            await database.execute(writes)
+        with pytest.raises(TransactionMisused, match="outlives the transaction"):
+            [row async for row in database.stream(lock)]
+        await insert(database, 1)
+        assert [row async for row in database.stream(Hazard.select(Hazard.id).dicts())]
+    assert await rows(database) == 1
 
 
 async def test_12_what_a_transaction_sets_ends_with_it(database: Manager) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import structlog
 
-from acme_orders.database import connections, manager, pool
+from acme_orders.database import connections, pool, statements
 from acme_orders.database.lease import Lease, Timeouts
 from acme_orders.database.manager import Manager, retryable
 from acme_orders.errors import CommitUnknown, DatabaseError
@@ -586,7 +586,7 @@ def no_check_at_release(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def session_state_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any SQL is sent."""
-    monkeypatch.setattr(manager, "refuse_session_state", lambda _: None)
+    monkeypatch.setattr(statements, "refuse_session_state", lambda _, **__: None)
 
 
 def any_commit_is_success(monkeypatch: pytest.MonkeyPatch) -> None:

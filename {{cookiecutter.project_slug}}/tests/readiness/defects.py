@@ -160,7 +160,7 @@ def unseen_query(service: Service) -> None:
     """A query whose statements have no name."""
 
     class Unseen(OutboxBacklog):
-        async def pending(self) -> Any:
+        async def pending(self, **_: Any) -> Any:
             with self.manager.named("other"):
                 return await self.manager.fetch_sql("SELECT 1")
 

@@ -377,7 +377,7 @@ async def test_sql_for_no_tenant_is_refused(
             with manager.named("leak"):
                 await manager.fetch_sql(leaving(url, BOB))
     assert violations(metrics) == 1
-    assert [type(statement.error) for statement in sent] == [TransactionMisused]
+    assert sent == []
 
 
 @pytest.mark.parametrize(("guard", "reported"), [("log", 1), ("off", 0)])

@@ -226,6 +226,40 @@ def test_what_ends_with_the_transaction_is_left_alone(codes: Codes, text: str) -
     assert codes(REPOSITORY, text) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "manager.fetch_sql('/**/set/**/search_path = other')\n",
+        "manager.fetch_sql('SELECT \"pg_advisory_lock\"(%s)', (1,))\n",
+        "manager.fetch_sql('SELECT set_config(%s, %s, %s)', values)\n",
+        "manager.fetch_sql('SELECT 1; commit')\n",
+        "manager.fetch_sql('DO $$ BEGIN SET x.y = 1; END $$')\n",
+        "manager.fetch_sql('create temp table t (x int)')\n",
+        "manager.fetch_sql('SELEC 1')\n",
+        "manager.fetch_sql(\"SELECT interval '%s days'\", (1,))\n",
+        "Q = 'select pg_catalog.pg_advisory_lock(1)'\ndef f(m): m.fetch_sql(Q)\n",
+        "def f(m): m.fetch_sql(sql=Q)\nQ = 'listen orders'\n",
+    ],
+)
+def test_a_whole_statement_is_read_by_a_parser(codes: Codes, text: str) -> None:
+    """However it is written; also a constant that is sent elsewhere in the module."""
+    assert codes(REPOSITORY, text) == ["D4"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "manager.fetch_sql(\"SELECT 'SET x = 1; COMMIT', 'a' LIKE '%s%'\")\n",
+        "manager.fetch_sql('SELECT 10 %% %s', (3,))\n",
+        "manager.fetch_sql('CREATE TEMP TABLE t (x int) ON COMMIT DROP')\n",
+        "manager.fetch_sql(made(1))\nmanager.fetch_sql(UNKNOWN)\nmanager.fetch_sql()\n",
+    ],
+)
+def test_a_parser_is_not_deceived(codes: Codes, text: str) -> None:
+    """What cannot be known is left to the guard, which reads what is sent."""
+    assert codes(REPOSITORY, text) == []
+
+
 @pytest.mark.parametrize("folder", ["database", "readiness"])
 def test_who_connects_for_itself_may_change_its_session(codes: Codes, folder: str) -> None:
     """Those connections serve nobody else."""

@@ -36,7 +36,6 @@ from acme_orders.database.statements import (
     Reports,
     Statement,
     Watch,
-    refuse_session_state,
 )
 from acme_orders.database.tenancy import current_scope  # feature: row, rls, schema
 from acme_orders.database.unit_of_work import Row, Transaction
@@ -111,6 +110,10 @@ class Manager:
     async def __aenter__(self) -> Self:
         try:
             await self._connections.open()
+            # feature: row, rls, schema {
+            async with self._connections.lease() as lease:
+                await self._reports.guard.learn(lease)
+            # feature: row, rls, schema }
         except BaseException:
             await self._connections.close()
             raise
@@ -318,14 +321,10 @@ class Manager:
         """Run our own SQL, `%s` for each parameter, and return its rows as tuples.
 
         Raises:
-            TransactionMisused: it changes the session, which outlives the transaction.
+            TransactionMisused: it changes the session, which outlives the transaction; or the
+                transaction, which is ours.
             UnreadableRow: it found nothing but a row that cannot be read.
         """
-        try:
-            refuse_session_state(sql)
-        except TransactionMisused:
-            self._metrics.db_guard_violations.labels("session_state").inc()
-            raise
         return self._rows(await self._read(sql, parameters, tuples()))
 
     async def stream(self, query: Any, *, batch: int = 500) -> AsyncIterator[Any]:
@@ -372,11 +371,12 @@ class Manager:
         scope = current_scope()  # feature: row, rls, schema
         async with self._connections.lease() as lease:
             scope.admit(lease)  # feature: row, rls, schema
+            text = self._reports.sent(sql, query, parameters)
             transaction, started = lease.transaction, time.perf_counter()
             if transaction is not None and not sql.startswith("FETCH"):
                 transaction.statements[query, sql] += 1
             try:
-                return await lease.send(self._reports.sent(sql, query), parameters, fetch)
+                return await lease.send(text, parameters, fetch)
             except DatabaseError as error:
                 error.query, error.own, failure = query, query in self.machinery, error
                 raise

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 import peewee
 
 from acme_orders.database.inserts import refuse_repeated
+from acme_orders.database.manager import Manager
 from acme_orders.database.reader import Reader
 from acme_orders.database.table import Table
 from acme_orders.database.tenancy import require_scope  # feature: row, rls, schema

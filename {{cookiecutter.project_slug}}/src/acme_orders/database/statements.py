@@ -13,6 +13,7 @@ import structlog
 
 from acme_orders.database.failures import kind_of
 from acme_orders.database.reading import Unreadable
+from acme_orders.database.sql_shape import remembered
 from acme_orders.database.tenant_guard import Mode, TenantGuard  # feature: row, rls, schema
 from acme_orders.database.unit_of_work import Transaction
 from acme_orders.errors import DatabaseError, TransactionMisused
@@ -23,18 +24,6 @@ log = structlog.get_logger()
 _LONGEST_SQL = 2000  # characters of a statement in a log record
 _MOST_KEYS = 10  # of rows in a log record
 _NOT_IN_A_COMMENT = re.compile(r"[^\w.,:-]+")
-# What outlives a transaction, and so reaches whoever gets the connection next.
-_SESSION_STATE = re.compile(
-    r"""
-    (?:\A|;)\s*(?:
-        SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b) | RESET\b | LISTEN\b | UNLISTEN\b |
-        PREPARE\b | DISCARD\b | LOAD\b | CREATE\s+(?:(?:GLOBAL|LOCAL)\s+)?TEMP
-    ) |
-    \bpg_(?:try_)?advisory_lock(?:_shared)?\s*\( | \bWITH\s+HOLD\b |
-    \bset_config\s*\([^)]*,\s*(?:false|'f[^']*'|'off')\s*\)
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +46,7 @@ class Watch:
         slow: seconds from which a statement is logged.
         repeats: how often a statement may run in one unit of work, for each of its items.
         comments: whether the name of the query goes to PostgreSQL in a comment of the SQL.
-        tenant_guard: whether SQL that is not kept to one  # feature: row, rls, schema
-            tenant is refused, logged or sent.  # feature: row, rls, schema
+        tenant_guard: what becomes of SQL for no tenant.  # feature: row, rls, schema
     """
 
     slow: float = 0.5
@@ -73,15 +61,23 @@ class Reports:
     def __init__(self, metrics: Metrics, watch: Watch) -> None:
         self.observers: list[Callable[[Statement], None]] = []
         self._metrics, self._watch = metrics, watch
-        self._guard = TenantGuard(watch.tenant_guard, metrics)  # feature: row, rls, schema
+        self.guard = TenantGuard(watch.tenant_guard, metrics)  # feature: row, rls, schema
 
-    def sent(self, sql: str, query: str) -> str:
+    def sent(self, sql: str, query: str, parameters: Sequence[Any]) -> str:
         """The SQL as it is sent: with the name of its query, if that was asked for.
 
         The form is that of sqlcommenter, which pg_stat_activity, auto_explain and log analysers
         show or understand.
+
+        Raises:
+            TransactionMisused: it must not be sent.
         """
-        self._guard.look_at(sql, query)  # feature: row, rls, schema
+        try:
+            refuse_session_state(sql, filled=bool(parameters))
+        except TransactionMisused as error:
+            self._metrics.db_guard_violations.labels("session_state").inc()
+            raise TransactionMisused(f"{query}: {error}") from None
+        self.guard.look_at(sql, query, parameters)  # feature: row, rls, schema
         if not self._watch.comments:
             return sql
         return f"{sql} /*query='{_NOT_IN_A_COMMENT.sub('_', query)}'*/"
@@ -137,18 +133,27 @@ class Reports:
             )
 
 
-def refuse_session_state(sql: str) -> None:
-    """Check SQL that was written by hand.
+def refuse_session_state(sql: str, *, filled: bool) -> None:
+    """Check SQL before it is sent.
+
+    Args:
+        sql: one or more statements.
+        filled: whether parameters go with it.
 
     Raises:
-        TransactionMisused: it changes the session, and so what others find there.
+        TransactionMisused: it changes the session, and so what others find there; or a transaction,
+            which is the manager's; or nobody can read it.
     """
-    if found := _SESSION_STATE.search(sql):
-        raise TransactionMisused(
-            f"{' '.join(found[0].split()).strip('; ')!r} outlives the transaction, and the next "
-            "user of the connection gets it: use SET LOCAL, set_config(…, true) or "
-            "pg_advisory_xact_lock"
-        )
+    if found := _problems(sql, filled=filled):
+        raise TransactionMisused("; ".join(found))
+
+
+@remembered
+def _problems(sql: str, *, filled: bool) -> tuple[str, ...]:
+    # The parser takes a tenth of a second to import: the first statement has time for that.
+    from acme_orders.database.session_state import problems  # noqa: PLC0415
+
+    return problems(sql, filled=filled)
 
 
 def _short(sql: str) -> str:

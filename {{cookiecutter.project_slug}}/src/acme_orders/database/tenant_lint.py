@@ -9,52 +9,52 @@ All else pins nothing, even where it happens to be right: OR, NOT, `!=`, `IN`, `
 `IS NOT DISTINCT FROM`, NATURAL JOIN, functions of the column, `schema.table.tenant_id`, the ON of
 an outer join for the side whose rows all stay, and what a subquery or a CTE was pinned to inside.
 
-Views, functions and the values of parameters are not looked into.
+Views and functions are not looked into.
 """
 
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pglast import ast, enums
 
-from acme_orders.database.sql_text import (
-    QUERIES,
-    check,
-    children,
-    descendants,
-)
+from acme_orders.database.sql_shape import remembered
+from acme_orders.database.sql_text import QUERIES, children, descendants
+from acme_orders.database.tenant_guard import Judgement
+from acme_orders.database.tenant_sql import check_for_tenant
+from acme_orders.database.tenant_values import is_constant, pins
 
 COLUMN = "tenant_id"
 
-_SETTING = (["current_setting"], ["pg_catalog", "current_setting"])
 
-
-def violations(sql: str, tables: Collection[str]) -> list[str]:
-    """What is wrong with one SQL text; empty when every statement is pinned to a tenant.
+@remembered
+def judged(sql: str, tables: frozenset[str], *, filled: bool) -> Judgement:
+    """What is wrong with one SQL text; nothing when every statement is pinned to a tenant.
 
     Args:
-        sql: as the driver gets it, with `%s` or `%(name)s` for parameters.
+        sql: as the driver gets it.
         tables: the names of the tables whose rows belong to tenants.
+        filled: whether parameters go with it, for `%s` or `%(name)s`.
     """
-    return list(_violations(sql, frozenset(tables)))
-
-
-@functools.lru_cache(maxsize=4096)
-def _violations(sql: str, tables: frozenset[str]) -> tuple[str, ...]:
-    return tuple(check(sql, functools.partial(_judge, around=_Scope(tables))))
+    scope = _Scope(tables)
+    problems = check_for_tenant(sql, functools.partial(_judge, around=scope), filled=filled)
+    return Judgement(problems, tuple(dict.fromkeys(pins(scope.constants))))
 
 
 @dataclass(frozen=True)
 class _Scope:
-    """What a query finds around itself: tenants' tables, CTEs, and the query that it is part of."""
+    """What a query finds around itself: tenants' tables, CTEs, and the query that it is part of.
+
+    `constants` collects what is given to `tenant_id` anywhere.
+    """
 
     tables: frozenset[str]
     ctes: frozenset[str] = frozenset()
     outer: "_Query | None" = None
+    constants: list[Any] = field(default_factory=list)
 
 
 class _Query:
@@ -87,7 +87,12 @@ class _Query:
     def fixes(self, value: Any) -> bool:
         """Whether this value is the same tenant in every row."""
         query, name = self._column(value)
-        return name in query.pinned if query else _is_constant(value)
+        if query:
+            return name in query.pinned
+        if is_constant(value):
+            self.inside.constants.append(value)
+            return True
+        return False
 
     def _is_tenants(self, each: Any, node: Any) -> bool:
         if not isinstance(each, ast.RangeVar) or each.relname not in self.inside.tables:
@@ -256,25 +261,6 @@ def _has_tenant(row: Any, at: int, query: _Query) -> bool:
     # Behind a star nobody knows which column is which.
     star = any(isinstance(each, ast.A_Star) for each in descendants(row[:at]))
     return at < len(row) and not star and query.fixes(row[at])
-
-
-def _is_constant(value: Any) -> bool:
-    """Whether it needs no row: a parameter, a constant, or what the session is set to."""
-    match value:
-        case ast.ParamRef() | ast.A_Const():
-            return True
-        case ast.TypeCast():
-            return _is_constant(value.arg)
-        case ast.A_Expr(kind=enums.A_Expr_Kind.AEXPR_NULLIF):
-            return _is_constant(value.lexpr) and _is_constant(value.rexpr)
-        case ast.FuncCall():
-            names = [each.sval for each in value.funcname or ()]
-            return names in _SETTING and all(map(_is_constant, value.args or ()))
-        case ast.SubLink(subLinkType=enums.SubLinkType.EXPR_SUBLINK):  # (SELECT current_setting(…))
-            select: Any = value.subselect
-            used = {name for name in select if isinstance(getattr(select, name), ast.Node | tuple)}
-            return used == {"targetList"} and all(_is_constant(e.val) for e in select.targetList)
-    return False
 
 
 def _own_nodes(node: Any) -> Iterator[Any]:

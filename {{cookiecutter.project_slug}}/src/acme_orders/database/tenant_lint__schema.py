@@ -5,12 +5,15 @@ Views, functions, and names that stand in strings are not looked into.
 """
 
 import functools
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pglast import ast
 
-from acme_orders.database.sql_text import check, descendants
+from acme_orders.database.sql_shape import remembered
+from acme_orders.database.sql_text import descendants
+from acme_orders.database.tenant_guard import Judgement
+from acme_orders.database.tenant_sql import check_for_tenant
 
 COLUMN = "tenant_id"
 
@@ -18,19 +21,17 @@ _SHARED = {"pg_catalog", "information_schema", "public"}
 _NAMES = ("funcname", "names", "name", "collname", "operName")  # of functions, types, operators
 
 
-def violations(sql: str, tables: Collection[str]) -> list[str]:
-    """What is wrong with one SQL text; empty when it stays in the tenant's schema.
+@remembered
+def judged(sql: str, tables: frozenset[str], *, filled: bool) -> Judgement:
+    """What is wrong with one SQL text; nothing when it stays in the tenant's schema.
 
     Args:
-        sql: as the driver gets it, with `%s` or `%(name)s` for parameters.
+        sql: as the driver gets it.
         tables: the names of the tables that each tenant has for itself.
+        filled: whether parameters go with it, for `%s` or `%(name)s`.
     """
-    return list(_violations(sql, frozenset(tables)))
-
-
-@functools.lru_cache(maxsize=4096)
-def _violations(sql: str, tables: frozenset[str]) -> tuple[str, ...]:
-    return tuple(check(sql, functools.partial(_judge, tables=tables)))
+    judge = functools.partial(_judge, tables=tables)
+    return Judgement(check_for_tenant(sql, judge, filled=filled))
 
 
 def _judge(statement: Any, tables: frozenset[str]) -> Iterator[str]:

@@ -9,8 +9,7 @@ from uuid import UUID
 
 from acme_orders.database.repository import Query, Repository
 from acme_orders.database.tenancy import NoTenant, work_for
-from acme_orders.database.tenant_guard import tenant_tables
-from acme_orders.database.tenant_lint import violations
+from acme_orders.database.tenant_guard import judged, tenant_tables
 from acme_orders.database.tenants import Tenants
 from acme_orders.readiness.check import Check
 from acme_orders.readiness.rehearsal import (
@@ -53,7 +52,8 @@ class TenantsAreKeptApart(Check):
             if await _owned(rehearsal) != before:
                 yield f"{name} changes what belongs to another tenant"
             for statement in rehearsal.statements[seen:]:
-                for violation in violations(statement.sql, tables):
+                filled = bool(statement.parameters)
+                for violation in judged(statement.sql, tables, filled=filled).problems:
                     yield f"{name}: {violation}"
         for hole in await asyncio.to_thread(_holes, rehearsal.url):
             yield hole
