@@ -49,7 +49,7 @@ def explain(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("DATABASE_URL", "mysql://here", "DATABASE_URL"),
         ("BROKER_URL", "kafka://here", "amqp://"),
         ("CONCURRENCY", "many", "CONCURRENCY='many'"),
-        ("POOL_SIZE", "3", "set POOL_SIZE to 10 or more"),
+        ("POOL_SIZE", "3", "set POOL_SIZE to 14 or more"),
         ("RETRY_LADDER", "5s,soon", "RETRY_LADDER"),
         ("OPERATIONS_PORT", "123456", "OPERATIONS_PORT='123456'"),
         ("STATEMENT_TIMEOUT", "2h", "HANDLER_TIMEOUT"),

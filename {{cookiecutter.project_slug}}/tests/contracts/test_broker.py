@@ -336,6 +336,7 @@ async def test_what_rabbitmq_would_close_the_connection_over_is_not_sent(
     """Others that are under way at the same time are not lost, and the next publish works."""
     settings = load_settings(
         _env_file=None,
+        environment="test",
         database_url="postgresql://nobody@127.0.0.1:1/none",
         broker_url=broker_url,
     )

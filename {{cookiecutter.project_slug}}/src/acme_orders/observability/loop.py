@@ -36,6 +36,7 @@ async def watch_loop(
         watch.ended.set()
         thread.join()
         beating.cancel()
+        await asyncio.wait([beating])  # the end of the loop would cancel its parts one by one
 
 
 class _Watch:
