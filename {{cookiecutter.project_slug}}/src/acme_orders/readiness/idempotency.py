@@ -85,11 +85,13 @@ async def _deliver(rehearsal: Rehearsal, type_: str, *identities: str) -> str:
         *(rehearsal.service.consumer.process([letter]) for letter in letters),
         return_exceptions=True,
     )
-    if errors := [outcome for outcome in outcomes if outcome is not None]:
+    if errors := [outcome for outcome in outcomes if isinstance(outcome, BaseException)]:
         return f"ends with {errors[0]!r}"
+    errors_seen = [each.error for each in rehearsal.statements if each.error]
+    why = f": {errors_seen[-1]}" if errors_seen else ""
+    if any(outcomes):
+        return f"waits as if the database were the cause{why}"
     if await rehearsal.set_aside() > aside:
-        errors_seen = [each.error for each in rehearsal.statements if each.error]
-        why = f": {errors_seen[-1]}" if errors_seen else ""
         return f"is retried later or becomes a dead letter{why}"
     if not all(letter.acked for letter in letters):
         return "is not acknowledged"
