@@ -169,7 +169,8 @@ def _term(item: Any, select: Any, query: str) -> _Term:
 def _is_never_null(node: Any, select: Any) -> bool:
     if not isinstance(node, peewee.Field) or node.null:
         return False
-    outer = {each for source in select._from_list for each in _joins(source)} - _INNER  # noqa: SLF001
+    sources = select._from_list  # noqa: SLF001
+    outer = {each for source in sources for each in _joins(source)} - _INNER
     return not outer or (outer <= _LEFT and node.model is select.model)
 
 

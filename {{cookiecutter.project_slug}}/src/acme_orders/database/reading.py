@@ -97,7 +97,8 @@ def models(query: Any) -> Fetch:
     """The rows of a Peewee query, in the form that it asks for."""
 
     def reader(cursor: Any) -> _Reader:
-        wrapper = query._get_cursor_wrapper(SyncCursorAdapter([], cursor.description))  # noqa: SLF001
+        described = SyncCursorAdapter([], cursor.description)
+        wrapper = query._get_cursor_wrapper(described)  # noqa: SLF001
         wrapper.initialize()
         model, fields = getattr(query, "model", None), getattr(wrapper, "fields", ())
         keys = model._meta.get_primary_keys() if model else ()  # noqa: SLF001
