@@ -36,6 +36,7 @@ from acme_orders.messaging.recovery import Recovery
 from acme_orders.messaging.relay import Relay
 from acme_orders.messaging.relay_queries import RelayQueries
 from acme_orders.messaging.topology import Topology
+from acme_orders.messaging.topology_watch import TopologyWatch
 from acme_orders.messaging.triage import Triage
 from acme_orders.observability.loop import watch_loop
 from acme_orders.observability.metrics import Metrics
@@ -72,6 +73,7 @@ class Service:
     relay_queries: RelayQueries
     archiver: Archiver
     relay: Relay
+    topology_watch: TopologyWatch
     supervisor: Supervisor
     api: Callable[[], ASGIApp]  # feature: http_api
 
@@ -209,6 +211,9 @@ def assemble(
             retention=settings.unheard_retention,
             metrics=metrics,
         ),
+        topology_watch=TopologyWatch(
+            broker, topology, every=settings.topology_check, metrics=metrics
+        ),
         supervisor=supervisor,
         # feature: http_api {
         api=partial(_api, manager, orders, outbox, settings=settings, metrics=metrics),
@@ -265,6 +270,7 @@ async def message_broker(
         publish_timeout=settings.publish_timeout,
         metrics=metrics,
         supervisor=supervisor,
+        management_url=settings.rabbitmq_management_url,
     ) as broker:
         yield broker
 
@@ -372,12 +378,15 @@ async def run(settings: Settings, metrics: Metrics, *, only: str | None = None) 
                     for name, part in parts.items()
                     if only in (None, name)
                 ]
+                keep = service.supervisor.keep
+                watch = group.create_task(keep("topology", service.topology_watch.run))
                 shutdown.drain(running)
                 log.info("service.ready", port=operations_socket.getsockname()[1])
                 try:
                     await asyncio.wait(running)
                 finally:
                     shutdown.close()
+                watch.cancel()
                 drained.set()  # so long the probes answer, and the metrics show how it goes
     log.info("service.stopped", seconds=round(shutdown.elapsed, 2))
 
@@ -410,6 +419,7 @@ def _probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
         "consumer": service.triage.check,
         "running": running,
         "parts": service.supervisor.check,
+        "topology": service.topology_watch.check,
     }
 
 

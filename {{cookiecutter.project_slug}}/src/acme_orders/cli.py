@@ -29,9 +29,9 @@ from acme_orders.database.migration_session import check as check_files
 from acme_orders.database.repository import Query, Repository  # feature: row, rls, schema
 from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
 from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
-from acme_orders.doctor import examine, inspect_queues
+from acme_orders.doctor import examine, inspect_topology
 from acme_orders.errors import ConfigurationError
-from acme_orders.messaging.topology import MISSING, QueueState
+from acme_orders.messaging.topology import MISSING, State
 from acme_orders.observability import logs
 from acme_orders.observability.metrics import Metrics
 from acme_orders.readiness import checklist, report
@@ -89,30 +89,38 @@ def doctor() -> None:
 def topology(
     *, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
 ) -> None:
-    """Show each queue as this version declares it and as RabbitMQ has it; 78 if they differ."""
+    """Show exchange and queues as declared and as RabbitMQ has them; 78 if they differ."""
     with explained():
-        states = asyncio.run(inspect_queues(command_settings()))
+        states, unseen = asyncio.run(inspect_topology(command_settings()))
         if json:
             typer.echo(json_text.dumps([_as_json(state) for state in states], indent=2))
         else:
-            table = Table("queue", "messages", "consumers", "state")
+            table = Table("name", "messages", "consumers", "state")
             for state in states:
-                counts = (str(state.messages), str(state.consumers))
-                table.add_row(state.queue.name, *counts, state.problem or "ok")
+                counts = (str(state.messages), str(state.consumers)) if state.queue else ("", "")
+                says = "\n".join(f"{each.what}: {each.helps}" for each in state.problems)
+                table.add_row(state.name, *counts, says or "ok")
             Console().print(table)
-        if any(state.problem not in (None, MISSING) for state in states):
+            if unseen:
+                typer.echo(f"bindings and policies cannot be seen: {unseen}", err=True)
+        if any(problem != MISSING for state in states for problem in state.problems):
             raise typer.Exit(MISCONFIGURED)
 
 
-def _as_json(state: QueueState) -> dict[str, object]:
-    return {
-        "queue": state.queue.name,
-        "arguments": dict(state.queue.arguments),
-        "bindings": list(state.queue.bindings),
-        "messages": state.messages,
-        "consumers": state.consumers,
-        "problem": state.problem,
-    }
+def _as_json(state: State) -> dict[str, object]:
+    declared: dict[str, object] = {"exchange": state.name}
+    if state.queue is not None:
+        declared = {
+            "queue": state.name,
+            "arguments": dict(state.queue.arguments),
+            "bindings": list(state.queue.bindings),
+            "messages": state.messages,
+            "consumers": state.consumers,
+        }
+    helps = [
+        {"what": each.what, "helps": each.helps, "loses": each.loses} for each in state.problems
+    ]
+    return {**declared, "problem": state.problem, "problems": helps}
 
 
 # feature: row, rls, schema {

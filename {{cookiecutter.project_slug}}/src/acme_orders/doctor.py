@@ -1,12 +1,11 @@
 """What is wrong around the service. Each part is looked at, whatever the others say."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from acme_orders.app import assemble, database, message_broker, verify
 from acme_orders.errors import ConfigurationError, ServiceError
-from acme_orders.messaging import topology
-from acme_orders.messaging.topology import QueueState
+from acme_orders.messaging.topology import MISSING, State
 from acme_orders.observability.metrics import Metrics
 from acme_orders.settings import Settings
 
@@ -35,8 +34,11 @@ async def examine(settings: Settings) -> list[Finding]:
     ]
 
 
-async def inspect_queues(settings: Settings) -> list[QueueState]:
-    """Each queue as it should be and as it is; nothing is created or changed.
+async def inspect_topology(settings: Settings) -> tuple[list[State], str | None]:
+    """The exchange and each queue as they should be and as they are; nothing is changed.
+
+    Returns:
+        All of them, and why bindings and policies were not seen, if they were not.
 
     Raises:
         BrokerUnavailable: RabbitMQ does not answer.
@@ -45,7 +47,8 @@ async def inspect_queues(settings: Settings) -> list[QueueState]:
     manager = database(settings, metrics)  # never opened
     async with message_broker(settings, metrics) as broker:
         service = assemble(settings, metrics=metrics, manager=manager, broker=broker)
-        return await broker.inspect(service.topology)
+        topology = service.topology
+        return await broker.inspect(topology.exchange, topology), broker.unseen
 
 
 async def _postgresql(settings: Settings) -> list[Finding]:
@@ -56,18 +59,28 @@ async def _postgresql(settings: Settings) -> list[Finding]:
 
 
 async def _rabbitmq(settings: Settings) -> list[Finding]:
-    return [_queue(state) for state in await inspect_queues(settings)]
+    states, unseen = await inspect_topology(settings)
+    found = [finding for state in states for finding in _findings(state)]
+    return [*found, _seen(unseen)]
 
 
-def _queue(state: QueueState) -> Finding:
-    part = f"queue {state.queue.name}"
-    match state.problem:
-        case None:
-            return Finding(part, f"{state.messages} messages, {state.consumers} consumers")
-        case topology.MISSING:
-            return Finding(part, "is not there; the service makes it when it starts")
-        case problem:
-            return Finding(part, problem=ConfigurationError(f"{problem}; see `topology`"))
+def _findings(state: State) -> Iterator[Finding]:
+    if not state.problems:
+        counts = f"{state.messages} messages, {state.consumers} consumers"
+        yield Finding(state.part, counts if state.queue else "is there")
+    for problem in state.problems:
+        if problem == MISSING:
+            yield Finding(state.part, f"{problem.what}; {problem.helps}")
+        else:
+            error = ConfigurationError(f"{problem.what}; {problem.helps}")
+            yield Finding(state.part, problem=error)
+
+
+def _seen(unseen: str | None) -> Finding:
+    return Finding(
+        "bindings and policies",
+        "were looked at" if unseen is None else f"cannot be seen: {unseen}",
+    )
 
 
 async def _tried(part: str, look: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:

@@ -11,6 +11,7 @@
     ├── TryLater                     → retried later, not logged as an error
     ├── Interrupted                  a CancelledError or SystemExit that nobody asked for → a bug
     ├── PartsMissing                 something that has to run does not → /ready says so
+    ├── TopologyDiffers              RabbitMQ loses messages of ours → /ready says so
     ├── DatabaseError
     │   ├── Conflict                 40001, 40P01, 55P03 → run again; no attempt is spent
     │   ├── DatabaseUnavailable      an outage → pause and hold, no attempt is spent
@@ -102,6 +103,10 @@ class Interrupted(ServiceError):
 
 class PartsMissing(ServiceError):
     """Parts that have to run as long as the process does have ended."""
+
+
+class TopologyDiffers(ServiceError):
+    """RabbitMQ has other exchanges, queues or bindings than this version declares."""
 
 
 class DatabaseError(ServiceError):

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from acme_orders.addresses import is_placeholder
 from acme_orders.database.address import DatabaseAddress
 from acme_orders.errors import ConfigurationError
-from acme_orders.messaging.addresses import broker_address, login
+from acme_orders.messaging.addresses import broker_address, login, management_address
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -49,6 +49,7 @@ def _broker(url: str) -> object:
 MEMORY = "memory://"
 DatabaseUrl = Annotated[str, _read_by(DatabaseAddress.parse)]
 BrokerUrl = Annotated[str, _read_by(_broker)]
+ManagementUrl = Annotated[str, _read_by(management_address)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Ladder = Annotated[
     tuple[Seconds, ...], NoDecode, BeforeValidator(_parse_ladder), Field(min_length=1)
@@ -75,6 +76,11 @@ class Settings(BaseSettings):
     )
     broker_url: BrokerUrl = Field(
         repr=False, description="amqp://user:password@host:port/vhost, or memory:// for a demo"
+    )
+    rabbitmq_management_url: ManagementUrl | None = Field(
+        None,
+        repr=False,
+        description="http://user:password@host:15672; unset: bindings and policies are not seen",
     )
     listen_host: str = Field(
         "0.0.0.0",  # noqa: S104
@@ -146,6 +152,9 @@ class Settings(BaseSettings):
     )
     stall_timeout: Seconds = Field(
         15, description="messages wait and none arrives: the broker delivers within milliseconds"
+    )
+    topology_check: Seconds = Field(
+        30, description="until then a missing binding loses what is sent; a look takes 0.1 s"
     )
     failure_rate: float = Field(
         0.5, gt=0, le=1, description="share of messages failing alike: it is not the messages then"
@@ -264,6 +273,9 @@ class Settings(BaseSettings):
                     found["PGPASSWORD"] = address.user, os.environ.get("PGPASSWORD", "")
         if self.broker_url != MEMORY:
             found["BROKER_URL"] = login(self.broker_url)
+        if self.rabbitmq_management_url:
+            management = management_address(self.rabbitmq_management_url)
+            found["RABBITMQ_MANAGEMENT_URL"] = management.user, management.password
         return found
 
     @property

@@ -155,7 +155,7 @@ def test_a_queue_that_somebody_changed_is_shown(database_url: str, broker_url: s
     servers = {"DATABASE_URL": database_url, "BROKER_URL": broker_url}
     shown = run("topology", "--json", **servers)
     assert shown.returncode == 78, shown.stderr
-    states = {each["queue"]: each["problem"] for each in json.loads(shown.stdout)}
+    states = {each.get("queue"): each["problem"] for each in json.loads(shown.stdout)}
     assert "x-dead-letter-exchange" in states[QUEUE]
     assert states[f"{QUEUE}.suspect"] == "is missing"
     refused = run("run", **servers, **FREE_PORTS)

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from acme_orders.app import message_broker
-from acme_orders.errors import BrokerUnavailable, PublishFailed, Unpublishable
+from acme_orders.errors import BrokerUnavailable, Unpublishable, Unroutable
 from acme_orders.messaging.broker import Broker, Delivery, Message
 from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Queue
 from acme_orders.observability.metrics import Metrics
@@ -71,7 +71,7 @@ async def send(broker: Broker, *messages: Message, queue: str = "work") -> None:
 
 async def waiting(broker: Broker, queue: Queue = WORK) -> int:
     """How many messages wait, as `inspect` and `count` agree."""
-    ((state,), counted) = await broker.inspect([queue]), await broker.count(queue.name)
+    (_, state), counted = await broker.inspect(EXCHANGE, [queue]), await broker.count(queue.name)
     return counted if state.messages == counted else -1
 
 
@@ -182,12 +182,13 @@ async def test_an_exchange_copies_to_all_that_are_bound(broker: Broker) -> None:
 @pytest.mark.parametrize(
     ("exchange", "routing_key"), [(EXCHANGE, "thing.lost"), (DEFAULT_EXCHANGE, "nowhere")]
 )
+@pytest.mark.parametrize("identity", [{}, {"message_id": None}, {"message_id": ""}])
 async def test_a_message_for_nobody_is_refused(
-    broker: Broker, exchange: str, routing_key: str
+    broker: Broker, exchange: str, routing_key: str, identity: dict[str, Any]
 ) -> None:
     """And not dropped; the next publish works."""
-    with pytest.raises(PublishFailed, match=routing_key):
-        await broker.publish(some(), exchange=exchange, routing_key=routing_key)
+    with pytest.raises(Unroutable, match=routing_key):
+        await broker.publish(some(**identity), exchange=exchange, routing_key=routing_key)
     await send(broker, some())
 
 
@@ -241,12 +242,12 @@ async def test_inspect(broker: Broker) -> None:
     await send(broker, some(), some())
     missing = Queue("missing")
     for _ in range(2):
-        work, there_not = await broker.inspect([WORK, missing])
+        _, work, there_not = await broker.inspect(EXCHANGE, [WORK, missing])
         assert (work.problem, work.messages, work.consumers) == (None, 2, 0)
         assert there_not.problem
         assert "missing" in there_not.problem
     await broker.consume("work", prefetch=1, deliver=Taken().append)
-    ((found,),) = [await broker.inspect([WORK])]
+    _, found = await broker.inspect(EXCHANGE, [WORK])
     assert (found.messages, found.consumers) == (1, 1)
 
 
@@ -294,7 +295,7 @@ async def test_a_message_arrives_as_it_was_sent(broker: Broker) -> None:
         correlation_id="c",
         reply_to="r",
     )
-    bare = Message(b"", "bare", content_type=None)
+    bare = Message(b"", content_type=None)
     await broker.consume("work", prefetch=5, deliver=taken.append)
     await send(broker, sent, bare)
     await taken.reaches(2)

@@ -24,7 +24,7 @@ def connected(fleet: Fleet) -> Callable[[], Awaitable[bool]]:
     """Whether all connections of all processes are there."""
 
     async def there() -> bool:
-        return await fleet.metric("broker_connected") == 2 * len(fleet.members)
+        return await fleet.metric("broker_connected") == 3 * len(fleet.members)
 
     return there
 

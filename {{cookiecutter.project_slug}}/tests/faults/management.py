@@ -1,8 +1,11 @@
 """What an administrator may do to one virtual host, over RabbitMQ's management API."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
+
+import aio_pika
 
 from dev.virtual_hosts import VirtualHosts
 
@@ -42,6 +45,52 @@ class Management:
         """Delete a queue with all that is in it."""
         await self._ask("DELETE", f"queues/{self._host}/{quote(name, safe='')}")
 
+    async def declare_queue(self, name: str, **arguments: object) -> None:
+        """Declare a queue; `queue_type` is the argument `x-queue-type`."""
+        found = {f"x-{each.replace('_', '-')}": value for each, value in arguments.items()}
+        body = {"durable": True, "arguments": found}
+        await self._ask("PUT", f"queues/{self._host}/{quote(name, safe='')}", body)
+
+    async def replace_queue(self, name: str, arguments: Mapping[str, Any]) -> None:
+        """Put another queue in the place of this one, so fast that nobody is in between."""
+        async with (
+            await aio_pika.connect(self._broker.geturl()) as connection,
+            connection.channel() as channel,
+        ):
+            await channel.queue_delete(name)
+            await channel.declare_queue(name, durable=True, arguments=dict(arguments))
+
+    async def queue_arguments(self, name: str) -> Any:
+        """The arguments of a queue."""
+        found = await self._ask("GET", f"queues/{self._host}/{quote(name, safe='')}")
+        return found["arguments"]
+
+    async def unbind(self, exchange: str, queue: str, routing_key: str) -> None:
+        """Remove a binding."""
+        where = f"bindings/{self._host}/e/{exchange}/q/{queue}/{routing_key}"
+        await self._ask("DELETE", where)
+
+    async def delete_exchange(self, name: str) -> None:
+        """Delete an exchange; all bindings go with it."""
+        await self._ask("DELETE", f"exchanges/{self._host}/{name}")
+
+    async def replace_exchange(self, name: str, kind: str, **arguments: object) -> None:
+        """Put another exchange in the place of this one."""
+        await self.delete_exchange(name)
+        found = {each.replace("_", "-"): value for each, value in arguments.items()}
+        body = {"type": kind, "durable": True, "arguments": found}
+        await self._ask("PUT", f"exchanges/{self._host}/{name}", body)
+
+    async def set_policy(self, pattern: str, kind: str = "queues", **definition: object) -> None:
+        """Set the policy `limits` for what has such a name."""
+        found = {each.replace("_", "-"): value for each, value in definition.items()}
+        body = {"pattern": pattern, "definition": found, "apply-to": kind}
+        await self._ask("PUT", f"policies/{self._host}/limits", body)
+
+    async def clear_policy(self) -> None:
+        """Remove the policy `limits`."""
+        await self._ask("DELETE", f"policies/{self._host}/limits")
+
     async def limit_queue(self, name: str, length: int | None) -> None:
         """Have a queue refuse more messages than this, or about; None: no longer."""
         path = f"policies/{self._host}/limit-{quote(name, safe='')}"
@@ -50,7 +99,7 @@ class Management:
         await self._ask("DELETE" if length is None else "PUT", path, policy)
 
     async def admit(
-        self, user: str, *, password: str = PASSWORD, allowed: str | None = ".*"
+        self, user: str, *, password: str = PASSWORD, allowed: str | None = ".*", tags: str = ""
     ) -> str:
         """Create a user anew, which closes its connections; the URL with the first password.
 
@@ -58,9 +107,10 @@ class Management:
             user: name.
             password: that it needs from now on.
             allowed: pattern of what it may use; None: not even the virtual host.
+            tags: such as `management`, with which it may ask the management API.
         """
         await self.dismiss(user)
-        await self._ask("PUT", f"users/{user}", {"password": password, "tags": ""})
+        await self._ask("PUT", f"users/{user}", {"password": password, "tags": tags})
         if allowed is not None:
             rights = dict.fromkeys(("configure", "write", "read"), allowed)
             await self._ask("PUT", f"permissions/{self._host}/{user}", rights)

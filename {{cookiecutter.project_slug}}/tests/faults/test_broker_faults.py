@@ -69,8 +69,8 @@ async def test_closed_connections(
     async with asyncio.TaskGroup() as group:
         group.create_task(load.send(150, rate=25))
         group.create_task(load.send(40, fate="slow-0.1", rate=8))
-        # Two connections in each of two processes.
-        while await pair.metric("broker_reconnects_total") < 4 * times:
+        # Three connections in each of two processes.
+        while await pair.metric("broker_reconnects_total") < 6 * times:
             await management.admit(user)
             await asyncio.sleep(0.2)
     await eventually(connected(pair))

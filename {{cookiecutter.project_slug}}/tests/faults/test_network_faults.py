@@ -149,7 +149,7 @@ async def test_slow(network: Proxy, site: Site, load: Load, pair: Fleet, settle:
             await eventually(partial(_more, site, before + 50))
             network.reset()
         reset.set()
-    # Two connections in each of two processes; after the last reset they may not be back.
+    # Two processes, each ready with two connections; after the last reset they may not be back.
     assert await pair.metric("broker_reconnects_total") >= 4 * 4
     await spent_nothing(pair, site, load)
     (await settle()).check()

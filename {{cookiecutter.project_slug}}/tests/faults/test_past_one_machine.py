@@ -128,7 +128,7 @@ async def _connected(
             if each.get("vhost") == host and each.get("user_provided_name", "").startswith(SERVICE)
         ]
         names.update(ours)
-        return len(ours) >= 4  # two of each process
+        return len(ours) >= 6  # three of each process
 
     await eventually(known)
     nodes = [*preferred, *cluster.nodes]

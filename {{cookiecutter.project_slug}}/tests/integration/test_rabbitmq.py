@@ -6,7 +6,7 @@ import os
 import random
 import secrets
 import struct
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.intake import Intake
 from acme_orders.messaging.rabbitmq import RabbitBroker
 from acme_orders.messaging.subscription import RabbitSubscription
-from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Queue
+from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Queue, State
 from acme_orders.messaging.waiting_room import Held
 from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import ORDER_PLACED
@@ -99,6 +99,11 @@ async def consumer(
     return taken, await broker.consume("work", prefetch=prefetch, deliver=taken.append)
 
 
+async def problems(broker: RabbitBroker, *queues: Queue) -> list[str | None]:
+    """What is wrong with the exchange and these queues."""
+    return [each.problem for each in await broker.inspect("events", queues)]
+
+
 # Queues
 
 
@@ -108,14 +113,12 @@ async def test_another_queue_of_this_name(broker: RabbitBroker) -> None:
     with pytest.raises(ConfigurationError) as refused:
         await broker.declare("events", [*other, Queue("new")])
     text = str(refused.value)
-    assert "queue work: x-delivery-limit is none, this version declares the value '7'" in text
+    assert "queue work: x-delivery-limit is none, this version declares 7" in text
     assert "queue later: x-message-ttl is" in text
     assert "9000" in text
     assert "200" in text
-    assert [each.problem for each in await broker.inspect([WORK, LATER, Queue("new")])] == [
-        None
-    ] * 3
-    (differing,) = await broker.inspect(other[:1])
+    assert await problems(broker, WORK, LATER, Queue("new")) == [None] * 4
+    _, differing = await broker.inspect("events", other[:1])
     assert "x-delivery-limit" in (differing.problem or "")
 
 
@@ -130,7 +133,7 @@ async def test_a_queue_deleted_under_its_consumer(broker: RabbitBroker, broker_u
     assert not taken[0].open
     await broker.publish(some(b"after"), exchange="events", routing_key="thing.done")
     await eventually(lambda: taken[-1].message.body == b"after", within=5)
-    assert [each.problem for each in await broker.inspect([WORK])] == [None]
+    assert await problems(broker, WORK) == [None] * 2
 
 
 async def test_a_retry_queue_that_was_deleted(
@@ -140,21 +143,22 @@ async def test_a_retry_queue_that_was_deleted(
 
     Two must not declare it at once: to the second, RabbitMQ says that it is there too early.
     """
-    declare, declaring = broker._declare_queue, asyncio.Lock()
+    declarations, declaring = broker._declarations, asyncio.Lock()
+    declare = declarations._declare
 
-    async def alone(exchange: str, queue: Queue) -> str | None:
+    async def alone(exchanges: Iterable[str], queues: Iterable[tuple[str, Queue]]) -> list[State]:
         assert not declaring.locked()
         async with declaring:
-            return await declare(exchange, queue)
+            return await declare(exchanges, queues)
 
-    monkeypatch.setattr(broker, "_declare_queue", alone)
+    monkeypatch.setattr(declarations, "_declare", alone)
     taken, _ = await consumer(broker)
     await delete(broker_url, "later")
     messages = [some(b"%d" % number) for number in range(10)]
     await asyncio.gather(*(put(broker, each, queue="later") for each in messages))
     await eventually(lambda: len(taken) == 10)
     assert {each.message.body for each in taken} == {each.body for each in messages}
-    assert [each.problem for each in await broker.inspect([LATER])] == [None]
+    assert await problems(broker, LATER) == [None] * 2
     with pytest.raises(PublishFailed):
         await put(broker, some(), queue="never declared")
 
@@ -233,8 +237,13 @@ async def test_connections_that_break_soon(
     async with connected(proxy.url(broker_url)) as far:
         for number in range(1, 4):
             proxy.reset()
-            await eventually(lambda: len(pauses) == 2 * number and far.connected)  # noqa: B023
-    assert pauses == [0.1] * 2 + [1.0] * 4
+            await eventually(lambda: len(pauses) == 3 * number and all_connected(far))  # noqa: B023
+    assert pauses == [0.1] * 3 + [1.0] * 6
+
+
+def all_connected(broker: RabbitBroker) -> bool:
+    """Also the connection for declarations, without which the service is well."""
+    return broker.connected and broker._declarations._link.connected
 
 
 async def test_an_outage_when_consuming_begins(

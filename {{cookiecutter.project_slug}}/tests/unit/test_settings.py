@@ -13,6 +13,7 @@ from tests.hostile_passwords import PASSWORDS, leaks
 GOOD = {
     "database_url": "postgresql://login:Qx7-kzv@server/name",
     "broker_url": "amqp://me:Gk7-zqx@server/",
+    "rabbitmq_management_url": None,  # whatever the servers of these tests say
 }
 PLACEHOLDERS = [
     ("database_url", "postgresql://me:change-me@server/name"),
@@ -25,6 +26,7 @@ PLACEHOLDERS = [
     ("broker_url", "amqp://me@server/"),
     ("broker_url", "amqp://me:@server/"),
     ("broker_url", "amqps://me:%73ecret@one,two/"),
+    ("rabbitmq_management_url", "http://guest:guest@server:15672"),
 ]
 WITHOUT_PASSWORD = [
     ("database_url", "postgresql:///name?host=/var/run/postgresql"),
@@ -35,6 +37,7 @@ WITHOUT_PASSWORD = [
     ("migration_database_url", "postgresql://owner@server/name"),
     ("broker_url", "amqps://server/?auth=external&certfile=/c&keyfile=/k"),
     ("broker_url", "memory://"),
+    ("rabbitmq_management_url", "https://me@server"),
 ]
 
 
@@ -70,13 +73,13 @@ def test_no_password_is_shown(password: str) -> None:
     """Neither by the settings nor by their refusal, whatever else is wrong."""
     encoded = quote(password, safe="")
     schemes = dict.fromkeys(("database_url", "migration_database_url"), "postgresql")
-    schemes["broker_url"] = "amqp"
+    schemes |= {"broker_url": "amqp", "rabbitmq_management_url": "https"}
     settings = load(
         **{name: f"{scheme}://me:{encoded}@server/name" for name, scheme in schemes.items()}
     )
-    assert settings.passwords == [password] * 3
+    assert settings.passwords == [password] * 4
     assert leaks(password, f"{settings!r}{settings}") == []
-    variable, scheme = list(schemes.items())[len(password) % 3]
+    variable, scheme = list(schemes.items())[len(password) % 4]
     for end in ("@server/name", "@server:port/name", "@[::x]/name", "@/name", "#"):
         with pytest.raises(ConfigurationError) as refused:
             load(**{variable: f"{scheme}://me:{password}{end}"}, concurrency="many")

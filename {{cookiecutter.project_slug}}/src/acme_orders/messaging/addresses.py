@@ -45,6 +45,23 @@ def broker_address(url: str) -> addresses.Address:
     return address
 
 
+def management_address(url: str) -> addresses.Address:
+    """Read `https://user:password@host:15671`.
+
+    Raises:
+        ConfigurationError: it cannot be read in one way only, or names no user or not one host.
+    """
+    address = addresses.parse(url, "http", "https")
+    (host, _), *others = address.hosts
+    if not host or host.startswith(("/", "@")) or others or not address.user:
+        raise ConfigurationError(
+            "names no user or not one host: write http://user:password@host:15672"
+        )
+    if address.parameters:
+        raise ConfigurationError("has parameters, and the management API takes none: remove them")
+    return address
+
+
 def login(url: str) -> tuple[str, str]:
     """User and password; without one aiormq logs in as guest, and with a certificate it has none.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from acme_orders.messaging.topology import Queue, QueueState
+from acme_orders.messaging.topology import Queue, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,18 @@ class Broker(Protocol):
     async def declare(self, exchange: str, queues: Iterable[Queue]) -> None:
         """Create what is missing; raises ConfigurationError if something else is there."""
 
-    async def inspect(self, queues: Iterable[Queue]) -> list[QueueState]:
-        """Look at each queue without creating or changing any."""
+    @property
+    def unseen(self) -> str | None:
+        """Why `inspect` has not seen bindings and policies; None if it has."""
+
+    async def inspect(self, exchange: str, queues: Iterable[Queue]) -> list[State]:
+        """Look at the exchange and at each queue, in this order, without changing any."""
+
+    async def restore(self) -> None:
+        """Declare again what was declared and is missing; raises BrokerUnavailable."""
+
+    async def bind(self, queues: Iterable[Queue]) -> None:
+        """Bind queues again, as they were declared; raises BrokerUnavailable."""
 
     async def consume(
         self, queue: str, *, prefetch: int, deliver: Callable[[Delivery], None]

@@ -8,12 +8,7 @@ from dataclasses import dataclass, field
 
 from acme_orders.errors import BrokerUnavailable, Unroutable
 from acme_orders.messaging.broker import Delivery, Message, Publish
-from acme_orders.messaging.topology import (
-    DEFAULT_EXCHANGE,
-    MISSING,
-    Queue,
-    QueueState,
-)
+from acme_orders.messaging.topology import DEFAULT_EXCHANGE, MISSING, Queue, State
 
 
 @dataclass(eq=False)
@@ -92,16 +87,27 @@ class MemoryBroker:
         for queue in queues:
             self._queues.setdefault(queue.name, _Waiting(queue))
 
-    async def inspect(self, queues: Iterable[Queue]) -> list[QueueState]:
-        """Look at each queue."""
-        found = []
+    @property
+    def unseen(self) -> str | None:
+        """Nothing is."""
+        return None
+
+    async def inspect(self, exchange: str, queues: Iterable[Queue]) -> list[State]:
+        """Look at the exchange and at each queue."""
+        found = [State(exchange)]
         for queue in queues:
             if waiting := self._queues.get(queue.name):
                 consumers = sum(each.active for each in waiting.subscriptions)
-                found.append(QueueState(queue, None, len(waiting.messages), consumers))
+                found.append(State(queue.name, queue, (), len(waiting.messages), consumers))
             else:
-                found.append(QueueState(queue, MISSING))
+                found.append(State(queue.name, queue, (MISSING,)))
         return found
+
+    async def restore(self) -> None:
+        """Nothing is ever deleted."""
+
+    async def bind(self, queues: Iterable[Queue]) -> None:
+        """Nothing is ever unbound."""
 
     async def consume(
         self, queue: str, *, prefetch: int, deliver: Callable[[Delivery], None]

@@ -5,7 +5,9 @@ Nor must what we write ourselves: properties are encoded and measured before any
 
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from pamqp import commands, encode, header
 
@@ -13,6 +15,7 @@ from acme_orders.errors import Unpublishable
 from acme_orders.messaging.broker import Message
 
 UNREADABLE = "unreadable-properties"
+_WITHOUT_ID = "without-message-id"
 _PERSISTENT = 2
 _LONGEST_SHORT = 255  # bytes of a short string of AMQP, such as a routing key
 _LONGEST_NAME = 128  # bytes of a header's name; pamqp cuts longer ones
@@ -69,6 +72,9 @@ def encoded(message: Message, *, routing_key: str, frame_max: int) -> Encoded:
         raise Unpublishable(
             f"the routing key {routing_key:.60}… has {size} bytes, AMQP allows {_LONGEST_SHORT}"
         )
+    if not message.message_id:  # aiormq would take it for delivered when it is returned
+        headers = {**message.headers, _WITHOUT_ID: True}
+        message = replace(message, message_id=uuid4().hex, headers=headers)
     try:
         wire = _properties(message).marshal()
     except MemoryError:
@@ -81,6 +87,11 @@ def encoded(message: Message, *, routing_key: str, frame_max: int) -> Encoded:
             f"{frame_max - _AROUND}: content belongs in the body"
         )
     return Encoded(message.message_id, wire)
+
+
+def received_id(properties: commands.Basic.Properties, headers: dict[str, Any]) -> str | None:
+    """The id that its producer gave a message; takes out of `headers` that there is none."""
+    return None if headers.pop(_WITHOUT_ID, False) else properties.message_id
 
 
 def _properties(message: Message) -> commands.Basic.Properties:

@@ -1,74 +1,60 @@
 """The broker port on RabbitMQ, through aio-pika."""
 
-import asyncio
-import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
 
-from aio_pika.abc import AbstractChannel, AbstractQueue
-from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aio_pika.exceptions import ChannelNotFoundEntity
 
-from acme_orders.errors import (
-    ChannelDenied,
-    ConfigurationError,
-    PublishFailed,
-)
+from acme_orders.errors import ChannelDenied, Unroutable
 from acme_orders.messaging.addresses import nodes
-from acme_orders.messaging.answers import (
-    ANSWER,
-    answered,
-    goodbye,
-    within,
-)
+from acme_orders.messaging.answers import answered, goodbye, within
 from acme_orders.messaging.broker import Delivery, Message, Publish
+from acme_orders.messaging.declarations import Declarations
 from acme_orders.messaging.link import Link
+from acme_orders.messaging.management import Management
 from acme_orders.messaging.properties import tolerate
 from acme_orders.messaging.publisher import Publisher
 from acme_orders.messaging.subscription import RabbitSubscription, ack_together
-from acme_orders.messaging.topology import (
-    DEFAULT_EXCHANGE,
-    MISSING,
-    Queue,
-    QueueState,
-)
+from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Queue, State
 from acme_orders.observability.metrics import Metrics
 from acme_orders.supervision import Supervisor
 
 _CLOSE = 1.0  # seconds; a channel is closed in milliseconds, or with its connection
 _PING = 2.0  # seconds; a broker that is well answers in milliseconds
-_INEQUIVALENT = re.compile(
-    r"inequivalent arg '([^']+)' for (?:queue|exchange) .*received (.+) but current is (.+?)\"?$"
-)
 
 
 class RabbitBroker:
-    """Two connections: a broker short of memory stops those that publish, and must not stop acks.
+    """Several connections: a broker short of memory stops those that publish, but not acks.
 
     Args:
         consuming: connection for deliveries and acks.
         publishing: connection for publishes.
+        declarations: on a third one, which may break because of a mistake.
         publish_timeout: seconds; a blocked broker never answers.
         supervisor: of the tasks that keep subscriptions.
     """
 
     def __init__(
-        self, *, consuming: Link, publishing: Link, publish_timeout: float, supervisor: Supervisor
+        self,
+        *,
+        consuming: Link,
+        publishing: Link,
+        declarations: Declarations,
+        publish_timeout: float,
+        supervisor: Supervisor,
     ) -> None:
         self._consuming, self._publishing = consuming, publishing
-        self._supervisor = supervisor
+        self._declarations, self._supervisor = declarations, supervisor
         self._patience = publish_timeout
-        self._declared: dict[str, tuple[str, Queue]] = {}
         self._subscriptions: list[RabbitSubscription] = []
         self._publisher = Publisher(
             partial(publishing.channel, confirms=True), patience=publish_timeout
         )
-        self._restoring = asyncio.Lock()
 
     @property
     def connected(self) -> bool:
-        """Whether both connections are open and every consumer is being served."""
+        """Whether messages come and go: both connections are open, every consumer is served."""
         return (
             self._consuming.connected
             and self._publishing.connected
@@ -80,27 +66,26 @@ class RabbitBroker:
         """Whether the connection for publishes is open."""
         return self._publishing.connected
 
+    @property
+    def unseen(self) -> str | None:
+        """Why `inspect` has not seen bindings and policies; None if it has."""
+        return self._declarations.unseen
+
     async def declare(self, exchange: str, queues: Iterable[Queue]) -> None:
-        """Create what is missing, now and whenever a queue turns out to have been deleted.
+        """Create what is missing; see `Declarations.declare` for the errors."""
+        await self._declarations.declare(exchange, queues)
 
-        Raises:
-            ConfigurationError: something of that name is there with other arguments.
-            BrokerUnavailable: no answer.
-        """
-        self._declared |= {queue.name: (exchange, queue) for queue in queues}
-        problems = [await self._declare_exchange(exchange)]
-        for place, queue in self._declared.values():
-            problems.append(await self._declare_queue(place, queue))
-        if found := [problem for problem in problems if problem]:
-            raise ConfigurationError(
-                "RabbitMQ has something else than this version declares:\n  "
-                + "\n  ".join(found)
-                + "\nDelete it when it is empty, or set it right; `topology` shows all of it"
-            )
+    async def inspect(self, exchange: str, queues: Iterable[Queue]) -> list[State]:
+        """Look at the exchange and at each queue without creating or changing any."""
+        return await self._declarations.inspect(exchange, queues)
 
-    async def inspect(self, queues: Iterable[Queue]) -> list[QueueState]:
-        """Look at each queue without creating or changing any."""
-        return [await self._look_at(queue) for queue in queues]
+    async def restore(self) -> None:
+        """Declare again what was declared and is missing."""
+        await self._declarations.restore()
+
+    async def bind(self, queues: Iterable[Queue]) -> None:
+        """Bind queues again."""
+        await self._declarations.bind(queues)
 
     async def consume(
         self, queue: str, *, prefetch: int, deliver: Callable[[Delivery], None]
@@ -111,7 +96,7 @@ class RabbitBroker:
             queue,
             prefetch=prefetch,
             deliver=deliver,
-            declare=self._declare_again,
+            declare=self._declarations.restore,
             supervisor=self._supervisor,
         )
         await subscription.start()
@@ -147,7 +132,7 @@ class RabbitBroker:
 
     async def count(self, queue: str) -> int:
         """How many messages wait in a queue, not counting those being processed."""
-        return (await self._look_at(Queue(queue), passive=True)).messages
+        return await self._declarations.count(queue)
 
     async def _publish(
         self, publisher: Publisher, message: Message, *, exchange: str, routing_key: str
@@ -156,78 +141,13 @@ class RabbitBroker:
             await publisher.publish(message, exchange=exchange, routing_key=routing_key)
         except ChannelDenied as error:
             if isinstance(error.__cause__, ChannelNotFoundEntity):  # somebody deleted the exchange
-                await self._declare_again()
+                await self._declarations.restore()
             raise
-        except PublishFailed:
-            if exchange != DEFAULT_EXCHANGE or routing_key not in self._declared:
+        except Unroutable:
+            if exchange != DEFAULT_EXCHANGE or routing_key not in self._declarations:
                 raise
-            # One at a time: RabbitMQ says that a quorum queue is there before it takes messages,
-            # to all but the one that creates it.
-            async with self._restoring:
-                problem = await self._declare_queue(*self._declared[routing_key])
-            if problem:
-                raise PublishFailed(f"cannot restore {routing_key!r}: {problem}") from None
+            await self._declarations.restore()  # somebody deleted the queue
             await publisher.publish(message, exchange=exchange, routing_key=routing_key)
-
-    async def _declare_again(self) -> None:
-        for exchange in {exchange for exchange, _ in self._declared.values()}:
-            await self.declare(exchange, ())
-
-    async def _declare_exchange(self, name: str) -> str | None:
-        async with self._scratch_channel() as channel:
-            try:
-                await within(ANSWER, channel.declare_exchange(name, "topic", durable=True))
-            except ChannelPreconditionFailed as error:
-                return f"exchange {name}: {_difference(error)}"
-        return None
-
-    async def _declare_queue(self, exchange: str, queue: Queue) -> str | None:
-        async with self._scratch_channel() as channel:
-            try:
-                declared = await within(ANSWER, _declaration(channel, queue))
-            except ChannelPreconditionFailed as error:
-                return f"queue {queue.name}: {_difference(error)}"
-            for type_ in queue.bindings:
-                await within(ANSWER, declared.bind(exchange, type_))
-        return None
-
-    async def _look_at(self, queue: Queue, *, passive: bool = False) -> QueueState:
-        async with self._scratch_channel() as channel:
-            try:
-                found = await within(ANSWER, channel.declare_queue(queue.name, passive=True))
-                result = found.declaration_result
-                state = QueueState(
-                    queue, None, result.message_count or 0, result.consumer_count or 0
-                )
-                if not passive:
-                    await within(ANSWER, _declaration(channel, queue))
-            except ChannelNotFoundEntity:
-                return QueueState(queue, MISSING)
-            except ChannelPreconditionFailed as error:
-                return QueueState(queue, _difference(error), state.messages, state.consumers)
-        return state
-
-    @asynccontextmanager
-    async def _scratch_channel(self) -> AsyncIterator[AbstractChannel]:
-        """A channel that RabbitMQ may close, as it does when a declaration does not fit."""
-        channel = await self._consuming.channel()
-        try:
-            with answered("RabbitMQ does not answer or refuses"):
-                yield channel
-        finally:
-            await goodbye(_CLOSE, channel.close())
-
-
-def _declaration(channel: AbstractChannel, queue: Queue) -> Coroutine[Any, Any, AbstractQueue]:
-    return channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
-
-
-def _difference(error: ChannelPreconditionFailed) -> str:
-    """What is other than it should be, in words."""
-    if found := _INEQUIVALENT.search(str(error)):
-        argument, wanted, there = (part.strip("'\"") for part in found.groups())
-        return f"{argument} is {there}, this version declares {wanted}"
-    return str(error)
 
 
 @asynccontextmanager
@@ -239,8 +159,9 @@ async def connect(
     publish_timeout: float,
     metrics: Metrics,
     supervisor: Supervisor | None = None,
+    management_url: str | None = None,
 ) -> AsyncIterator[RabbitBroker]:
-    """Connect, and close both connections at the end.
+    """Connect, and close the connections at the end.
 
     Args:
         url: `amqp://user:password@host:port/vhost`; several `host:port`, separated by commas.
@@ -249,6 +170,7 @@ async def connect(
         publish_timeout: seconds.
         metrics: where reconnects are counted.
         supervisor: of the tasks that keep connections and subscriptions.
+        management_url: where bindings and policies are shown.
 
     Raises:
         ConfigurationError: the address cannot be read.
@@ -256,8 +178,10 @@ async def connect(
     """
     tolerate()
     where, supervisor = nodes(url), supervisor or Supervisor(metrics)
+    virtual_host = where[0].path.removeprefix("/") or "/"
+    management = Management(management_url, virtual_host) if management_url else None
     async with AsyncExitStack() as stack:
-        links = [
+        consuming, publishing, declaring = [
             await stack.enter_async_context(
                 Link(
                     where,
@@ -268,11 +192,12 @@ async def connect(
                     supervisor=supervisor,
                 )
             )
-            for role in ("consume", "publish")
+            for role in ("consume", "publish", "declare")
         ]
         broker = RabbitBroker(
-            consuming=links[0],
-            publishing=links[1],
+            consuming=consuming,
+            publishing=publishing,
+            declarations=Declarations(declaring, management, metrics),
             publish_timeout=publish_timeout,
             supervisor=supervisor,
         )

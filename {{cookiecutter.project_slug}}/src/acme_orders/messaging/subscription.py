@@ -22,6 +22,7 @@ from acme_orders.messaging.answers import (
 from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.ledger import Ledger
 from acme_orders.messaging.link import Link
+from acme_orders.messaging.properties import received_id
 from acme_orders.supervision import Supervisor
 
 _CANCEL = 3.0  # seconds; a broker that is gone sends nothing anyway
@@ -43,7 +44,7 @@ class RabbitDelivery:
         sent = properties.timestamp
         self.message = Message(
             body=bytes(delivered.body),
-            message_id=properties.message_id,
+            message_id=received_id(properties, headers),
             type=properties.message_type,
             app_id=properties.app_id,
             timestamp=sent if isinstance(sent, datetime) else None,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 DEFAULT_EXCHANGE = ""
-MISSING = "is missing"
+EXCHANGE_TYPE = "topic"
+GRACE = 2.0  # seconds; whoever replaces a queue deletes it first, and is not to be forestalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +47,52 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class QueueState:
-    """A queue as the broker has it.
+class Problem:
+    """How an exchange or a queue is not what this version declares.
 
     Args:
-        queue: as it should be.
-        problem: what is wrong with it, if anything is.
+        what: is wrong.
+        helps: against it.
+        loses: whether messages can be lost because of it, or do not arrive.
+        restorable: whether it only has to be declared again.
+    """
+
+    what: str
+    helps: str
+    loses: bool = True
+    restorable: bool = False
+
+
+MISSING = Problem("is missing", "the service declares it when it starts", restorable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An exchange or a queue as the broker has it.
+
+    Args:
+        name: of it.
+        queue: as it should be; None for an exchange.
+        problems: what is wrong with it.
         messages: that wait in it.
         consumers: that it has.
     """
 
-    queue: Queue
-    problem: str | None = None
+    name: str
+    queue: Queue | None = None
+    problems: tuple[Problem, ...] = ()
     messages: int = 0
     consumers: int = 0
+
+    @property
+    def part(self) -> str:
+        """What people call it."""
+        return f"{'queue' if self.queue else 'exchange'} {self.name}"
+
+    @property
+    def problem(self) -> str | None:
+        """All that is wrong with it, in words."""
+        return "; ".join(each.what for each in self.problems) or None
 
 
 @dataclass(frozen=True, slots=True)

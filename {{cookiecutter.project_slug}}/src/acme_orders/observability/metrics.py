@@ -53,12 +53,24 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.broker_connected = Gauge(
-            "broker_connected", "1 while there is a connection, by role: consume, publish",
-            ["role"], registry=registry,
-        )  # fmt: skip
+            "broker_connected",
+            "1 while there is a connection, by role: consume, publish, declare",
+            ["role"],
+            registry=registry,
+        )
         self.broker_reconnects = Counter(
             "broker_reconnects", "Connections opened anew after one was lost", ["role"],
             registry=registry,
+        )  # fmt: skip
+        self.topology_problems = Gauge(
+            "topology_problems",
+            "What differs in RabbitMQ from what is declared, by kind: loses (messages), differs",
+            ["kind"],
+            registry=registry,
+        )
+        self.topology_restored = Counter(
+            "topology_restored", "Times that something was missing and was declared again",
+            ["name"], registry=registry,
         )  # fmt: skip
         self.messages_in_flight = Gauge(
             "messages_in_flight", "Deliveries taken and not settled", registry=registry
