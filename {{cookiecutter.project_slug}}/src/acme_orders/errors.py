@@ -15,7 +15,7 @@
     ├── DatabaseError
     │   ├── Conflict                 40001, 40P01, 55P03 → run again; no attempt is spent
     │   ├── DatabaseUnavailable      an outage → pause and hold, no attempt is spent
-    │   │   ├── CommitUnknown        the connection broke while COMMIT was under way
+    │   │   ├── CommitUnknown        COMMIT was under way and got no answer
     │   │   └── PoolExhausted        no connection became free in time → see `POOL_SIZE`
     │   ├── StatementTimeout         57014 without a cancellation of ours
     │   ├── ConstraintViolated       23xxx; `constraint` names it
@@ -130,7 +130,7 @@ class DatabaseUnavailable(DatabaseError):
 
 
 class CommitUnknown(DatabaseUnavailable):
-    """The connection broke during COMMIT: nobody knows whether the effects are there."""
+    """COMMIT was under way and got no answer: nobody knows whether the effects are there."""
 
 
 class PoolExhausted(DatabaseUnavailable):

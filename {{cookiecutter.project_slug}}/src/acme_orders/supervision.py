@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from acme_orders.errors import Interrupted, PartsMissing
+from acme_orders.errors import Interrupted, PartsMissing, ServiceError
 from acme_orders.observability.metrics import Metrics
 
 Result = TypeVar("Result")
@@ -29,9 +29,11 @@ async def apart(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
     Raises:
         Interrupted: `work` ended with a CancelledError, a SystemExit or the like of its own.
+        ServiceError: it was that of such an end, as of one in the middle of a COMMIT.
         CancelledError: this task was cancelled; `work` was as well, and has ended.
     """
-    task, cancelled = asyncio.create_task(_bounded(work)), None
+    results: list[Result] = []
+    task, cancelled = asyncio.create_task(_bounded(work, results)), None
     while not task.done():
         try:
             await asyncio.wait([task])
@@ -39,7 +41,11 @@ async def apart(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
             cancelled = error
             task.cancel()
     if cancelled is None:
-        return task.result()
+        if not task.cancelled():
+            task.result()  # raises what `work` has raised
+        elif not results:
+            raise Interrupted("it was cancelled before it began, which nobody here asked for")
+        return results[0]  # also of a task that was cancelled when all was done
     if not task.cancelled():
         task.exception()  # or asyncio logs that nobody asked for it
     raise cancelled
@@ -51,12 +57,14 @@ def cancelled() -> bool:
     return task is not None and bool(task.cancelling())
 
 
-async def _bounded(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+async def _bounded(work: Callable[[], Coroutine[Any, Any, Result]], results: list[Result]) -> None:
     try:
-        return await work()
+        results.append(await work())
     except Exception:
         raise
     except BaseException as error:  # asyncio would stop the loop because of a SystemExit
+        if isinstance(error.__cause__, ServiceError):
+            raise error.__cause__.with_traceback(error.__traceback__) from None
         raise Interrupted(
             f"it ended with {type(error).__name__}, which nobody here asked for"
         ).with_traceback(error.__traceback__) from error

@@ -6,6 +6,7 @@ SystemExit and its like.
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from acme_orders.app import Service
+from acme_orders.database import driver
 from acme_orders.messaging.broker import Message
 from acme_orders.messaging.envelope import Handler, Received
 from acme_orders.messaging.outbox import Outbox
@@ -26,6 +28,7 @@ from acme_orders.orders.messages import (
 from acme_orders.orders.repository import Orders
 
 from tests.conftest import Connect, count, eventually, placed, rows, send, settled
+from tests.integration.hazards_bare import DRIVERS, use_driver
 from tests.integration.test_protection import everything
 
 Way = Callable[[Service], Awaitable[Any]]
@@ -259,6 +262,63 @@ async def test_an_interrupted_handler_is_a_failed_message(
     in_transaction = {"reason": "in_transaction"}
     value = service.metrics.registry.get_sample_value
     assert not value("db_client_connections_closed_total", in_transaction)
+
+
+@pytest.mark.parametrize("handled", [handled_alone, handled_together, handled_later])
+async def test_a_cancellation_that_meets_no_wait(
+    connect: Connect,
+    handled: Callable[[Service, Handler], Handler],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each answer of PostgreSQL is there before it is waited for, as on a busy machine."""
+    poll = driver._Connection._poll
+
+    async def slow(self: Any, waiter: Any, timeout: float) -> None:  # noqa: ASYNC109
+        time.sleep(0.02)  # noqa: ASYNC251
+        await poll(self, waiter, timeout)
+
+    monkeypatch.setattr(driver._Connection, "_poll", slow)
+    async with connect(concurrency=2) as service:
+        service.handlers[ORDER_PLACED] = handled(service, service.handlers[ORDER_PLACED])
+        with capture_logs():
+            await process(service, [bad(itself) for _ in range(3)])
+        assert restarts(service) == 0
+        assert await count(service, "orders") == await count(service, "inbox") == 50
+
+
+SLOW_COMMIT = """
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+
+
+@pytest.mark.parametrize("kind", DRIVERS)
+async def test_a_cancellation_in_the_middle_of_a_commit(
+    connect: Connect, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its effects are there, though nobody was told: that is found out, and costs no attempt."""
+    use_driver(kind, monkeypatch)
+    async with connect() as service:
+        await rows(service, SLOW_COMMIT)
+        good, loop, times = service.handlers[ORDER_PLACED], asyncio.get_running_loop(), 0
+
+        async def handle(order: OrderPlaced) -> None:
+            nonlocal times
+            times += 1
+            task = asyncio.current_task()
+            assert task is not None
+            loop.call_later(0.25, task.cancel)
+            await good.handle(order)
+
+        service.handlers[ORDER_PLACED] = Handler(OrderPlaced, handle)
+        with capture_logs():
+            async with everything(service):
+                await send(service, placed())
+                await eventually(lambda: settled(service, "duplicate") == 1)
+        assert (times, settled(service, "retried")) == (1, 0)
+        assert await count(service, "orders") == 1
 
 
 async def process(service: Service, messages: Sequence[Message]) -> None:

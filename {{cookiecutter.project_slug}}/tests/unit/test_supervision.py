@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from acme_orders import supervision
-from acme_orders.errors import Interrupted, PartsMissing
+from acme_orders.errors import CommitUnknown, Interrupted, PartsMissing
 from acme_orders.observability.metrics import Metrics
 from acme_orders.supervision import Supervisor, apart
 
@@ -71,6 +71,28 @@ async def test_results_and_errors_pass() -> None:
     assert await apart(seven) == 7
     with pytest.raises(LookupError, match="as it is"):
         await apart(fails)
+
+
+async def test_what_is_done_is_done() -> None:
+    """A cancellation that nobody asked for, and that came too late, takes nothing back."""
+
+    async def seven() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return 7
+
+    assert await apart(seven) == 7
+
+
+async def test_an_end_that_says_what_it_interrupted() -> None:
+    """In the middle of a COMMIT it is no failure of the work: nobody knows."""
+
+    async def commits() -> None:
+        raise asyncio.CancelledError from CommitUnknown("while COMMIT was under way")
+
+    with pytest.raises(CommitUnknown):
+        await apart(commits)
 
 
 @pytest.mark.parametrize("turns", [0, 3])

@@ -14,6 +14,7 @@ from acme_orders.errors import (
     DatabaseUnavailable,
     TransactionAborted,
 )
+from acme_orders.supervision import cancelled
 
 Fetch = Callable[[Any], Awaitable[Any]]
 Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
@@ -99,9 +100,14 @@ class Lease:
         Raises:
             TransactionAborted: PostgreSQL rolled it back, because an error inside was swallowed.
             CommitUnknown: the connection broke, and nobody knows what became of it.
+            CancelledError: with CommitUnknown as its cause, because nobody knows either.
         """
+        if cancelled():  # long ago, but nothing had to be waited for since
+            await asyncio.sleep(0)
         try:
             tag = await self.send("COMMIT")
+        except asyncio.CancelledError as error:
+            raise error from CommitUnknown("it was cancelled while COMMIT was under way")
         except DatabaseUnavailable as error:
             raise CommitUnknown from error
         except DatabaseError as error:  # deferred constraints and triggers, on any table

@@ -160,7 +160,7 @@ class Manager:
         Raises:
             TransactionMisused: inside another transaction; use `savepoint` there.
             TransactionAborted: an error inside was swallowed, and PostgreSQL rolled back.
-            CommitUnknown: the connection broke while COMMIT was under way.
+            CommitUnknown: COMMIT was under way and got no answer.
         """
         scope = current_scope()  # feature: row, rls, schema
         limits = timeouts or self.timeouts

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from uuid import uuid4
 
 from acme_orders.errors import (
-    BrokerUnavailable,
     ChannelDenied,
     PublishFailed,
     Unconfirmed,
@@ -22,7 +22,7 @@ from acme_orders.errors import (
 from acme_orders.messaging.broker import Broker, Message, Publish
 from acme_orders.messaging.outgoing import Outgoing
 from acme_orders.messaging.topology import DEFAULT_EXCHANGE
-from acme_orders.supervision import cancelled
+from acme_orders.supervision import apart, cancelled
 
 MOST_ATTEMPTS = 3  # at an event that ended a connection of its own while another one lived
 _MOST_BLAMED = 10  # events without a success between them
@@ -105,7 +105,7 @@ class Courier:
             return Outcome(event, Fate.UNHEARD, error)
         except PublishFailed as error:
             return Outcome(event, Fate.REFUSED, error)
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:  # asyncio would stop the loop because of a SystemExit
             if cancelled():
                 raise
             return Outcome(event, Fate.UNTRIED, error)
@@ -117,32 +117,34 @@ class Courier:
         left = list(events)
         while left:
             try:
-                async with self._broker.apart() as publish:
-                    await _works(publish)
-                    outcomes += await self._one_by_one(left, publish)
-            except BrokerUnavailable as error:
+                await apart(partial(self._elsewhere, left, outcomes))
+            except Exception as error:
                 if not await self._is_well():
                     return outcomes + [Outcome(each, Fate.UNTRIED, error) for each in left]
                 # RabbitMQ allows no more connections. On the one that all share nothing is proved.
-                outcomes.append(await self._publish(left.pop(0), self._broker.publish))
+                if left:
+                    outcomes.append(await self._publish(left.pop(0), self._broker.publish))
         return outcomes
 
-    async def _one_by_one(self, left: list[Outgoing], publish: Publish) -> list[Outcome]:
-        """Take events from `left` and publish them, as long as the connection is there."""
-        outcomes: list[Outcome] = []
-        while left:
-            outcome = await self._publish(left.pop(0), publish)
-            if answered := outcome.fate is not Fate.UNTRIED:
+    async def _elsewhere(self, left: list[Outgoing], outcomes: list[Outcome]) -> None:
+        """Publish events on a connection of their own, one by one, as long as it is there.
+
+        Args:
+            left: the events; those that were tried are taken out.
+            outcomes: where it is added what became of them.
+        """
+        async with self._broker.apart() as publish:
+            await _works(publish)
+            answered = True
+            while left and answered:
+                outcome = await self._publish(left.pop(0), publish)
+                if not (answered := outcome.fate is not Fate.UNTRIED):
+                    outcome = await self._verdict(outcome)
                 outcomes.append(outcome)
-            else:
-                outcomes.append(outcome := await self._verdict(outcome))
-            if outcome.fate in PARKED:  # so are the others of its type
-                alike = [each for each in left if each.type == outcome.event.type]
-                outcomes += [Outcome(each, outcome.fate, outcome.error) for each in alike]
-                left[:] = [each for each in left if each not in alike]
-            if not answered:
-                break
-        return outcomes
+                if outcome.fate in PARKED:  # so are the others of its type
+                    alike = [each for each in left if each.type == outcome.event.type]
+                    outcomes += [Outcome(each, outcome.fate, outcome.error) for each in alike]
+                    left[:] = [each for each in left if each not in alike]
 
     async def _verdict(self, outcome: Outcome) -> Outcome:
         """What an event that was alone on its connection is to blame for.
@@ -163,8 +165,8 @@ class Courier:
 
     async def _is_well(self) -> bool:
         try:
-            await self._broker.ping()
-        except BrokerUnavailable:
+            await apart(self._broker.ping)
+        except Exception:
             return False
         return True
 

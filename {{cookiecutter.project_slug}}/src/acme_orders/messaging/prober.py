@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
 from uuid import UUID, uuid4
 
 import structlog
@@ -12,6 +13,7 @@ from acme_orders.messaging.outgoing import Outgoing
 from acme_orders.messaging.relay_queries import RelayQueries
 from acme_orders.messaging.settlement import Settlement
 from acme_orders.observability.metrics import Metrics
+from acme_orders.supervision import apart
 
 log = structlog.get_logger()
 
@@ -61,7 +63,8 @@ class Prober:
                 lease, limit=_AT_ONCE, but=list(self._under_way)
             )
         for event in found:
-            self._under_way[event.type] = asyncio.create_task(self._try(lease, event))
+            trying = apart(partial(self._try, lease, event))
+            self._under_way[event.type] = asyncio.create_task(trying)
         for type_ in empty:
             async with self._manager.transaction("relay.forget"):
                 await self._queries.parked.forget(type_)
@@ -71,6 +74,9 @@ class Prober:
             self._under_way = {
                 type_: task for type_, task in self._under_way.items() if task not in done
             }
+            failures = [error for task in done if (error := task.exception())]
+            if failures:
+                raise failures[0]
             more = [task.result() for task in done]
         if any(more):
             return _SOON

@@ -95,7 +95,7 @@ class SetAside(OutboxTable):
             INSERT INTO outbox OVERRIDING SYSTEM VALUE
             SELECT event.* FROM dead_letters CROSS JOIN LATERAL jsonb_populate_record(
                 NULL::outbox, properties || jsonb_build_object(
-                    'type', type, 'extensions', headers, 'available_at', now(),
+                    'type', type, 'extensions', '{}'::jsonb, 'available_at', now(),
                     'attempts', 0, 'lease', NULL, 'last_error', NULL
                 )
             ) AS event
@@ -107,8 +107,9 @@ class SetAside(OutboxTable):
         for (row,) in rows:
             await self.fetch_sql(
                 """
-                UPDATE outbox SET body = convert_from(dead_letters.body, 'UTF8') FROM dead_letters
-                WHERE outbox.id = %s AND dead_letters.id = %s RETURNING 1
+                UPDATE outbox SET
+                    body = convert_from(dead_letters.body, 'UTF8'), extensions = headers
+                FROM dead_letters WHERE outbox.id = %s AND dead_letters.id = %s RETURNING 1
                 """,
                 row,
                 identity,
