@@ -28,7 +28,7 @@ UP := $(if $(filter /%,$(VENV)),,../)
 IN_LIVE = $(MAKE) --no-print-directory -C '$(LIVE)' VENV='$(UP)$(VENV)' -o '$(UP)$(READY)' WORKERS=$(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-template matrix faults versions soak bench check bake readiness verify
+.PHONY: help setup demo run test test-template matrix faults versions soak attack bench check bake readiness verify
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -79,6 +79,9 @@ versions: $(READY) ## the same faults on newer RabbitMQs: 4.0 and 4.3, unpacked 
 
 soak: $(READY) ## random faults under load for MINUTES=15, with MESSAGES=20000 and SEED=1
 	@$(IN_LIVE) soak
+
+attack: $(READY) ## hostile input, held sockets, kills, lost rights beside good ORDERS=10000, for MINUTES=10
+	@$(IN_LIVE) attack
 
 bench: $(READY) $(PEERS)/.ready ## the service against FastStream and a hand-written loop; writes benchmarks/RESULTS.md
 	@rm -rf '$(BENCH)/aiopg' '$(BENCH)/psycopg'

@@ -86,6 +86,7 @@ LONG: dict[str, Verb] = {
     "check": make("check", says="Contracts: "),
     "faults": make("faults", tests=ONE_FAULT, says="passed"),
     "soak": make("soak", *SMALL),
+    "attack": make("attack", "MINUTES=0.3", "ORDERS=60", "LATEST=60", says="accounted for"),
     "bench": make("bench", "ROUNDS=1", "MESSAGES=2000", "BACKLOG=0", "ROWS=0", says="messages/s"),
 }
 
@@ -114,6 +115,7 @@ LONG_OF_TEMPLATE: dict[str, Verb] = {
     "faults": make("faults", tests=ONE_FAULT, says="passed"),
     "versions": make("versions", tests=ONE_FAULT, says="RabbitMQ 4.3"),
     "soak": make("soak", *SMALL),
+    "attack": make("attack", "MINUTES=0.3", "ORDERS=60", "LATEST=60", says="accounted for"),
     "bench": make("bench", "ROUNDS=1", "MESSAGES=2000", "BACKLOG=0", "ROWS=0", says="written"),
 }
 

@@ -1,10 +1,12 @@
-"""Decodes the worst bodies, and any others, as messages; `python -m tests.edge.costs` in a child.
+"""Decodes the worst bodies, and any others, as messages: `python -m tests.edge.costs STEP OTHERS`.
 
-Prints a line for each that costs too much, and how many there were.
+That is every so many of the worst, and so many others. Prints a line for each that costs too much,
+and how many there were.
 """
 
 import sys
 from functools import partial
+from itertools import islice
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,6 +96,7 @@ def any_body(draw: st.DrawFn) -> bytes:
 
 def main() -> None:
     """Measure all of them."""
+    step, others = map(int, sys.argv[1:])
     scales, seen, dear = Scales(), 0, list[str]()
 
     def look(name: str, body: bytes) -> None:
@@ -106,12 +109,12 @@ def main() -> None:
                 f"{LARGEST:.0f}, {len(cost.result)} characters: {cost.result[:200]}"
             )
 
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=others, deadline=None, database=None)
     @given(any_body())
     def any_other(body: bytes) -> None:
         look(repr(body[:200]), body)
 
-    for name, body in bodies(MB):
+    for name, body in islice(bodies(MB), 0, None, step):
         look(name, body)
     any_other()
     sys.stdout.write("\n".join((*dear, f"{seen} bodies", "")))

@@ -1,4 +1,7 @@
-"""Kinds of values that a message may have: what comes, how it is stored, and what is read again."""
+"""Kinds of values that a message may have: what comes, how it is stored, and what is read again.
+
+Their columns are those of `tests/integration/kinds.py`.
+"""
 
 import base64
 import enum
@@ -7,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -15,6 +19,9 @@ import peewee
 from hypothesis import strategies as st
 from playhouse import postgres_ext as ext
 from pydantic import AnyUrl, AwareDatetime, Base64Str, Field, Json, NaiveDatetime, SecretStr
+
+from tests.integration.kinds import LARGE, OWN, PEEWEE, TEXT, array_of, many
+from tests.integration.kinds import Kind as Column
 
 
 def same(value: Any) -> Any:
@@ -29,16 +36,14 @@ class Kind:
     Args:
         type: of the field.
         sent: JSON texts, good ones and bad ones.
-        column: its type in PostgreSQL.
-        field: of Peewee.
+        column: its field of Peewee.
         stored: from what was decoded to what is written.
         shown: from what is read to what can be compared with that.
     """
 
     type: Any
     sent: st.SearchStrategy[str]
-    column: str
-    field: Callable[..., peewee.Field]
+    column: Column
     stored: Callable[[Any], Any] = same
     shown: Callable[[Any], Any] = same
 
@@ -112,77 +117,69 @@ _ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXTS, inner, max_size=4),
     max_leaves=8,
 )
-_BINARY_JSON = ext.BinaryJSONField
+_SHORT = Column(partial(peewee.CharField, max_length=5), TEXT)
+_MANY_NUMBERS = Column(array_of(peewee.BigIntegerField), many(LARGE))
 _INNER: Any = Json  # for mypy it is not a class
 
 KINDS: Mapping[str, Kind] = {
-    "text": Kind(str, _json(_TEXTS), "text", peewee.TextField),
-    "short text": Kind(
-        Annotated[str, Field(max_length=5)], _json(_TEXTS), "varchar(5)", peewee.TextField
-    ),
-    "number": Kind(int, _NUMBERS | _json(_NUMBERS), "bigint", peewee.BigIntegerField),
+    "text": Kind(str, _json(_TEXTS), PEEWEE[peewee.TextField]),
+    "short text": Kind(Annotated[str, Field(max_length=5)], _json(_TEXTS), _SHORT),
+    "number": Kind(int, _NUMBERS | _json(_NUMBERS), PEEWEE[peewee.BigIntegerField]),
     "small number": Kind(
-        Annotated[int, Field(ge=0, lt=100)], _NUMBERS, "smallint", peewee.SmallIntegerField
+        Annotated[int, Field(ge=0, lt=100)], _NUMBERS, PEEWEE[peewee.SmallIntegerField]
     ),
-    "fraction": Kind(float, _NUMBERS | _json(_NUMBERS), "float8", peewee.DoubleField),
-    "decimal": Kind(Decimal, _DECIMALS, "numeric", peewee.DecimalField),
-    "truth": Kind(bool, _NUMBERS | _json(st.booleans()), "boolean", peewee.BooleanField),
-    "moment": Kind(AwareDatetime, _MOMENTS, "timestamptz", ext.DateTimeTZField),
-    "local moment": Kind(NaiveDatetime, _MOMENTS, "timestamp", peewee.DateTimeField),
-    "day": Kind(date, _NUMBERS | _json(_DATES), "date", peewee.DateField),
+    "fraction": Kind(float, _NUMBERS | _json(_NUMBERS), PEEWEE[peewee.DoubleField]),
+    "decimal": Kind(Decimal, _DECIMALS, OWN["number of many digits"]),
+    "truth": Kind(bool, _NUMBERS | _json(st.booleans()), PEEWEE[peewee.BooleanField]),
+    "moment": Kind(AwareDatetime, _MOMENTS, PEEWEE[ext.DateTimeTZField]),
+    "local moment": Kind(NaiveDatetime, _MOMENTS, PEEWEE[peewee.DateTimeField]),
+    "day": Kind(date, _NUMBERS | _json(_DATES), PEEWEE[peewee.DateField]),
     "time": Kind(
-        time, _NUMBERS | _json(st.builds(str.__add__, _CLOCK, _OFFSETS)), "time", peewee.TimeField
+        time, _NUMBERS | _json(st.builds(str.__add__, _CLOCK, _OFFSETS)), PEEWEE[peewee.TimeField]
     ),
-    "span": Kind(timedelta, _SPANS, "interval", ext.IntervalField),
-    "id": Kind(UUID, _json(st.uuids().map(str) | _TEXTS), "uuid", peewee.UUIDField),
-    "bytes": Kind(bytes, _json(_TEXTS), "bytea", peewee.BlobField, same, bytes),
+    "span": Kind(timedelta, _SPANS, PEEWEE[ext.IntervalField]),
+    "id": Kind(UUID, _json(st.uuids().map(str) | _TEXTS), PEEWEE[peewee.UUIDField]),
+    "bytes": Kind(bytes, _json(_TEXTS), PEEWEE[peewee.BlobField], same, bytes),
     "colour": Kind(
-        Colour, _json(st.sampled_from(("red", "blue", "x"))), "text", peewee.TextField,
+        Colour, _json(st.sampled_from(("red", "blue", "x"))), PEEWEE[peewee.TextField],
         lambda each: each.value,
     ),
     "choice": Kind(
-        Literal["a", 1], _json(st.sampled_from(("a", 1, "x"))), "text", peewee.TextField, str
+        Literal["a", 1], _json(st.sampled_from(("a", 1, "x"))), PEEWEE[peewee.TextField], str
     ),
     "address": Kind(
         IPv4Address | IPv6Address,
-        _json(st.ip_addresses().map(str)) | _NUMBERS, "text", peewee.TextField, str,
+        _json(st.ip_addresses().map(str)) | _NUMBERS, PEEWEE[peewee.TextField], str,
     ),
     "link": Kind(
-        AnyUrl, _json(st.builds("http://a{}/{}".format, _TEXTS, _TEXTS)), "text", peewee.TextField,
+        AnyUrl, _json(st.builds("http://a{}/{}".format, _TEXTS, _TEXTS)), PEEWEE[peewee.TextField],
         str,
     ),
     "secret": Kind(
-        SecretStr, _json(_TEXTS), "text", peewee.TextField, lambda each: each.get_secret_value()
+        SecretStr, _json(_TEXTS), PEEWEE[peewee.TextField], lambda each: each.get_secret_value()
     ),
     "encoded": Kind(
         Base64Str,
         _json(st.binary().map(lambda each: base64.b64encode(each).decode())),
-        "text", peewee.TextField,
+        PEEWEE[peewee.TextField],
     ),
-    "anything": Kind(
-        Any, _json(_ANYTHING), "jsonb", lambda: _BINARY_JSON(null=True), same, same,
-    ),
-    "document": Kind(dict[str, Any], _json(_ANYTHING), "jsonb", _BINARY_JSON),
-    "inner document": Kind(
-        _INNER[Any], _json(_json(_ANYTHING)), "jsonb", lambda: _BINARY_JSON(null=True)
-    ),
-    "texts": Kind(
-        list[str], _json(st.lists(_TEXTS)), "text[]", lambda: ext.ArrayField(peewee.TextField)
-    ),
+    "anything": Kind(Any, _json(_ANYTHING), PEEWEE[ext.BinaryJSONField]),
+    "document": Kind(dict[str, Any], _json(_ANYTHING), PEEWEE[ext.BinaryJSONField]),
+    "inner document": Kind(_INNER[Any], _json(_json(_ANYTHING)), PEEWEE[ext.BinaryJSONField]),
+    "texts": Kind(list[str], _json(st.lists(_TEXTS)), OWN["texts"]),
     "numbers": Kind(
-        set[int], _json(st.lists(st.integers(-(2**65), 2**65))), "bigint[]",
-        lambda: ext.ArrayField(peewee.BigIntegerField), sorted,
+        set[int], _json(st.lists(st.integers(-(2**65), 2**65))), _MANY_NUMBERS, sorted,
     ),
     "numbers by name": Kind(
-        dict[str, int], _json(st.dictionaries(_TEXTS, st.integers(-(2**65), 2**65))), "jsonb",
-        _BINARY_JSON,
+        dict[str, int], _json(st.dictionaries(_TEXTS, st.integers(-(2**65), 2**65))),
+        PEEWEE[ext.BinaryJSONField],
     ),
     "fractions by number": Kind(
         dict[int, float], _json(st.dictionaries(st.integers(-(2**65), 2**65), st.floats())),
-        "jsonb", _BINARY_JSON, lambda each: {str(key): value for key, value in each.items()},
+        PEEWEE[ext.BinaryJSONField], lambda each: {str(key): value for key, value in each.items()},
     ),
     "either": Kind(
-        int | str | None, _NUMBERS | _json(_TEXTS), "text", lambda: peewee.TextField(null=True),
+        int | str | None, _NUMBERS | _json(_TEXTS), PEEWEE[peewee.TextField],
         lambda each: None if each is None else str(each),
     ),
 }  # fmt: skip
@@ -190,4 +187,5 @@ KINDS: Mapping[str, Kind] = {
 
 def comparable(kind: Kind, value: Any) -> Any:
     """What two values have in common that are the same in the column."""
-    return _number(kind.shown(value)) if kind.column == "jsonb" else kind.shown(value)
+    shown = kind.shown(value)
+    return _number(shown) if kind.column is PEEWEE[ext.BinaryJSONField] else shown

@@ -99,10 +99,11 @@ async def test_a_bad_body_is_refused_with_the_name_of_what_is_wrong(
 ) -> None:
     """It is never an error of the service, and nothing is written."""
     body, status, reason = BODIES[name]
+    before = await count(service, "outbox")
     answer = await asyncio.to_thread(ask, port, "POST", "/orders", body)
     assert answer.status == status
     assert reason in refused(answer)
-    assert await count(service, "outbox") == 0
+    assert await count(service, "outbox") == before
 
 
 @pytest.mark.parametrize(
@@ -151,9 +152,9 @@ async def test_good_bodies_of_any_route_get_there(
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/orders?after_time=0001-01-01T00:00:00%2B14:00&after_id=" + "0" * 32, 200),
-        ("GET", "/orders?after_time=9999-12-31T23:59:59-14:00&after_id=" + "0" * 32, 200),
-        ("GET", "/orders?after_time=2026-01-31T12:00:00%2B23:59&after_id=" + "0" * 32, 422),
+        ("GET", "/orders?after_time=0001-01-01T00:00:00%2B14:00&after_id=" + "0" * 32, 422),
+        ("GET", "/orders?after_time=9999-12-31T23:59:59-14:00&after_id=" + "0" * 32, 422),
+        ("GET", "/orders?after_time=2026-01-31T12:00:00%2B23:59&after_id=" + "0" * 32, 200),
         ("GET", "/orders?after_time=nan", 422),
         ("GET", "/orders?after_id=%00", 422),
         ("GET", "/orders?%00=1", 422),
@@ -226,7 +227,7 @@ async def test_a_request_uses_one_connection_from_its_first_statement_to_its_ans
         name = "db_client_connection_use_time_seconds_count"
         return service.metrics.registry.get_sample_value(name)
 
-    expected = 0
+    expected = uses() or 0  # of the start
     for path, connections in (("/forms/twice", 1), ("/docs", 0), ("/nowhere", 0), ("/orders", 1)):
         await asyncio.to_thread(ask, port, "GET", path)
         expected += connections

@@ -5,29 +5,28 @@ from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 from uuid import uuid4
 
-import peewee
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import create_model
 
 from acme_orders.app import Service
-from acme_orders.database.blocking import open_blocking
 from acme_orders.database.manager import Manager
 from acme_orders.database.repository import Repository
-from acme_orders.database.table import Table
 from acme_orders.database.tenancy import in_system_scope, tenant_scope  # feature: row, rls, schema
 from acme_orders.errors import Malformed
 from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.envelope import Handler, Payload, decode
 from acme_orders.messaging.topology import Topology
 from acme_orders.observability.metrics import Metrics
+from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from tests.conftest import Connect
 from tests.edge.costs import ignore
 from tests.edge.kinds import KINDS, Kind, comparable
 from tests.integration.hazards_bare import DRIVERS, use_driver
+from tests.integration.reference import Reference, model_of
 
 TYPE, QUEUE = "round.trip", "round"
 MB = 1 << 20
@@ -37,23 +36,19 @@ class Round:
     """A payload with one field, a table with a column for it, and a queue."""
 
     def __init__(self, kind: Kind, service: Service, manager: Manager) -> None:
-        self._kind, self._service, self._manager = kind, service, manager
+        self.kind, self._service, self._manager = kind, service, manager
         payload: Any = create_model("Sent", __base__=Payload, value=(kind.type, ...))
         self._handlers = {TYPE: Handler(payload, ignore)}
         self._published: list[Delivery] = []
 
-        class Stored(Table):
-            number = peewee.IntegerField(primary_key=True)
-            value = kind.field()
-
-        self._table = Stored
+        self._table = model_of(kind.column)
 
     async def open(self, database_url: str) -> None:
         """Make the table and the queue."""
-        with open_blocking(database_url).cursor() as cursor:
-            cursor.execute(
-                f"CREATE TABLE stored (number int PRIMARY KEY, value {self._kind.column})"
-            )
+        rows_of(database_url, "CREATE EXTENSION IF NOT EXISTS hstore")  # the reference reads it
+        reference = Reference(database_url, psycopg3=False)
+        reference.create(self._table)
+        reference.close()
         broker = self._service.broker
         topology = Topology.of(QUEUE, [TYPE], ladder=[1], delivery_limit=9, suspect_deliveries=9)
         await broker.declare("events", topology)
@@ -83,7 +78,7 @@ class Round:
         """What is read after they were written."""
         repository, table = Repository(self._manager), self._table
         async with self._manager.transaction("store"):
-            values = [self._kind.stored(each.value) for each in payloads]
+            values = [self.kind.stored(each.value) for each in payloads]
             rows = [{"number": number, "value": each} for number, each in enumerate(values)]
             await repository.insert_all(table, rows)
             select = table.select(table.number, table.value).order_by(table.number)
@@ -131,15 +126,32 @@ async def trip(
         yield made
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+def examples(number: int) -> settings:
+    """So many, of up to twenty values each."""
+    unlike = [HealthCheck.function_scoped_fixture]
+    return settings(max_examples=number, deadline=None, suppress_health_check=unlike)
+
+
+@examples(4)
 @given(data=st.data())
 async def test_what_is_accepted_is_stored_and_published_as_it_came(
     trip: Round, data: st.DataObject
 ) -> None:
     """Over the whole range of each type; what could not make it is refused before."""
-    kind = trip._kind
+    await go(trip, data)
+
+
+@pytest.mark.long
+@examples(50)
+@given(data=st.data())
+async def test_many_values_make_the_round(trip: Round, data: st.DataObject) -> None:
+    """The same, for longer."""
+    await go(trip, data)
+
+
+async def go(trip: Round, data: st.DataObject) -> None:
+    """One round of some values."""
+    kind = trip.kind
     sent = data.draw(st.lists(kind.sent, min_size=1, max_size=20))
     payloads = [trip.decoded(f'{{"value":{each}}}'.encode()) for each in sent]
     payloads = [each for each in payloads if each is not None]

@@ -49,6 +49,7 @@ class Load:
     def __init__(self, site: Site, *, seed: int, patience: float = 60) -> None:
         self.attempted: dict[str, Sent] = {}
         self.acknowledged: set[str] = set()
+        self.confirmed: dict[str, float] = {}  # orders, and when; of `time.monotonic()`
         self.copies = 0  # published once more: on purpose, or because the confirm was missing
         self._site, self._patience = site, patience
         self._random = random.Random(seed)
@@ -101,6 +102,7 @@ class Load:
                     await asyncio.sleep(0.2)
                 else:
                     self.acknowledged.add(sent.id)
+                    self.confirmed.setdefault(sent.order, time.monotonic())
                     return True
 
     async def close(self) -> None:

@@ -22,6 +22,7 @@ from tests.conftest import Connect, count, eventually, rows
 from tests.integration.dead_letter_queue import replayed
 from tests.integration.outbox_events import (
     HEARD,
+    POISON,
     Step,
     add,
     is_empty,
@@ -32,26 +33,6 @@ from tests.integration.outbox_events import (
     relays,
 )
 
-# What SQL by hand, a mistake, or an older version may have put there: columns of one row.
-POISON = {
-    "a type that is too long": {"type": f"'{'t' * 300}'"},
-    "a type of too many bytes": {"type": f"'{'ü' * 200}'"},
-    "a header larger than a frame": {"extensions": "jsonb_build_object('a', repeat('x', 200000))"},
-    "many headers, together too large": {
-        "extensions": "(SELECT jsonb_object_agg('h' || n, repeat('x', 200))"
-        " FROM generate_series(1, 700) n)"
-    },
-    "extensions that are a list": {"extensions": "'[1, 2]'"},
-    "extensions that are a text": {"extensions": "'\"text\"'"},
-    "extensions that are null": {"extensions": "'null'"},
-    "a number beyond 64 bits": {"extensions": f"'{{\"a\": {10**30}}}'"},
-    "a number that Python does not read": {"extensions": f"'{{\"a\": {'9' * 5000}}}'"},
-    "nested without end": {"extensions": f"'{{\"a\": {'[' * 2000}{']' * 2000}}}'"},
-    "a name that is too long": {"extensions": f"'{{\"{'n' * 200}\": 1}}'"},
-    "a time without end": {"created_at": "'infinity'"},
-    "a time before Christ": {"created_at": "'0044-03-15 BC'"},
-    "a body above the limit": {"body": "repeat('x', 2000000)"},
-}
 STRANGE = '{"n": 1.5, "i": 7, "no": null, "in": {"a": [1, {"b": false}]}, "grün": "ß", "id": "x"}'
 SET_ASIDE = "SELECT reason, outgoing, attempts, state, error_message FROM dead_letters"
 

@@ -21,11 +21,16 @@ from acme_orders.database import driver
 from acme_orders.database.documents import document
 from acme_orders.errors import QueryRefused
 
+_OVERFLOW = "22008"  # what PostgreSQL says of a time that it cannot store
 _HSTORE_PAIR = re.compile(r'"((?:[^"\\]|\\.)*)"=>(?:NULL|"((?:[^"\\]|\\.)*)")', re.DOTALL)
 
 
 class _Unfit(Exception):
     """A value that is not stored; says why, without the value."""
+
+
+class _OutOfRange(_Unfit):
+    """One of the right type, so it is whoever sent it who has to correct it."""
 
 
 class Column:
@@ -70,10 +75,13 @@ class Column:
             return self._told(self._field.db_value(value))
         except Exception as error:
             reason = str(error) if isinstance(error, _Unfit) else type(error).__name__
-            raise QueryRefused(
+            refused = QueryRefused(
                 f"{self._field.model.__name__}.{self._field.name} does not take a value of type "
                 f"{type(value).__name__}: {reason}"
-            ) from error
+            )
+            if isinstance(error, _OutOfRange):
+                refused.sqlstate = _OVERFLOW
+            raise refused from error
 
     def forms(self, values: Sequence[Any]) -> tuple[Sequence[Any], bool]:
         """The values of many rows in JSON, and whether they are texts that spell documents.
@@ -166,7 +174,7 @@ def _moment(value: datetime) -> datetime:
     try:  # a column without zone gets the moment, and not the hour on somebody's clock
         return value.astimezone(UTC)
     except OverflowError:
-        raise _Unfit(
+        raise _OutOfRange(
             "in UTC it is outside of the years 1 to 9999, and nobody can read it"
         ) from None
 

@@ -1,0 +1,148 @@
+# feature: http_api
+"""Clients of the API: good ones that try again, and those that behave as nobody should."""
+
+import asyncio
+import json
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from acme_orders.orders.messages import OrderForm
+
+from tests.attack.messages import MB
+from tests.attack.orders import PERSON, Orders
+from tests.edge.process import head
+
+_PATIENCE = 15.0  # seconds for an answer; who waits longer asks another process
+_HELD = 6.0  # seconds, at least so long as the service is patient with a part of it
+REFUSALS = frozenset({400, 408, 413, 422, 431, 503})
+CUT = 0  # no answer at all
+
+
+async def ask(port: int, sent: bytes) -> tuple[int, bytes]:
+    """One request on a connection of its own: status and body; CUT if there is no answer."""
+    received = b""
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(sent)
+                with suppress(ConnectionError):  # it was answered before its end
+                    await writer.drain()
+                received = await reader.read()
+            finally:
+                writer.close()
+    top, _, body = received.partition(b"\r\n\r\n")
+    parts = top.split(b" ", 2)
+    return (int(parts[1]), body) if len(parts) > 1 else (CUT, b"")
+
+
+def post(body: bytes, **headers: str) -> bytes:
+    """A request that places an order."""
+    length = {"Content_Length": str(len(body))} | headers
+    return head("POST", "/orders", Connection="close", **length) + body
+
+
+@dataclass
+class Clients:
+    """Of all processes of the service.
+
+    Args:
+        ports: of their APIs.
+        orders: where good ones are noted.
+        seed: of everything.
+        answers: to bad requests, by status.
+        texts: the different bodies of these answers, those of 200 aside.
+    """
+
+    ports: Sequence[int]
+    orders: Orders
+    seed: int
+    answers: Counter[int] = field(default_factory=Counter)
+    texts: set[bytes] = field(default_factory=set)
+
+    async def place(self, count: int, *, seconds: float) -> None:
+        """Place so many orders at a steady rate; returns when all are accepted."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                group.create_task(self._place(number))
+                await asyncio.sleep(seconds / count)
+
+    async def _place(self, number: int) -> None:
+        attempt = 0
+        while True:
+            article = f"http-{number}-{attempt}"
+            line = {"sku": article, "quantity": 1, "unit_price_cents": 450}
+            email = {"customer_email": f"{PERSON}+{number % 50}@example.com"}
+            form = {**OrderForm.example(), **email, "lines": [line]}
+            port = self.ports[(number + attempt) % len(self.ports)]
+            self.orders.tried.add(article)
+            status, body = await ask(port, post(json.dumps(form).encode()))
+            if status == 202:
+                self.orders.tried.remove(article)
+                self.orders.accepted[json.loads(body)["order_id"]] = time.monotonic()
+                return
+            attempt += 1
+            await asyncio.sleep(0.2)
+
+    async def ask_for_trouble(self, bodies: Sequence[bytes], *, pause: float, until: float) -> None:
+        """These bodies, and requests that are none."""
+        chance = random.Random(self.seed)
+        while time.monotonic() < until:
+            if chance.random() < 0.5:
+                sent = post(chance.choice(bodies))
+            else:
+                sent = chance.choice(NO_REQUESTS)
+            status, body = await ask(chance.choice(self.ports), sent)
+            self.answers[status] += 1
+            self.texts.add(body[:10_000])
+            await asyncio.sleep(pause)
+
+    async def hold(self, number: int, *, until: float) -> None:
+        """So many sockets at a time, of one process, in one way."""
+        chance = random.Random(self.seed + 1)
+        while time.monotonic() < until:
+            port, sent = chance.choice(self.ports), chance.choice(PARTS)
+            clients = [await _held(port, sent) for _ in range(number)]
+            await asyncio.sleep(min(_HELD, max(0, until - time.monotonic())))
+            for client in clients:
+                client.close()
+
+
+async def _held(port: int, sent: bytes) -> socket.socket:
+    client = socket.socket()
+    client.setblocking(False)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    loop = asyncio.get_running_loop()
+    with suppress(OSError, TimeoutError):  # it was killed, or does not want us
+        async with asyncio.timeout(1):
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            await loop.sock_sendall(client, sent)
+    return client
+
+
+# What a client sends before it falls silent: nothing, half a head, half a body, and requests whose
+# answers it does not read.
+PARTS = (
+    b"",
+    b"POST /orders HTTP/1.1\r\nHost: ",
+    head("POST", "/orders", Content_Length="100000") + b"{" * 100,
+    head("GET", "/openapi.json") * 20,
+)
+_PERSONAL = json.dumps({**OrderForm.example(), "customer_email": f"{PERSON} no address"}).encode()
+NO_REQUESTS = (
+    b"no HTTP at all\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(20),
+    b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+    head("POST", "/orders", Content_Length=str(500 * MB)) + bytes(MB),
+    head("POST", "/orders", Transfer_Encoding="chunked") + b"1\r\na\r\n" * 2000,
+    post(bytes(2 * MB)),
+    post(_PERSONAL),
+    post(_PERSONAL[:-20]),
+    post(f'{{"{PERSON}": "{PERSON}"}}'.encode()),
+)
