@@ -49,6 +49,7 @@ class Round:
         reference = Reference(database_url, psycopg3=False)
         reference.create(self._table)
         reference.close()
+        rows_of(database_url, "GRANT USAGE ON SEQUENCE probe_id_seq TO PUBLIC")
         broker = self._service.broker
         topology = Topology.of(QUEUE, [TYPE], ladder=[1], delivery_limit=9, suspect_deliveries=9)
         await broker.declare("events", topology)
