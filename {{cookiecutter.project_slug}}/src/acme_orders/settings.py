@@ -296,9 +296,9 @@ class Settings(BaseSettings):
     @property
     def _at_work(self) -> int:
         """Most connections of what comes in; requests never get those of messages."""
-        at_work = self.concurrency
-        at_work += self.http_concurrency  # feature: http_api
-        return at_work
+        at_work = [self.concurrency]
+        at_work.append(self.http_concurrency)  # feature: http_api
+        return sum(at_work)
 
     @property
     def prefetch_count(self) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from acme_orders.orders.messages import ORDER_PLACED
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
+from tests.conftest import placed
 from tests.edge.forms import bodies
 from tests.faults.garbage import deliveries
 from tests.faults.site import Site
@@ -56,8 +56,9 @@ class Messages:
 
     async def large(self, bodies: Sequence[bytes], *, pause: float, until: float) -> None:
         """Of a megabyte each, one after the other."""
-        headers: list[tuple[bytes, bytes]] = []
-        headers.append((b"tenant", long(str(TENANT).encode())))  # feature: row, rls, schema
+        headers = [
+            (name.encode(), long(str(value).encode())) for name, value in placed().headers.items()
+        ]
         fields = {
             "type": short(ORDER_PLACED.encode()),
             "app_id": short(b"attack"),

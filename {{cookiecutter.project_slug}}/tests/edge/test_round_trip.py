@@ -13,7 +13,7 @@ from pydantic import create_model
 from acme_orders.app import Service
 from acme_orders.database.manager import Manager
 from acme_orders.database.repository import Repository
-from acme_orders.database.tenancy import in_system_scope, tenant_scope  # feature: row, rls, schema
+from acme_orders.database.tenancy import tenant_scope  # feature: row, rls, schema
 from acme_orders.errors import Malformed
 from acme_orders.messaging.broker import Delivery, Message
 from acme_orders.messaging.envelope import Handler, Payload, decode
@@ -74,25 +74,28 @@ class Round:
                 pytest.fail(f"it does not say what is wrong: {error}")
             return None
 
-    @in_system_scope("test")  # feature: row, rls, schema
     async def stored(self, payloads: Sequence[Any]) -> list[Any]:
         """What is read after they were written."""
         repository, table = Repository(self._manager), self._table
-        async with self._manager.transaction("store"):
-            values = [self.kind.stored(each.value) for each in payloads]
-            rows = [{"number": number, "value": each} for number, each in enumerate(values)]
-            await repository.insert_all(table, rows)
-            select = table.select(table.number, table.value).order_by(table.number)
-            found = await repository.fetch_all(select.limit(1000))
-            await self._manager.execute(table.delete())
+        scope = ExitStack()
+        scope.enter_context(tenant_scope(TENANT))  # feature: row, rls, schema
+        with scope:
+            async with self._manager.transaction("store"):
+                values = [self.kind.stored(each.value) for each in payloads]
+                rows = [{"number": number, "value": each} for number, each in enumerate(values)]
+                await repository.insert_all(table, rows)
+                select = table.select(table.number, table.value).order_by(table.number)
+                found = await repository.fetch_all(select.limit(1000))
+                await self._manager.execute(table.delete())
         return [row["value"] for row in found]
 
     async def published(self, payloads: Sequence[Any]) -> list[Any]:
         """What somebody decodes who listens."""
         service = self._service
         outbox = next(each for each in service.repositories if type(each).__name__ == "Outbox")
-        with ExitStack() as scope:
-            scope.enter_context(tenant_scope(TENANT))  # feature: row, rls, schema
+        scope = ExitStack()
+        scope.enter_context(tenant_scope(TENANT))  # feature: row, rls, schema
+        with scope:
             async with service.manager.transaction("publish"):
                 for payload in payloads:
                     await outbox.add(TYPE, payload)  # type: ignore[attr-defined]

@@ -73,7 +73,7 @@ class OrderAccepted(Payload):
     total_cents: Cents
 
 
-PUBLISHES = (
+PUBLISHES = [
     Event(ORDER_ACCEPTED, OrderAccepted),
     Event(ORDER_PLACED, OrderPlaced, needs_listener=True),  # feature: http_api
-)
+]
