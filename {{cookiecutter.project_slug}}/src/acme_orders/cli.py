@@ -23,7 +23,7 @@ from acme_orders.cli_session import (
 )
 from acme_orders.database.explain import explain as explain_query
 from acme_orders.database.migrate import Migrator
-from acme_orders.database.migration_files import FOLDER
+from acme_orders.database.migration_files import FOLDER, numbered
 from acme_orders.database.migration_files import migrations as all_migrations
 from acme_orders.database.migration_session import check as check_files
 from acme_orders.database.repository import Query, Repository  # feature: row, rls, schema
@@ -238,7 +238,8 @@ def new(name: Annotated[str, typer.Argument(help="What it does, such as add_orde
             raise ConfigurationError(
                 f"{name!r}: lower-case letters, digits and underscores, please"
             )
-        number = int(all_migrations()[-1].id[:4]) + 1
+        taken = [numbered(each.id) for each in all_migrations()]
+        number = max(number for series, number in taken if not series) + 1
         for direction, text in (("up", "-- reversible: yes\n\n"), ("down", "")):
             file = FOLDER / f"{number:04}_{name}.{direction}.sql"
             file.write_text(text, encoding="utf-8", newline="\n")

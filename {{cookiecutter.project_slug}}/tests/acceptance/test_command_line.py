@@ -13,12 +13,13 @@ import aio_pika
 import pytest
 from pamqp.common import FieldTable
 
+from acme_orders.database.migration_files import migrations
 from acme_orders.readiness.scratch import rows_of, scratch_database
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from tests.conftest import PROJECT
 
-LAST = max((PROJECT / "migrations").glob("*.up.sql")).name.removesuffix(".up.sql")
+LAST = migrations(PROJECT / "migrations")[-1].id
 QUEUE = "acme-orders"
 FREE_PORTS = {"OPERATIONS_PORT": "0", "HTTP_PORT": "0"}
 

@@ -225,6 +225,27 @@ def test_taking_back_what_came_too_early_helps_as_well(project: Migrations) -> N
     assert project.up() == ["0002_mine", "0003_theirs"]
 
 
+def test_an_update_of_the_template_takes_no_number_of_the_project(project: Migrations) -> None:
+    """Its migrations come after those that were there, and are no reason to refuse the next one."""
+    project.write("0002_mine", "CREATE TABLE mine (x text);\n", "DROP TABLE mine;\n")
+    project.up()
+    (project.folder / "chassis").mkdir()
+    project.write("chassis/0001_theirs", "CREATE TABLE theirs (x text);\n", "DROP TABLE theirs;\n")
+    assert project.up() == ["chassis/0001_theirs"]
+    project.write("0003_mine", "ALTER TABLE theirs ADD y text;\n", "ALTER TABLE theirs DROP y;\n")
+    project.write("chassis/0003_theirs", "CREATE TABLE third (x text);\n", "DROP TABLE third;\n")
+    assert project.up() == ["0003_mine", "chassis/0003_theirs"]
+    project.write("chassis/0002_late", "CREATE TABLE late (x text);\n", "DROP TABLE late;\n")
+    with pytest.raises(ConfigurationError, match="chassis/0002_late is pending, but chassis/0003"):
+        project.up()
+    for file in list((project.folder / "chassis").glob("0002_late.*")):
+        file.unlink()
+    assert project.down() == ["chassis/0003_theirs"]
+    assert project.down() == ["0003_mine"]
+    assert project.down() == ["chassis/0001_theirs"]
+    assert project.down() == ["0002_mine"]
+
+
 def test_a_newer_version_that_was_here_before_is_no_trouble(project: Migrations) -> None:
     """While a release is taken back, the older one starts and has nothing to do."""
     project.write("0002_newer", "CREATE TABLE newer (x text);\n", "DROP TABLE newer;\n")

@@ -99,12 +99,17 @@ class Migrator:
         """
         with migration_session(self._url, self._lock_timeout) as session, session.alone():
             known, histories = migrations(self._folder), _histories(session)
-            holding: dict[Migration, list[str]] = {migration: [] for migration in reversed(known)}
+            holding: dict[Migration, list[str]] = {}
             for schema, history in histories.items():
                 with _named(schema):
                     for migration in newest_first(known, history, len(history)):
-                        holding[migration].append(schema)
-            chosen = [migration for migration, schemas in holding.items() if schemas][:count]
+                        holding.setdefault(migration, []).append(schema)
+            # A new tenant gets old migrations: what counts is where each was applied first.
+            latest_first = sorted(
+                chain(*histories.values()), key=lambda line: line.at, reverse=True
+            )
+            first = list({line.id: line for line in latest_first}.values())
+            chosen = newest_first(known, first, count)
             check(chosen, back=True)
             for migration in chosen:
                 back = partial(session.down, migration)
@@ -129,7 +134,7 @@ def _lacking(
     """
     lacking: dict[Migration, list[str]] = {migration: [] for migration in known}
     everywhere = sorted(chain(*histories.values()), key=lambda line: line.at)
-    latest = {line.number: line for line in everywhere}
+    latest = {line.id: line for line in everywhere}
     for schema, history in histories.items():
         mine = [each for each in known if each.each_tenant == (schema != SHARED)]
         # A new schema begins with the first one; one that is complete is like all others.

@@ -1,4 +1,8 @@
-"""The migrations of this project: pairs of files `NNNN_name.up.sql` and `NNNN_name.down.sql`."""
+"""The migrations of this project: pairs of files `NNNN_name.up.sql` and `NNNN_name.down.sql`.
+
+Those in the folder `chassis` are numbered by themselves: they come with an update of the template,
+whose numbers would otherwise be taken by the project's own.
+"""
 
 import codecs
 import hashlib
@@ -12,6 +16,7 @@ from pathlib import Path
 from acme_orders.errors import ConfigurationError
 
 FOLDER = Path("migrations")
+_CHASSIS = "chassis"
 # What somebody may have meant as a migration; by another name it would silently never be applied.
 _MEANT = re.compile(r"(?!\.)(?:[^.]*|.*\.(?:up|down))\.sql", re.IGNORECASE)
 _NAME = re.compile(r"((?P<number>[0-9]{4})_[a-z0-9_]+)\.(?:up|down)\.sql")
@@ -26,11 +31,6 @@ class Migration:
     id: str
     up: Path
     down: Path
-
-    @property
-    def number(self) -> int:
-        """Its place in the order."""
-        return int(self.id[:4])
 
     @cached_property
     def text(self) -> str:
@@ -69,12 +69,28 @@ class Migration:
 
 
 def migrations(folder: Path = FOLDER) -> list[Migration]:
-    """All migrations, in order.
+    """All migrations, in order: the project's own, then those of the chassis.
 
     Raises:
         ConfigurationError: there is none; or a file has a name of another form, a number that is
             taken, or no counterpart; or it is no file.
     """
+    found = _series(folder)
+    if not found:
+        raise ConfigurationError(
+            f"no migrations in {folder.resolve()}: run in the project's folder"
+        )
+    chassis = folder / _CHASSIS
+    return [*found, *(_series(chassis, f"{_CHASSIS}/") if chassis.is_dir() else ())]
+
+
+def numbered(identity: str) -> tuple[str, int]:
+    """Which series a migration belongs to, and its number there."""
+    series, _, name = identity.rpartition("/")
+    return series, int(name[:4])
+
+
+def _series(folder: Path, prefix: str = "") -> list[Migration]:
     found: dict[str, Migration] = {}
     for file in _files(folder):
         name = _NAME.fullmatch(file.name)
@@ -83,8 +99,8 @@ def migrations(folder: Path = FOLDER) -> list[Migration]:
                 f"{file}: call it like 0007_what_it_does.up.sql and .down.sql, in lower case; "
                 "what is no migration belongs elsewhere"
             )
-        other = found.setdefault(name["number"], _pair(folder, name[1]))
-        if other.id != name[1]:
+        other = found.setdefault(name["number"], _pair(folder, prefix, name[1]))
+        if other.id != prefix + name[1]:
             raise ConfigurationError(
                 f"{file}: number {name['number']} is taken by {other.id}: take the next free one"
             )
@@ -97,10 +113,6 @@ def migrations(folder: Path = FOLDER) -> list[Migration]:
                 there = file.exists() or file.is_symlink()
                 state = "is a folder, or a link that leads nowhere" if there else "is missing"
                 raise ConfigurationError(f"{file} {state}: {missing}")
-    if not found:
-        raise ConfigurationError(
-            f"no migrations in {folder.resolve()}: run in the project's folder"
-        )
     return list(found.values())
 
 
@@ -134,8 +146,8 @@ def _files(folder: Path) -> Iterator[Path]:
     return (file for file in names if _MEANT.fullmatch(file.name))
 
 
-def _pair(folder: Path, identity: str) -> Migration:
-    return Migration(identity, folder / f"{identity}.up.sql", folder / f"{identity}.down.sql")
+def _pair(folder: Path, prefix: str, name: str) -> Migration:
+    return Migration(prefix + name, folder / f"{name}.up.sql", folder / f"{name}.down.sql")
 
 
 def _sha256(content: bytes) -> str:

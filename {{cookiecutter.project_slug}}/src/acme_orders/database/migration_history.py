@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from acme_orders.database.migration_files import Migration
+from acme_orders.database.migration_files import Migration, numbered
 from acme_orders.errors import ConfigurationError
 
 
@@ -15,11 +15,6 @@ class Applied(NamedTuple):
     checksum: str
     at: datetime
     milliseconds: int
-
-    @property
-    def number(self) -> int:
-        """Its place in the order."""
-        return int(self.id[:4])
 
 
 def pending(known: Sequence[Migration], history: Sequence[Applied]) -> list[Migration]:
@@ -36,38 +31,45 @@ def pending(known: Sequence[Migration], history: Sequence[Applied]) -> list[Migr
 def refuse_late(
     lacking: Sequence[Migration], applied: Iterable[Applied], known: Sequence[Migration]
 ) -> None:
-    """Check that pending migrations come after all that are applied.
+    """Check that pending migrations come after all of their series that are applied.
 
     Where two branches meet, each may have given a number that the other does not know of.
 
     Raises:
         ConfigurationError: one does not.
     """
-    if not lacking:
-        return
-    late = lacking[0].id
-    others = (line for line in applied if line.id != late)  # it may be applied to another schema
-    last = max(others, key=lambda line: line.number, default=None)
-    if last and lacking[0].number <= last.number:
-        free = max(last.number, known[-1].number) + 1
-        raise ConfigurationError(
-            f"{late} is pending, but {last.id} is applied, and migrations are applied in their "
-            f"order: call its files {free:04}{late[4:]}; or, if it is applied elsewhere under this "
-            "number, take back here what comes after it (`migrate down`)"
-        )
+    last: dict[str, tuple[int, str]] = {}
+    first = {numbered(each.id)[0]: each.id for each in reversed(lacking)}
+    for line in applied:
+        series, number = numbered(line.id)
+        if line.id != first.get(series):  # it may be applied to another schema
+            last[series] = max((number, line.id), last.get(series, (0, "")))
+    for series, late in first.items():
+        taken, applied_id = last.get(series, (0, ""))
+        if numbered(late)[1] <= taken:
+            numbers = [
+                number for of, number in (numbered(each.id) for each in known) if of == series
+            ]
+            free, name = max(taken, *numbers) + 1, late.rpartition("/")[2]
+            raise ConfigurationError(
+                f"{late} is pending, but {applied_id} is applied, and migrations are applied in "
+                f"their order: call its files {free:04}{name[4:]}; or, if it is applied elsewhere "
+                "under this number, take back here what comes after it (`migrate down`)"
+            )
 
 
 def newest_first(
     known: Sequence[Migration], history: Sequence[Applied], count: int
 ) -> list[Migration]:
-    """The last `count` that were applied, as they are to be taken back.
+    """The last `count` that were applied, the latest first, as they are to be taken back.
 
     Raises:
         ConfigurationError: one was changed after it was applied, or its files are gone.
     """
     refuse_changed(known, history)
     migrations = {each.id: each for each in known}
-    lines = sorted(history, key=lambda line: line.id, reverse=True)[:count]
+    order = {each.id: place for place, each in enumerate(known)}
+    lines = sorted(history, key=lambda line: (line.at, order.get(line.id, 0)), reverse=True)[:count]
     if gone := [line.id for line in lines if line.id not in migrations]:
         raise ConfigurationError(
             f"{gone[0]} is applied, and its files are not in {known[0].up.parent}: take it back "

@@ -210,9 +210,11 @@ def migrate(subject: Subject, url: str) -> None:
     """Apply the migrations that are inspected."""
     with TemporaryDirectory() as folder:
         # A missing down file is for K5 to find; here it would stop every check.
-        for file in subject.migrations.glob("*.up.sql"):
-            shutil.copy(file, folder)
-            Path(folder, file.name.replace(".up.", ".down.")).touch()
+        for file in subject.migrations.rglob("*.up.sql"):
+            copy = Path(folder, file.relative_to(subject.migrations))
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy(file, copy)
+            copy.with_name(copy.name.replace(".up.", ".down.")).touch()
         list(Migrator(url, folder=Path(folder)).up())
 
 
