@@ -209,15 +209,16 @@ async def test_a_refusal_is_a_dead_letter_at_once(service: Service) -> None:
 
 
 async def test_an_event_that_nobody_listens_to_stays_in_the_outbox(connect: Connect) -> None:
-    """Nothing is dropped silently."""
+    """Nothing is dropped silently; its type waits, and it has spent no attempt."""
     async with connect() as service:
         async with consuming(service):
             await send(service, placed())
             await eventually(lambda: settled(service, "done") == 1)
         assert await service.relay.run_once() == 1
-        ((attempts, error),) = await rows(service, "SELECT attempts, last_error FROM outbox")
-    assert attempts == 1
-    assert "nobody is bound" in error
+        assert await rows(service, "SELECT attempts FROM outbox") == [(0,)]
+        ((type_, error),) = await rows(service, "SELECT type, error FROM parked_types")
+    assert type_ == ORDER_ACCEPTED
+    assert "no queue is bound" in error
 
 
 def test_messages_are_values() -> None:

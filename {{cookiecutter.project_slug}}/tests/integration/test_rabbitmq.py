@@ -455,6 +455,37 @@ async def test_what_rabbitmq_refuses_itself(broker_url: str, content: bytes) -> 
             await client.confirmed()
 
 
+async def test_a_copy_has_all_that_it_can_have(connect: Connect, broker_url: str) -> None:
+    """Also what RabbitMQ would check or obey is not lost: it is said."""
+    fields = {
+        "headers": table([(b"x-request-id", long(b"r-1"))]),
+        "priority": b"\x03",
+        "correlation_id": short(b"c"),
+        "reply_to": short(b"r"),
+        "expiration": short(b"60000"),
+        "message_id": short(b"copied"),
+        "type": short(b"unknown"),
+        "user_id": short(b"guest"),
+    }
+    async with connect(broker_url=broker_url) as service, consuming(service):
+        async with wire(broker_url) as client:
+            await client.publish(
+                properties(fields), b"{}", exchange="events", routing_key=ORDER_PLACED
+            )
+            await client.confirmed()
+        await eventually(lambda: settled(service, "dead_lettered") == 1)
+        found: list[Delivery] = []
+        await service.broker.consume(
+            service.topology.dead_letters.name, prefetch=1, deliver=found.append
+        )
+        await eventually(lambda: found)
+        copy = found[0].message
+        assert (copy.priority, copy.correlation_id, copy.reply_to) == (3, "c", "r")
+        assert copy.headers["x-request-id"] == "r-1"
+        assert copy.headers["dropped-properties"] == "expiration=60000, user_id=guest"
+        assert (copy.expiration, copy.user_id) == (None, None)
+
+
 async def test_odd_headers_survive_a_copy(connect: Connect, broker_url: str) -> None:
     """What was read can be sent: also bytes, large floats, and what clashes with ours."""
     odd = [

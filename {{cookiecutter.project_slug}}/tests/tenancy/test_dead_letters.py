@@ -48,6 +48,7 @@ def test_every_other_table_has_a_tenant(database_url: str) -> None:
     """A forgotten column is found here, whether or not a query touches the table."""
     assert [name for (name,) in rows_of(database_url, WITHOUT_TENANT)] == [
         "dead_letters",
+        "parked_types",
         "schema_migrations",
         "tenants",
     ]

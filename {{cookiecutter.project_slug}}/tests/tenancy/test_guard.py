@@ -23,7 +23,7 @@ from tests.tenancy.test_scopes import (
     violations,  # feature: row, rls
 )
 
-URLS = {"database_url": "postgresql://a:b@c/d", "broker_url": "memory://"}
+URLS = {"database_url": "postgresql://me:sesame-0pen@c/d", "broker_url": "memory://"}
 
 
 @pytest.fixture

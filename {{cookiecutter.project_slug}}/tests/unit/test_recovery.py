@@ -1,7 +1,7 @@
 """What is decided about a message that failed, and what its copies carry."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ from acme_orders.errors import (
     UnknownType,
 )
 from acme_orders.messaging.broker import Message
-from acme_orders.messaging.copies import carried
+from acme_orders.messaging.copies import carried, copy_of
 from acme_orders.messaging.dead_letter import identity
 from acme_orders.messaging.envelope import Payload
 from acme_orders.messaging.failures import fingerprint
@@ -127,10 +127,43 @@ def test_an_attempt_is_never_given_back(attempt: int, after: float) -> None:
 # What copies carry
 
 
-def test_headers_of_brokers_and_of_routing_are_left_behind() -> None:
-    """A broker would obey them, and a client could have forged them."""
-    forged = {"x-death": [], "X-Delivery-Count": 9, "x-retries": 1, "CC": ["s"], "BCC": ["s"]}
+def test_headers_that_a_broker_wrote_about_a_delivery_are_left_behind() -> None:
+    """They are not true of a copy, and a client could have forged them."""
+    forged = {"x-death": [], "X-Delivery-Count": 9, "x-first-death-queue": "q", "x-opt-any": 1}
     assert carried({**forged, "mine": "kept", "retry-attempt": 3}) == {"mine": "kept"}
+
+
+def test_headers_that_a_broker_would_obey_are_named() -> None:
+    """It would route the copy elsewhere, or drop it."""
+    found = carried({"CC": ["s"], "x-deduplication-header": "d", "x-request-id": "kept"})
+    dropped = found.pop("dropped-headers").split(", ")
+    assert found == {"x-request-id": "kept"}
+    assert sorted(dropped) == ["CC", "x-deduplication-header"]
+
+
+def test_a_copy_of_a_copy_names_what_the_first_one_lost() -> None:
+    """There may be ten copies before somebody reads the last one."""
+    first = carried({"odd": 2**63, "mine": 1})
+    assert carried({**first, "odd too": object()})["dropped-headers"] == "odd, odd too"
+
+
+EACH_PROPERTY: dict[str, Any] = {
+    "message_id": "m", "type": "t", "app_id": "a", "timestamp": datetime(2026, 1, 1, tzinfo=UTC),
+    "content_type": "text/plain", "content_encoding": "gzip", "correlation_id": "c",
+    "reply_to": "r", "priority": 3, "expiration": "60000", "user_id": "guest",
+}  # fmt: skip
+
+
+def test_each_property_is_carried_or_named() -> None:
+    """A retry is the message that it was."""
+    assert {"body", "headers", *EACH_PROPERTY} == {each.name for each in fields(Message)}
+    sent = Message(b"{}", headers={"x-request-id": 1}, **EACH_PROPERTY)
+    copy = copy_of(sent, {"retry-attempt": 2})
+    lost = [name for name in EACH_PROPERTY if getattr(copy, name) != getattr(sent, name)]
+    assert lost == ["expiration", "user_id"]
+    said = {"dropped-properties": "expiration=60000, user_id=guest"}
+    assert copy.headers == {"x-request-id": 1, "retry-attempt": 2, **said}
+    assert copy_of(copy, {}).headers == {"x-request-id": 1, **said}
 
 
 @pytest.mark.parametrize(

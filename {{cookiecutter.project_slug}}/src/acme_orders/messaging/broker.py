@@ -11,7 +11,10 @@ from acme_orders.messaging.topology import Queue, State
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it travels: a body and what is said about it. Nothing of it is trusted."""
+    """A message as it travels: a body and what is said about it. Nothing of it is trusted.
+
+    `expiration` and `user_id` are those of a delivery; nothing is published with them.
+    """
 
     body: bytes
     message_id: str | None = None
@@ -23,6 +26,9 @@ class Message:
     content_encoding: str | None = None
     correlation_id: str | None = None
     reply_to: str | None = None
+    priority: int | None = None
+    expiration: str | None = None
+    user_id: str | None = None
 
 
 class Delivery(Protocol):

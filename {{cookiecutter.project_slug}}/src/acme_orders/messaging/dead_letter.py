@@ -15,11 +15,11 @@ from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 from acme_orders.messaging.broker import Message
-from acme_orders.messaging.copies import carried
+from acme_orders.messaging.copies import copy_of
 from acme_orders.messaging.envelope import REPLAYS
 
 UNKNOWN = "unknown"
-_OF_THE_FAILURE = ("dl-", "x-", "retry-")  # headers that a replay leaves out
+_OF_THE_FAILURE = ("dl-", "retry-")  # headers that a replay leaves out
 DELIVERY_LIMIT = "delivery_limit"
 UNPUBLISHABLE = "unpublishable"  # an event of ours that no broker takes
 REASONS = {"constraint", "retries_exhausted", DELIVERY_LIMIT}  # beside those of MessageError
@@ -73,15 +73,13 @@ class DeadLetter:
         properties = {
             name: _original(value) for name, value in self.properties.items() if name in known
         }
-        original = {name: _original(value) for name, value in self.headers.items()}
         headers = {
-            name: value
-            for name, value in carried(original).items()
+            name: _original(value)
+            for name, value in self.headers.items()
             if not name.lower().startswith(_OF_THE_FAILURE)
         }
-        return Message(
-            self.body, headers={**headers, REPLAYS: min(self.replays + 1, _MOST)}, **properties
-        )
+        original = Message(self.body, headers=headers, **properties)
+        return copy_of(original, {REPLAYS: min(self.replays + 1, _MOST)})
 
 
 def read(message: Message, *, largest_body: int) -> DeadLetter:

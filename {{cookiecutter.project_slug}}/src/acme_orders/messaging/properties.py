@@ -105,6 +105,7 @@ def _properties(message: Message) -> commands.Basic.Properties:
         content_encoding=message.content_encoding,
         correlation_id=message.correlation_id,
         reply_to=message.reply_to,
+        priority=message.priority,
         delivery_mode=_PERSISTENT,
     )
 

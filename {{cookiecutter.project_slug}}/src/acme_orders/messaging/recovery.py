@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ import structlog
 
 from acme_orders.errors import Conflict, MessageError, TryLater
 from acme_orders.messaging.broker import Broker, Delivery, Message
-from acme_orders.messaging.copies import carried
+from acme_orders.messaging.copies import copy_of
 from acme_orders.messaging.dead_letter import identity
 from acme_orders.messaging.envelope import ATTEMPT, attempt_of
 from acme_orders.messaging.failures import fingerprint, is_permanent
@@ -124,7 +124,7 @@ class Recovery:
         return "put_back"
 
     async def _copy(self, delivery: Delivery, queue: str, headers: dict[str, Any]) -> None:
-        copy = replace(delivery.message, headers=carried(delivery.message.headers) | headers)
+        copy = copy_of(delivery.message, headers)
         await self._broker.publish(copy, exchange=DEFAULT_EXCHANGE, routing_key=queue)
 
     def _tell(

@@ -53,6 +53,9 @@ class RabbitDelivery:
             content_encoding=properties.content_encoding,
             correlation_id=properties.correlation_id,
             reply_to=properties.reply_to,
+            priority=properties.priority,
+            expiration=properties.expiration,
+            user_id=properties.user_id,
         )
         # A client can send this header too; only with the flag was it written by the broker.
         count = headers.get("x-delivery-count", 1) if delivered.redelivered else 0
