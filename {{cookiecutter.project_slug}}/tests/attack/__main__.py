@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from tempfile import mkdtemp
 
+from dev.command import ends_with_the_block
 from dev.databases import Databases
 from dev.virtual_hosts import VirtualHosts
 from tests.attack.attack import Attack, Plan, say
@@ -39,15 +40,23 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--orders", type=int, default=10_000)
-    parser.add_argument("--latest", type=float, default=5, help="seconds; 5 on a quiet machine")
+    parser.add_argument("--latest", type=float, default=5, help="seconds after each cause")
+    parser.add_argument("--strength", type=float, default=1, help="share of what attackers do")
     options = parser.parse_args()
-    plan = Plan(options.seed, options.minutes * 60, options.orders, options.latest)
+    plan = Plan(
+        seed=options.seed,
+        seconds=options.minutes * 60,
+        orders=options.orders,
+        latest=options.latest,
+        strength=options.strength,
+    )
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(_FILES, most), most))
     folder = Path(mkdtemp(prefix="attack-"))
     logging.disable()  # aio-pika tells of every attempt of our client to connect
     say(f"seed {plan.seed}; the logs of the processes are in {folder}")
-    problems = asyncio.run(attack(plan, folder))
+    with ends_with_the_block():
+        problems = asyncio.run(attack(plan, folder))
     for problem in problems:
         say(problem)
     say("FAILED" if problems else "everything is accounted for")

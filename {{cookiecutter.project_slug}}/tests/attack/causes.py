@@ -19,6 +19,7 @@ from tests.faults.site import Site
 _ROLES = [SERVICE_ROLE]
 _ROLES.append("acme_orders_system")  # feature: rls
 _TABLES = ("inbox", "outbox", "orders", "customers", "order_lines", "audit_log", "dead_letters")
+_PATIENCE = 120.0  # seconds for the start of a process, beside all that goes on
 _SESSIONS = f"FROM pg_stat_activity WHERE application_name = '{SERVICE}'"
 _HERE = "AND datname = current_database()"
 
@@ -72,16 +73,19 @@ class Causes:
     async def process_killed(self) -> None:
         """SIGKILL; the others go on at once, so it is over at once."""
         member = self.choice.choice(self.members)
+        before = len(member.statuses)
         async with self._cause(self.process_killed.__name__):
             member.send_signal(signal.SIGKILL)
-        await self._another(member)
+        await self._another(member, before)
 
     async def processes_killed(self) -> None:
         """SIGKILL to all of them; over when one is there again."""
+        others = [
+            asyncio.ensure_future(self._another(each, len(each.statuses))) for each in self.members
+        ]
         async with self._cause(self.processes_killed.__name__):
             for member in self.members:
                 member.send_signal(signal.SIGKILL)
-            others = [asyncio.create_task(self._another(each)) for each in self.members]
             await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.gather(*others)
 
@@ -117,8 +121,7 @@ class Causes:
     async def _lasting(self) -> None:
         await asyncio.sleep(self.choice.uniform(0.5, 4))
 
-    async def _another(self, member: Member) -> None:
-        """Wait until the process that was killed has a successor, and that one is ready."""
-        killed = len(member.statuses)
-        await eventually(lambda: len(member.statuses) > killed, within=60)
-        await member.ready(within=60)
+    async def _another(self, member: Member, killed: int) -> None:
+        """Wait until a process that had so many predecessors has a successor that is ready."""
+        await eventually(lambda: len(member.statuses) > killed, within=_PATIENCE)
+        await member.ready(within=_PATIENCE)

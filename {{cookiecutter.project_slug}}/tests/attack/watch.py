@@ -16,6 +16,7 @@ from tests.conftest import PROJECT
 from tests.faults.fleet import Member
 
 _LOOK = 0.5  # seconds
+_SPIN = 0.5  # seconds on a processor
 _SHOWN = 200  # characters around a secret that was shown
 COMMANDS = (("doctor",), ("dead-letters", "list"), ("topology",))
 
@@ -82,6 +83,14 @@ class Watch:
             )
             output, _ = await process.communicate()
             self.shown += secrets_in(" ".join(command), output)
+
+
+def slowdown() -> float:
+    """How many times longer than alone a program takes now, because others use the processors."""
+    began, used = time.monotonic(), time.process_time()
+    while time.process_time() - used < _SPIN:
+        pass
+    return max(1.0, (time.monotonic() - began) / _SPIN)
 
 
 def secrets_in(where: str, text: bytes) -> list[str]:

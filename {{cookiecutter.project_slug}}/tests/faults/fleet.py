@@ -27,6 +27,8 @@ class Member:
         environment: of both.
         log: file of its output, of all its lives.
         supervised: whether another one is started when it dies.
+        apart: whether it has a session of its own, and with it its own share of the processors, as
+            in a container.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class Member:
         environment: Mapping[str, str],
         log: Path,
         supervised: bool,
+        apart: bool,
     ) -> None:
         self._first, self._later = command
+        self._apart = apart
         self._environment, self.log, self.supervised = environment, log, supervised
         self._process: asyncio.subprocess.Process | None = None
         self._began = 0  # where the log of this life begins
@@ -66,7 +70,12 @@ class Member:
             self._began = self.log.stat().st_size if self.log.exists() else 0
             with self.log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
-                    *command, cwd=PROJECT, env=self._environment, stdout=log, stderr=log
+                    *command,
+                    cwd=PROJECT,
+                    env=self._environment,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=self._apart,
                 )
             self.statuses.append(await self._process.wait())
             command = self._later
@@ -151,10 +160,13 @@ class Fleet:
         site: whose environment they have.
         folder: of their logs.
         printed: whether their logs are printed at the end; pytest shows them if a test fails.
+        apart: whether each has a session of its own.
     """
 
-    def __init__(self, site: Site, folder: Path, *, printed: bool = True) -> None:
-        self.site, self._folder, self._printed = site, folder, printed
+    def __init__(
+        self, site: Site, folder: Path, *, printed: bool = True, apart: bool = False
+    ) -> None:
+        self.site, self._folder, self._printed, self._apart = site, folder, printed, apart
         self.members: list[Member] = []
         self._lives: list[asyncio.Task[None]] = []
 
@@ -201,6 +213,7 @@ class Fleet:
             environment={**os.environ, **self.site.environment, **(environment or {})},
             log=self._folder / f"process-{len(self.members) + 1}.log",
             supervised=supervised,
+            apart=self._apart,
         )
         self.members.append(member)
         self._lives.append(asyncio.create_task(member.live()))

@@ -7,7 +7,7 @@ and a gigabyte.
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import SchemaValidator
+from pydantic_core import PydanticCustomError, SchemaValidator
 
 from acme_orders.errors import Malformed
 from acme_orders.messaging.edge_schema import for_the_edge
@@ -73,7 +73,10 @@ class Decoder(Generic[T]):
     def _inspect_inner(self, text: Any) -> Any:
         if isinstance(text, str):  # its values were counted with those around it
             raw = text.encode(errors="replace")
-            inspect(raw, most=len(raw), tries=self._tries)
+            try:
+                inspect(raw, most=len(raw), tries=self._tries)
+            except Malformed as error:  # in this form Pydantic adds where it was
+                raise PydanticCustomError("malformed", "{why}", {"why": str(error)}) from None
         return text
 
 

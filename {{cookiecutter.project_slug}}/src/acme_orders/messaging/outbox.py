@@ -6,6 +6,7 @@ from uuid import UUID
 
 import peewee
 from playhouse.postgres_ext import DateTimeTZField
+from pydantic import TypeAdapter
 from structlog.contextvars import get_contextvars
 
 from acme_orders.database.manager import Manager
@@ -16,6 +17,7 @@ from acme_orders.database.unit_of_work import Later
 from acme_orders.errors import Unpublishable
 from acme_orders.identifiers import new_id
 from acme_orders.messaging.envelope import Payload
+from acme_orders.messaging.schema_tree import has_json
 
 _LONGEST_TEXT = 255  # bytes of a short string of AMQP, such as a routing key
 _LONGEST_ID = 4 * 255  # bytes of a correlation id; that of a message may have 255 characters
@@ -55,6 +57,7 @@ class Outbox(Repository):
     def __init__(self, manager: Manager, *, largest_body: int = 1024 * 1024) -> None:
         super().__init__(manager)
         self._largest_body = largest_body
+        self._with_json: dict[type[Payload], bool] = {}
         self.committed = asyncio.Event()
 
     @query(
@@ -105,13 +108,20 @@ class Outbox(Repository):
         self.manager.current_transaction().after_commit.add(self.committed.set)
         return message_id
 
+    def _has_json(self, kind: type[Payload]) -> bool:
+        """Whether a field is JSON in a text, and has to become one again to be decoded."""
+        found = self._with_json.get(kind)
+        if found is None:
+            found = self._with_json[kind] = has_json(TypeAdapter(kind).core_schema)
+        return found
+
     def _body(self, type_: str, payload: Payload) -> str:
         if not isinstance(payload, Payload):
             raise Unpublishable(
                 f"the payload of {type_!r} has to be a Payload, this is a {type(payload).__name__}"
             )
         try:
-            body = payload.model_dump_json()
+            body = payload.model_dump_json(round_trip=self._has_json(type(payload)))
         except ValueError as error:  # pydantic's for what JSON has no form for
             raise Unpublishable(f"the payload of {type_!r} is no JSON: {error}") from error
         size = len(body) if body.isascii() else len(body.encode())
