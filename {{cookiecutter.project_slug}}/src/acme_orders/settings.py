@@ -11,7 +11,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from acme_orders.addresses import is_placeholder
 from acme_orders.database.address import DatabaseAddress
 from acme_orders.errors import ConfigurationError
-from acme_orders.messaging.addresses import broker_address, login, management_address
+from acme_orders.messaging.addresses import (
+    broker_address,
+    login,
+    management_address,
+)
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

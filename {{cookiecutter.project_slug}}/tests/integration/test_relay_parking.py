@@ -6,6 +6,7 @@ One event of it is tried, one line of the log says so, and the others lose nothi
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from acme_orders.app import Service
+from acme_orders.database.tenancy import system_scope  # feature: row, rls, schema
 from acme_orders.errors import BrokerUnavailable, Unconfirmed
 from acme_orders.messaging.broker import Message
 from acme_orders.messaging.publisher import Publisher
@@ -296,9 +298,9 @@ async def test_rows_that_nobody_tries_any_more_are_found(service: Service) -> No
 
 
 async def _tidy(service: Service) -> None:
-    from acme_orders.database.tenancy import system_scope  # feature: row, rls, schema
-
-    with system_scope("test"):  # feature: row, rls, schema
+    scope = ExitStack()
+    scope.enter_context(system_scope("test"))  # feature: row, rls, schema
+    with scope:
         await service.relay._prober.tidy()
 
 

@@ -167,8 +167,9 @@ async def read(service: Service) -> dict[str, Any]:
 async def plans(service: Service) -> Sequence[str]:
     """Explain works in the same sessions."""
     repository, query, method = service.queries()["orders.revenue"]
-    with ExitStack() as stack:
-        stack.enter_context(tenant_scope(TENANT))  # feature: row, rls, schema
+    stack = ExitStack()
+    stack.enter_context(tenant_scope(TENANT))  # feature: row, rls, schema
+    with stack:
         return (await explain(service.manager, repository, query, method))[0].lines
 
 

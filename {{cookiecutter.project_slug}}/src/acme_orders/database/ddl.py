@@ -13,7 +13,7 @@ import peewee
 from pglast.keywords import RESERVED_KEYWORDS, TYPE_FUNC_NAME_KEYWORDS
 
 from acme_orders.database.dialect import Dialect
-from acme_orders.database.keys import Keys
+from acme_orders.database.keys import Keys  # feature: tenancy=none, schema
 from acme_orders.database.tenant_keys import TenantKeys  # feature: row, rls
 
 Model = type[peewee.Model]

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 
 from acme_orders.errors import BrokerUnavailable, Unroutable
 from acme_orders.messaging.broker import Delivery, Message, Publish
-from acme_orders.messaging.topology import DEFAULT_EXCHANGE, MISSING, Queue, State
+from acme_orders.messaging.topology import (
+    DEFAULT_EXCHANGE,
+    MISSING,
+    Queue,
+    State,
+)
 
 
 @dataclass(eq=False)

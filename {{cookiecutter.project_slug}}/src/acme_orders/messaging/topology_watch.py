@@ -8,7 +8,13 @@ import structlog
 
 from acme_orders.errors import BrokerUnavailable, TopologyDiffers
 from acme_orders.messaging.broker import Broker
-from acme_orders.messaging.topology import GRACE, MISSING, Problem, State, Topology
+from acme_orders.messaging.topology import (
+    GRACE,
+    MISSING,
+    Problem,
+    State,
+    Topology,
+)
 from acme_orders.observability.metrics import Metrics
 
 _RESTORE_EVERY = 600.0  # seconds; whoever deletes the same thing again means it
