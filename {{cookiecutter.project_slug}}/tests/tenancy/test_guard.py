@@ -3,6 +3,7 @@
 
 from collections.abc import AsyncIterator, Sequence  # feature: row, rls
 from contextlib import suppress  # feature: row, rls
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,11 @@ from tests.tenancy.test_scopes import (
     violations,  # feature: row, rls
 )
 
-URLS = {"database_url": "postgresql://me:sesame-0pen@c/d", "broker_url": "memory://"}
+URLS: dict[str, Any] = {
+    "database_url": "postgresql://me:sesame-0pen@c/d",
+    "broker_url": "memory://",
+    "rabbitmq_management_url": None,
+}
 
 
 @pytest.fixture
