@@ -8,11 +8,15 @@ from acme_orders.database.address import DatabaseAddress
 from acme_orders.errors import DatabaseUnavailable
 
 _NAME = "acme-orders migrate"
+# A migration may take hours.
 _OWN = {
     "default_transaction_read_only": "off",
-    "statement_timeout": "0",  # a migration may take hours
+    "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }
+_UNLIMITED = """
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'
+"""  # older servers have none
 
 
 def open_blocking(url: str) -> Any:
@@ -29,6 +33,7 @@ def open_blocking(url: str) -> Any:
             connection = stack.enter_context(closing(driver.connect(**parameters)))
             cursor = connection.cursor()
             cursor.execute(session.PIN)
+            cursor.execute(_UNLIMITED)
             cursor.execute("SHOW server_encoding")
             session.refuse_others({"server_encoding": cursor.fetchone()[0]})
         except driver.DriverError as error:

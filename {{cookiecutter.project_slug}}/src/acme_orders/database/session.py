@@ -46,7 +46,6 @@ OURS = frozenset(
         "search_path",
         "session_authorization",
         "statement_timeout",
-        "transaction_timeout",
     )
 )
 # What startup options cannot say: settings that only newer servers know, and where names are found
@@ -55,7 +54,7 @@ PIN = f"""
 SELECT set_config(name, value, false) FROM (VALUES
     ('search_path', concat_ws(', ', '{SCHEMA}', nullif(current_setting('search_path'), ''))),
     ('TimeZone', '{PINNED["TimeZone"]}'), ('DateStyle', '{PINNED["DateStyle"]}'),
-    ('transaction_timeout', '0'), ('restrict_nonsystem_relation_kind', '')
+    ('restrict_nonsystem_relation_kind', '')
 ) AS pinned (name, value) WHERE current_setting(name, true) IS NOT NULL
 """
 # What sessions cannot set for themselves.
