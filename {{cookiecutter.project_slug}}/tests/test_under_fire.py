@@ -21,7 +21,7 @@ from acme_orders.settings import load_settings
 from dev.databases import Databases
 from dev.virtual_hosts import VirtualHosts
 from tests.fire.messages import Shot, stories
-from tests.fire.process import Fault
+from tests.fire.process import Action, Fault
 from tests.fire.range import Range, opened
 
 MOST = 60  # statements in one transaction
@@ -83,13 +83,13 @@ async def test_killed_at_every_statement(ranges: Ranges, type_: str) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("action", ["conflict", "terminate", "cut"])
-async def test_interrupted_at_every_statement(ranges: Ranges, action: str) -> None:
+async def test_interrupted_at_every_statement(ranges: Ranges, action: Action) -> None:
     """One story after the other, each interrupted at its next statement."""
     told = list(stories(handlers(), 12))
     shots = [shot for story in told for shot in story]
     # What was interrupted runs again in a transaction of its own.
     faults = [
-        Fault("statement", 1 + number // len(told[0]), action, transaction=2 * number + 1)  # type: ignore[arg-type]
+        Fault("statement", 1 + number // len(told[0]), action, 2 * number + 1)
         for number in range(len(shots))
     ]
     async with ranges() as fire:

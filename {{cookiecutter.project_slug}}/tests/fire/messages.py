@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -46,7 +47,7 @@ def stories(handlers: Mapping[str, Handler], count: int, *, seed: int = 1) -> It
         for type_, handler in handlers.items():
             for number, example in enumerate(_examples(handler.payload)):
                 text = json.dumps(example, default=str)
-                body = json.loads(_ID.sub(lambda found: _other(found[0], story), text))  # noqa: B023
+                body = json.loads(_ID.sub(partial(_replaced, story=story), text))
                 if story % 2:
                     body = _varied(handler.payload, body, lots)
                 identity = _other(f"{type_} {number}", story)
@@ -60,6 +61,10 @@ def _examples(payload: type[Payload]) -> Sequence[Mapping[str, Any]]:
     assert isinstance(extra, dict)
     examples: Any = extra["examples"]
     return list(examples)
+
+
+def _replaced(found: re.Match[str], story: int) -> str:
+    return _other(found[0], story)
 
 
 def _other(identity: str, story: int) -> str:
