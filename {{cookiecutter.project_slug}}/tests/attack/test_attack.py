@@ -1,4 +1,4 @@
-"""F55: everything at once for half a minute; `make attack` goes on for ten."""
+"""Everything at once for half a minute; `make attack` goes on for ten."""
 
 import os
 from pathlib import Path
