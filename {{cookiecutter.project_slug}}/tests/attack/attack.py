@@ -153,7 +153,8 @@ class Attack:
             self._say(
                 f"{left:.0f} s left; accepted {len(orders.accepted)}, waiting "
                 f"{len(orders.waiting)}; bad messages {self._messages.sent}; "
-                f"causes {len(self._causes.over)}; most memory {self._memory()}"
+                f"causes {len(self._causes.over)}; most memory {self._memory()}; slowed down "
+                f"{self._watch.slowdowns[-1] if self._watch.slowdowns else 1:.1f} times"
             )
             await asyncio.sleep(min(left, self._plan.every))
 
@@ -201,12 +202,17 @@ class Attack:
 
     def _report(self, members: list[Member]) -> None:
         orders, causes = self._orders, self._causes.over
-        longest = sorted(lateness(orders, causes).values()) or [0.0]
-        middle, most = longest[len(longest) // 2], longest[-1]
+        waits = sorted(lateness(orders, causes).values()) or [0.0]
+        middle, late_ones = waits[len(waits) // 2], sum(each > self._plan.latest for each in waits)
         self._say(f"accepted {len(orders.accepted)}, announced {len(orders.announced)}")
         self._say(
-            f"waited while nothing was wrong: {middle:.2f} s, at most {most:.2f} s; without the "
-            f"attack, everything takes {self._slowdown:.1f} times as long as on an idle machine"
+            f"waited while nothing was wrong: {middle:.2f} s, one in a hundred "
+            f"{waits[len(waits) * 99 // 100]:.2f} s, at most {waits[-1]:.2f} s; "
+            f"{late_ones} longer than {self._plan.latest:g} s"
+        )
+        self._say(
+            f"everything took {self._slowdown:.1f} times as long as on an idle machine before or "
+            f"after the attack, {max(self._watch.slowdowns, default=1):.1f} times at most in it"
         )
         self._say(f"causes: {dict(Counter(each.name.partition(':')[0] for each in causes))}")
         self._say(f"bad messages: {self._messages.sent}; poisonous events: {self._poison}")

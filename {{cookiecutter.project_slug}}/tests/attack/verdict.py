@@ -1,5 +1,6 @@
 """What is not as it should be, from what was sent and what is there; nothing is asked for here."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,5 +78,9 @@ def late(orders: Orders, causes: Sequence[Cause], *, limit: float) -> list[str]:
         if seconds <= limit:
             break
         before = [each.name for each in causes if each.ended <= orders.announced[order][0][0]]
-        notes.append(f"order {order} waited {seconds:.1f} s, after {before[-1:] or 'nothing'}")
+        clock = time.localtime(time.time() - time.monotonic() + orders.accepted[order])
+        notes.append(
+            f"order {order} of {time.strftime('%H:%M:%S', clock)} waited {seconds:.1f} s, "
+            f"after {before[-1] if before else 'nothing'}"
+        )
     return notes[:_NOTED]

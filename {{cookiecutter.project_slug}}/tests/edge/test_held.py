@@ -23,7 +23,7 @@ from tests.edge.process import Running, head, held, running, soon
 FORM = json.dumps(dict(OrderForm.example())).encode()
 FILES = 1024
 MESSAGES = 100
-HELD = 5.0  # seconds, at least, so that who waits for a second has waited
+HELD = 2.5  # seconds, at least, so that who waits for a second has waited
 
 
 @pytest.fixture(scope="module")
