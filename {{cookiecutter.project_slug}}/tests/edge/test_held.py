@@ -93,7 +93,7 @@ def answers_that_nobody_reads(service: Running) -> AbstractContextManager[object
 
 def requests_that_take_long(service: Running) -> AbstractContextManager[object]:
     """Each with a statement that PostgreSQL works on."""
-    return held(service.port, 60, head("GET", "/forms/slow?seconds=20"))
+    return held(service.port, 60, head("GET", "/forms/slow?seconds=6"))
 
 
 @contextmanager
