@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from acme_orders.database.failures import is_permanent
 from acme_orders.database.manager import Manager
 from acme_orders.database.tenancy import UnknownTenant  # feature: row, rls, schema
 from acme_orders.errors import (
@@ -83,10 +84,15 @@ def api(
 
 async def _explain(_: Request, error: Exception) -> JSONResponse:
     status = next(status for kind, status in STATUS if isinstance(error, kind))
-    if status == _UNFIT and not str(getattr(error, "sqlstate", None)).startswith("22"):
+    if isinstance(error, DatabaseError) and _is_ours(error, status):
         raise error
     # What PostgreSQL says of its own trouble is for the log, not for a client.
     return refusal(status, "try again later" if status == 503 else str(error))  # noqa: PLR2004
+
+
+def _is_ours(error: DatabaseError, status: int) -> bool:
+    """Whether it says nothing about what the client has sent."""
+    return (status == _UNFIT and not is_permanent(error)) or (status < 500 and error.own)  # noqa: PLR2004
 
 
 async def _refuse(_: Request, error: Any) -> JSONResponse:

@@ -1,7 +1,7 @@
 """Tells whether PostgreSQL does for anybody what it does for every message."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +10,7 @@ from acme_orders.identifiers import new_id
 from acme_orders.messaging.envelope import Payload
 from acme_orders.messaging.inbox import Inbox
 from acme_orders.messaging.outbox import Outbox
+from acme_orders.supervision import apart
 
 _LONGEST = 2.0  # seconds; a server that is well answers in milliseconds
 _NAME = "canary"
@@ -33,11 +34,11 @@ class Canary:
 
     async def connects(self) -> str:
         """Why no transaction can be opened; empty if one can."""
-        return await self._tried(self._manager.ping())
+        return await self._tried(self._manager.ping)
 
     async def processes(self) -> str:
         """Why no message at all can be processed in the present scope; empty if some can."""
-        return await self._tried(self._process())
+        return await self._tried(self._process)
 
     async def _process(self) -> None:
         row = {"source": _NAME, "id": str(new_id()), "type": _NAME, "payload_hash": b""}
@@ -50,10 +51,10 @@ class Canary:
                     await lease.send("SET CONSTRAINTS ALL IMMEDIATE")  # as COMMIT does
                 raise _Undone
 
-    async def _tried(self, asked: Coroutine[Any, Any, None]) -> str:
+    async def _tried(self, ask: Callable[[], Coroutine[Any, Any, None]]) -> str:
         try:
             async with asyncio.timeout(_LONGEST):
-                await asked
+                await apart(ask)
         except Exception as error:
             return str(error) or f"{type(error).__name__} after at most {_LONGEST:g} s"
         return ""

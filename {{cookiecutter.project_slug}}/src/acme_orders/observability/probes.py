@@ -1,7 +1,8 @@
 """The operations port: metrics for Prometheus, `/live` and `/ready` for the orchestrator."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -12,9 +13,10 @@ from starlette.routing import Route
 
 from acme_orders.errors import ServiceError
 from acme_orders.observability.metrics import Metrics
+from acme_orders.supervision import apart
 
 log = structlog.get_logger()
-Probe = Callable[[], Awaitable[str | None]]
+Probe = Callable[[], Coroutine[Any, Any, str | None]]
 
 
 def operations(metrics: Metrics, probes: Mapping[str, Probe]) -> Starlette:
@@ -37,7 +39,8 @@ def operations(metrics: Metrics, probes: Mapping[str, Probe]) -> Starlette:
         found, well = {}, True
         for name, probe in probes.items():
             try:
-                found[name] = await probe() or "ok"
+                said: str | None = await apart(probe)
+                found[name] = said or "ok"
             except ServiceError as error:
                 well, found[name] = False, str(error)
             except Exception as error:  # it may say too much to be shown here
