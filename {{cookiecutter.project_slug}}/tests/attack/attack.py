@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "RELAY_LEASE": "3s",
     "OTEL_SDK_DISABLED": "true",  # feature: tracing
 }
+_MARGIN = 3.0  # seconds
 _PATIENCE = 120.0  # seconds until all is done when everybody has stopped
 _EFFECTS = "SELECT payload->>'order_id', count(*) FROM audit_log GROUP BY 1"
 _ARTICLES = "SELECT sku, order_id::text FROM order_lines WHERE sku LIKE 'http-%'"
@@ -48,7 +49,7 @@ class Plan:
         orders: good ones, spread over this time.
         processes: of the service.
         strength: share of what attackers do at most; the whole takes most of two processors.
-        calm: seconds between two causes.
+        calm: seconds between two causes; None: as long as it takes to see who is late.
         latest: seconds after which an order has to be announced while nothing is wrong; on a
             machine that has other things to do, as many times longer as everything takes.
         every: seconds between two lines of progress.
@@ -59,7 +60,7 @@ class Plan:
     orders: int
     processes: int = 3
     strength: float = 1.0
-    calm: float = 8.0
+    calm: float | None = None
     latest: float = 5.0
     every: float = 30.0
 
@@ -98,6 +99,7 @@ class Attack:
         """
         await self._login.give()
         self._slowdown = slowdown()
+        self._limit = self._plan.latest * self._slowdown
         ports = free_ports(self._plan.processes)
         async with Fleet(self._site, folder, printed=False, apart=True) as fleet:
             starting = [
@@ -111,7 +113,8 @@ class Attack:
             members = await asyncio.gather(*starting)
             await asyncio.gather(*(member.ready(within=_PATIENCE) for member in members))
             chance = random.Random(self._plan.seed)
-            self._causes = Causes(self._site, members, self._login, chance, self._plan.calm)
+            calm = self._limit + _MARGIN if self._plan.calm is None else self._plan.calm
+            self._causes = Causes(self._site, members, self._login, chance, calm)
             self._watch = Watch(members)
             self._clients = Clients(ports, self._orders, self._plan.seed)  # feature: http_api
             async with self._orders.listening(self._site):
@@ -182,8 +185,7 @@ class Attack:
             [(sku, order) for sku, order in await site.rows(_ARTICLES)],
         )
         problems = misplaced(orders, self._messages.ends, found)
-        self._slowdown = max(self._slowdown, slowdown())
-        problems += late(orders, causes, limit=self._plan.latest * self._slowdown)
+        problems += late(orders, causes, limit=self._limit)
         problems += self._watch.shown
         problems += [f"a process ended with {status}" for status in statuses if status]
         if outgoing != self._poison:
@@ -202,7 +204,7 @@ class Attack:
 
     def _report(self, members: list[Member]) -> None:
         orders, causes = self._orders, self._causes.over
-        waits = sorted(lateness(orders, causes).values()) or [0.0]
+        waits = sorted(lateness(orders, causes, limit=self._limit).values()) or [0.0]
         middle, late_ones = waits[len(waits) // 2], sum(each > self._plan.latest for each in waits)
         self._say(f"accepted {len(orders.accepted)}, announced {len(orders.announced)}")
         self._say(
@@ -211,8 +213,8 @@ class Attack:
             f"{late_ones} longer than {self._plan.latest:g} s"
         )
         self._say(
-            f"everything took {self._slowdown:.1f} times as long as on an idle machine before or "
-            f"after the attack, {max(self._watch.slowdowns, default=1):.1f} times at most in it"
+            f"everything took {self._slowdown:.1f} times as long as on an idle machine before the "
+            f"attack, {max(self._watch.slowdowns, default=1):.1f} times at most in it"
         )
         self._say(f"causes: {dict(Counter(each.name.partition(':')[0] for each in causes))}")
         self._say(f"bad messages: {self._messages.sent}; poisonous events: {self._poison}")

@@ -10,8 +10,8 @@ from tests.attack.attack import Attack, Plan, say
 from tests.conftest import PROJECT
 from tests.faults.site import opened
 
-# For a machine that has other tests to run. What is lost, or waits for a time limit, takes longer.
-LATEST = 15.0
+# After the causes are over; as many times longer as this machine is slowed down by other tests.
+LATEST = 6.0
 
 
 @pytest.mark.timeout(300)  # the start of three processes, and whatever is left at the end
@@ -22,7 +22,7 @@ async def test_everything_at_once(
     monkeypatch.chdir(PROJECT)
     hosts = VirtualHosts(os.environ["BROKER_URL"], os.environ["RABBITMQ_MANAGEMENT_URL"])
     plan = Plan(
-        seed=1, seconds=35, orders=240, processes=2, strength=0.3, calm=3, latest=LATEST, every=5
+        seed=1, seconds=45, orders=300, processes=2, strength=0.3, calm=1, latest=LATEST, every=5
     )
     async with opened(database_url, broker_url) as site:
         problems = await Attack(plan, site, hosts, say).run(tmp_path)

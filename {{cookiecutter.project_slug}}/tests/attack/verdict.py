@@ -47,12 +47,19 @@ def misplaced(orders: Orders, ends: Mapping[str, set[str]], found: Found) -> lis
     return notes[:_NOTED]
 
 
-def lateness(orders: Orders, causes: Sequence[Cause]) -> dict[str, float]:
+def lateness(orders: Orders, causes: Sequence[Cause], *, limit: float) -> dict[str, float]:
     """The longest time that each order waited while nothing was wrong, in seconds.
 
-    What counts is a stretch without a break: after each cause everything begins anew.
+    What counts is a stretch without a break. One that is not longer than the limit could hide that
+    somebody is late, so the causes around it count as one.
     """
-    over = sorted(causes, key=lambda cause: cause.began)
+    over: list[Cause] = []
+    for cause in sorted(causes, key=lambda cause: cause.began):
+        if over and cause.began - over[-1].ended <= limit:
+            last = over.pop()
+            over.append(Cause(cause.name, last.began, max(last.ended, cause.ended)))
+        else:
+            over.append(cause)
     found = {}
     for order, accepted in orders.accepted.items():
         heard = min((at for at, _ in orders.announced.get(order, ())), default=None)
@@ -74,7 +81,9 @@ def _longest(accepted: float, heard: float, causes: Sequence[Cause]) -> float:
 def late(orders: Orders, causes: Sequence[Cause], *, limit: float) -> list[str]:
     """Orders that waited longer than that, and what was before."""
     notes = []
-    for order, seconds in sorted(lateness(orders, causes).items(), key=lambda each: -each[1]):
+    for order, seconds in sorted(
+        lateness(orders, causes, limit=limit).items(), key=lambda each: -each[1]
+    ):
         if seconds <= limit:
             break
         before = [each.name for each in causes if each.ended <= orders.announced[order][0][0]]
