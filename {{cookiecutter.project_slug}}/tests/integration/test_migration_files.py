@@ -263,7 +263,12 @@ def run(project: Migrations, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         [sys.executable, "-m", "acme_orders", *arguments],
         cwd=project.folder.parent,
-        env={**os.environ, "DATABASE_URL": project.url, "BROKER_URL": "memory://"},
+        env={
+            **os.environ,
+            "ENVIRONMENT": "test",
+            "DATABASE_URL": project.url,
+            "BROKER_URL": "memory://",
+        },
         capture_output=True,
         text=True,
         timeout=60,
