@@ -16,7 +16,6 @@ from acme_orders.messaging.envelope import ATTEMPT, attempt_of
 from acme_orders.messaging.failures import fingerprint, is_permanent
 from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Topology
 from acme_orders.observability.metrics import Metrics
-from acme_orders.observability.repeats import Repeats
 
 log = structlog.get_logger()
 
@@ -79,7 +78,7 @@ class Recovery:
         self, broker: Broker, topology: Topology, metrics: Metrics, *, service: str
     ) -> None:
         self._broker, self._topology, self._metrics = broker, topology, metrics
-        self._service, self._repeats = service, Repeats()
+        self._service = service
 
     async def move(self, delivery: Delivery, error: Exception) -> str:
         """Do what the table says; returns the outcome. The caller acks the original.
@@ -93,7 +92,7 @@ class Recovery:
                 headers = self._obituary(delivery, error, reason, attempt)
                 await self._copy(delivery, self._topology.dead_letters.name, headers)
                 self._metrics.dead_letters.labels(reason).inc()
-                self._tell("message.dead_lettered", logging.ERROR, delivery, error, reason=reason)
+                _tell("message.dead_lettered", logging.ERROR, delivery, error, reason=reason)
                 return "dead_lettered"
             case Retry(queue, next_attempt):
                 first = _first_failed(delivery.message)
@@ -102,7 +101,7 @@ class Recovery:
                 expected = isinstance(error, TryLater | Conflict)
                 event = "message.postponed" if expected else "message.failed"
                 level = logging.INFO if expected else logging.WARNING
-                self._tell(event, level, delivery, error, attempt=attempt, retry_queue=queue)
+                _tell(event, level, delivery, error, attempt=attempt, retry_queue=queue)
                 return "retried"
 
     async def set_apart(self, delivery: Delivery) -> str:
@@ -127,25 +126,6 @@ class Recovery:
         copy = copy_of(delivery.message, headers)
         await self._broker.publish(copy, exchange=DEFAULT_EXCHANGE, routing_key=queue)
 
-    def _tell(
-        self, event: str, level: int, delivery: Delivery, error: Exception, **more: Any
-    ) -> None:
-        """Write a line, unless this cause has many already; its traceback is in the first one."""
-        found = fingerprint(error)
-        if times := self._repeats.times(f"{event} {found}"):
-            log.log(
-                level,
-                event,
-                message_id=delivery.message.message_id,
-                type=delivery.message.type,
-                error=type(error).__name__,
-                why=str(error)[:_LONGEST_TEXT],
-                fingerprint=found,
-                times=times,
-                exc_info=error if event == "message.failed" and times == 1 else None,
-                **more,
-            )
-
     def _obituary(
         self, delivery: Delivery, error: Exception, reason: str, attempt: int
     ) -> dict[str, Any]:
@@ -162,6 +142,20 @@ class Recovery:
             "dl-service": self._service,
             "dl-host": socket.gethostname()[:_LONGEST_TEXT],
         }
+
+
+def _tell(event: str, level: int, delivery: Delivery, error: Exception, **more: Any) -> None:
+    log.log(
+        level,
+        event,
+        message_id=delivery.message.message_id,
+        type=delivery.message.type,
+        error=type(error).__name__,
+        why=str(error)[:_LONGEST_TEXT],
+        fingerprint=fingerprint(error),
+        exc_info=error if event == "message.failed" else None,
+        **more,
+    )
 
 
 def _now() -> str:

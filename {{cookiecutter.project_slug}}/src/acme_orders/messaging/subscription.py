@@ -152,8 +152,8 @@ class RabbitSubscription:
                 raise
             log.warning("subscription.refused", queue=self._queue, why=str(error))
             self._lost.set()
-        keeping = self._supervisor.keep(f"subscription {self._queue}", self._keep)
-        self._keeper = asyncio.create_task(keeping)
+        part = f"subscription {self._queue}"
+        self._keeper = asyncio.create_task(self._supervisor.keep(part, self._keep), name=part)
 
     async def cancel(self) -> None:
         """Ask for no more deliveries. The channel stays, for those that are not settled."""

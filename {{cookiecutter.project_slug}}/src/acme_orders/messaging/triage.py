@@ -24,7 +24,6 @@ from acme_orders.messaging.evidence import Evidence
 from acme_orders.messaging.failures import alike, is_doubtful, is_permanent
 from acme_orders.messaging.waiting_room import Until
 from acme_orders.observability.metrics import Metrics
-from acme_orders.observability.repeats import Repeats
 
 log = structlog.get_logger()
 
@@ -55,7 +54,7 @@ class Triage:
     ) -> None:
         self._canary, self._evidence = canary, Evidence(patience=patience)
         self._limit, self._window, self._longest = limit, window, longest_pause
-        self._metrics, self._repeats = metrics, Repeats()
+        self._metrics = metrics
         self._kinds: dict[Hashable, CircuitBreaker] = {}
         self.postgresql = self._circuit("postgresql", "outage")
         self.rabbitmq = self._circuit("rabbitmq", "outage")
@@ -129,14 +128,13 @@ class Triage:
             circuit.doubted(sign, envelope.key)
         if circuit.open:
             return circuit
-        if found.failures == 1 and (times := self._repeats.times(sign)):
+        if found.failures == 1:
             log.warning(
                 "message.held",
                 message_id=envelope.id,
                 type=envelope.type,
                 error=sign,
                 why=str(error),
-                times=times,
             )
         pause = min(_FIRST_PAUSE * 2 ** (found.failures - 1), self._longest)
         return random.uniform(pause / 2, pause)  # noqa: S311
