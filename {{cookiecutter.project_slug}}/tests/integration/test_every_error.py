@@ -63,7 +63,7 @@ DRIVER: list[Any] = [
 CAUSES = [*STATES, *DRIVER]
 # Where no place differs from another but in how an error is translated.
 SOME = ["08006", "23505", "25006", "25P03", "40001", "42501", "53300", "57014", "57P01", *DRIVER]
-SOON = 5.0  # seconds after which all is as before when the cause has ended
+SOON = 20.0  # seconds; five on a machine that has nothing else to do
 # Shorter than in production, so that thousands of cells take a minute.
 WAITS = {
     "messaging.archiver._FIRST_PAUSE": 0.01,

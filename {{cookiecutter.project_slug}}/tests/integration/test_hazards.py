@@ -186,7 +186,7 @@ async def test_03_a_cancelled_query_ends_and_gives_its_locks_back(
         task = asyncio.create_task(_sleep(database))
         await eventually(locks)
         task.cancel()
-        await eventually(lambda: not locks(), within=5)
+        await eventually(lambda: not locks(), within=20)
 
 
 async def test_04_a_child_task_has_a_connection_of_its_own(database: Manager) -> None:

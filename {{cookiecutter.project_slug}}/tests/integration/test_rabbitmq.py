@@ -128,11 +128,11 @@ async def test_a_queue_deleted_under_its_consumer(broker: RabbitBroker, broker_u
     taken, _ = await consumer(broker)
     await eventually(lambda: taken)
     await delete(broker_url, "work")
-    await eventually(lambda: not broker.connected, within=5)
-    await eventually(lambda: broker.connected, within=5)
+    await eventually(lambda: not broker.connected, within=20)
+    await eventually(lambda: broker.connected, within=20)
     assert not taken[0].open
     await broker.publish(some(b"after"), exchange="events", routing_key="thing.done")
-    await eventually(lambda: taken[-1].message.body == b"after", within=5)
+    await eventually(lambda: taken[-1].message.body == b"after", within=20)
     assert await problems(broker, WORK) == [None] * 2
 
 

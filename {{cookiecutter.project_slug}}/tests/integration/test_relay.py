@@ -92,7 +92,7 @@ async def test_a_commit_wakes_the_relay_of_its_process(connect: Connect, broker_
             group.create_task(service.relay.run(stop))
             for number in range(3):
                 await add(service, (HEARD, "order-1", number))
-                await eventually(partial(_arrived, heard, number + 1), within=10)
+                await eventually(partial(_arrived, heard, number + 1), within=30)
             stop.set()
 
 

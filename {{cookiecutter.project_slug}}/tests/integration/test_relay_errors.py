@@ -131,10 +131,10 @@ async def rounds(service: Service, step: str, causes: Sequence[Any]) -> None:
                     await service.broker.declare("events", [LATE])
                 await eventually(lambda: met() > before)  # noqa: B023
                 wrong.clear()
-                await eventually(lambda: len(heard) > number, within=5)  # noqa: B023
+                await eventually(lambda: len(heard) > number, within=20)  # noqa: B023
                 if step == "release":
                     await unbind(service, UNHEARD, LATE.name)
-            await eventually(lambda: _is_well(service), within=5)
+            await eventually(lambda: _is_well(service), within=20)
             await eventually(lambda: not metric(service, "relay_paused"))
     assert numbers(heard, HEARD) == [*range(len(causes))]
     expected = len(causes) if step == "set aside" else 0
@@ -202,7 +202,7 @@ async def test_whatever_a_publish_raises(service: Service, where: str) -> None:
                 await add(service, *((HEARD, "any", number) for _ in range(10)), ordered=False)
                 await eventually(lambda: met > before + 15)  # noqa: B023
                 causes.clear()
-                await eventually(lambda: _is_well(service), within=5)
+                await eventually(lambda: _is_well(service), within=20)
     arrived = Counter(numbers(heard, HEARD))
     assert set(arrived) == {*range(len(PUBLISHING))}
     if where == "before":

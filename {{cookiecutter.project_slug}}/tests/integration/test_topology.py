@@ -100,7 +100,7 @@ async def arrives(broker: RabbitBroker) -> None:
     """An event gets into the main queue."""
     before = await broker.count("shop")
     await broker.publish(Message(b"{}"), exchange="events", routing_key="thing.done")
-    await eventually(lambda: _waits(broker, before + 1), within=5)
+    await eventually(lambda: _waits(broker, before + 1), within=20)
 
 
 async def _waits(broker: RabbitBroker, number: int) -> bool:
