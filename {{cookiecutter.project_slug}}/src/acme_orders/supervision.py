@@ -57,6 +57,14 @@ def cancelled() -> bool:
     return task is not None and bool(task.cancelling())
 
 
+def failure(error: BaseException) -> Exception:
+    """The error itself, or what stands for one that would end a task or the process."""
+    if isinstance(error, Exception):
+        return error
+    told = Interrupted(f"it ended with {type(error).__name__}, which nobody here asked for")
+    return told.with_traceback(error.__traceback__)
+
+
 async def _bounded(work: Callable[[], Coroutine[Any, Any, Result]], results: list[Result]) -> None:
     try:
         results.append(await work())
@@ -65,9 +73,7 @@ async def _bounded(work: Callable[[], Coroutine[Any, Any, Result]], results: lis
     except BaseException as error:  # asyncio would stop the loop because of a SystemExit
         if isinstance(error.__cause__, ServiceError):
             raise error.__cause__.with_traceback(error.__traceback__) from None
-        raise Interrupted(
-            f"it ended with {type(error).__name__}, which nobody here asked for"
-        ).with_traceback(error.__traceback__) from error
+        raise failure(error) from error
 
 
 class Supervisor:

@@ -9,14 +9,14 @@ import random
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from acme_orders.database import driver
 from acme_orders.observability.metrics import Metrics
-from acme_orders.supervision import apart
+from acme_orders.supervision import cancelled, failure
 
 _PING_AFTER = 30.0  # seconds; firewalls forget idle connections without telling anybody
 _TRY_AGAIN = 0.2  # seconds after a failed attempt to connect, for those who still wait
@@ -52,7 +52,7 @@ class Pool:
 
     def __init__(
         self,
-        connect: Callable[[], Coroutine[Any, Any, Any]],
+        connect: Callable[[], Awaitable[Any]],
         *,
         size: int,
         max_age: float,
@@ -146,8 +146,11 @@ class Pool:
     async def _open(self) -> None:
         began = time.monotonic()
         try:
-            connection = await apart(self._connect)  # a SystemExit would stop the loop
-        except Exception as error:
+            connection = await self._connect()
+        except BaseException as raised:  # asyncio would stop the loop because of a SystemExit
+            if cancelled():
+                raise
+            error = failure(raised)
             self.last_failure = " ".join(str(error).split()) or type(error).__name__
             if self._used or self._idle:  # one of those may become free, or the server have room
                 asyncio.get_running_loop().call_later(_TRY_AGAIN, self._grow)
