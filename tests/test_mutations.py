@@ -14,9 +14,9 @@ MESSAGING = "src/acme_orders/messaging"
 MUTATIONS = {
     "ack before commit": (
         f"{MESSAGING}/consumer.py",
-        "        try:\n            fresh = await self._manager.run(\n",
+        "        try:\n            fresh = await apart(partial(self._run, envelopes))\n",
         "        for early in batch:\n            await early.ack()\n"
-        "        try:\n            fresh = await self._manager.run(\n",
+        "        try:\n            fresh = await apart(partial(self._run, envelopes))\n",
         "test_crash_points.py::test_between_commit_and_ack",
     ),
     "no inbox": (
@@ -33,7 +33,7 @@ MUTATIONS = {
         "test_database_faults.py::test_some_of_a_batch_fail",
     ),
     "returned messages ignored": (
-        f"{MESSAGING}/link.py",
+        f"{MESSAGING}/connection.py",
         "publisher_confirms=confirms, on_return_raises=confirms",
         "publisher_confirms=confirms, on_return_raises=False",
         "test_broker_faults.py::test_unroutable",

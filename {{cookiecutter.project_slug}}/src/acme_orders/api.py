@@ -92,7 +92,9 @@ async def _explain(_: Request, error: Exception) -> JSONResponse:
 
 def _is_ours(error: DatabaseError, status: int) -> bool:
     """Whether it says nothing about what the client has sent."""
-    return (status == _UNFIT and not is_permanent(error)) or (status < 500 and error.own)  # noqa: PLR2004
+    if status == _UNFIT and not is_permanent(error):
+        return True
+    return error.own and status < 500  # noqa: PLR2004
 
 
 async def _refuse(_: Request, error: Any) -> JSONResponse:

@@ -6,7 +6,7 @@ SystemExit and its like.
 
 import asyncio
 import sys
-import time
+import time  # feature: aiopg
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from acme_orders.app import Service
-from acme_orders.database import driver
+from acme_orders.database import driver  # feature: aiopg
 from acme_orders.messaging.broker import Message
 from acme_orders.messaging.envelope import Handler, Received
 from acme_orders.messaging.outbox import Outbox
@@ -264,6 +264,7 @@ async def test_an_interrupted_handler_is_a_failed_message(
     assert not value("db_client_connections_closed_total", in_transaction)
 
 
+# feature: aiopg {
 @pytest.mark.parametrize("handled", [handled_alone, handled_together, handled_later])
 async def test_a_cancellation_that_meets_no_wait(
     connect: Connect,
@@ -286,6 +287,7 @@ async def test_a_cancellation_that_meets_no_wait(
         assert await count(service, "orders") == await count(service, "inbox") == 50
 
 
+# feature: aiopg }
 SLOW_COMMIT = """
     CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;

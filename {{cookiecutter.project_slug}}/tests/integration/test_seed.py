@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from acme_orders.readiness.scratch import session
-from acme_orders.readiness.seed import Filled, fill
+
+from tests.chassis.seed import Filled, fill
 
 TABLES = """
 CREATE TYPE seed_size AS ENUM ('small', 'large');

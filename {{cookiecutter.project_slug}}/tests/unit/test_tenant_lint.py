@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acme_orders import database
+from acme_orders.database.placeholders import numbers  # feature: row, rls
 from acme_orders.database.sql_shape import shape  # feature: row, rls
-from acme_orders.database.tenant_rows import numbers  # feature: row, rls
 
 TABLES = {"orders", "lines", "customers"}
 

@@ -1,15 +1,14 @@
 # feature: row, rls, schema
 """Whose rows a statement is about, as far as PostgreSQL and its parameters say."""
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 from acme_orders.database.lease import Lease
-from acme_orders.database.sql_shape import REPEATED, shape
+from acme_orders.database.placeholders import numbers
+from acme_orders.database.sql_shape import shape
 
-_PERCENT = re.compile(r"%[%s]")
 _TABLES = """
 SELECT DISTINCT relname::text FROM pg_class
     JOIN pg_attribute ON attrelid = pg_class.oid
@@ -45,24 +44,6 @@ def foreign(
         if any(not _is(value, tenant) for value in given):
             return ("tenant_id is given another tenant than that of the scope",)
     return ()
-
-
-def numbers(sql: str) -> list[Sequence[int]]:
-    """For each placeholder of the shape those of the text that it stands for, from 0."""
-    found: list[Sequence[int]] = []
-    at = count = 0
-    for repeated in REPEATED.finditer(sql):
-        before, inside = _placeholders(sql[at : repeated.start()]), _placeholders(repeated[0])
-        row = _placeholders(repeated[2] or "%s")
-        first, at = count + before, repeated.end()
-        found += [(each,) for each in range(count, first)]
-        count = first + inside
-        found += [range(each, count, row) for each in range(first, first + row)]
-    return [*found, *((each,) for each in range(count, count + _placeholders(sql[at:])))]
-
-
-def _placeholders(sql: str) -> int:
-    return _PERCENT.findall(sql).count("%s")
 
 
 def _is(value: Any, tenant: UUID) -> bool:

@@ -42,15 +42,17 @@ class Connection:
         connection.kwargs["transport_factory"] = wire = _Wire(tls=node.scheme == "amqps")
         try:
             await within(ANSWER, connection.connect())
-        except InvalidFrameError as error:  # aiormq has thrown away what RabbitMQ said
-            host = node.path.removeprefix("/")
+        except BaseException as error:
+            wire.cut()
+            # Otherwise aio-pika closes it when it is collected, in whatever loop there is then.
+            await goodbye(_CLOSE, connection.close())
+            if not isinstance(error, InvalidFrameError):
+                raise
+            host = node.path.removeprefix("/")  # aiormq has thrown away what RabbitMQ said
             raise ConnectionRefusedError(
                 f"the virtual host {host!r} is refused: it is missing or has too many connections, "
                 "or this user has no permission for it"
             ) from error
-        except BaseException:
-            wire.cut()
-            raise
         return cls(connection, wire)
 
     async def channel(self, *, confirms: bool) -> AbstractChannel:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from acme_orders.readiness.seed_values import (
+from tests.chassis.seed_values import (
     ROW,
     Column,
     chance,
@@ -138,7 +138,7 @@ def _insert(cursor: Any, table: str, missing: int, salt: str) -> None:
     )
 
 
-def _statement(  # noqa: PLR0917
+def _statement(
     table: str,
     columns: Sequence[Column],
     values: Sequence[str],

@@ -81,7 +81,7 @@ def value_of(  # noqa: PLR0911  # one for each kind of value
             labels = f"enum_range(NULL::{column.type})"
             return f"({labels})[1 + floor({lot} * cardinality({labels}))::int]"
         case "S" | "N", _:
-            lots = random.Random(f"{seed} {name}")  # noqa: S311
+            lots = random.Random(f"{seed} {name}")
             offered = _offered(column, kind, checks, lots, 20 * _POOL if column.unique else _POOL)
             return _allowed(cursor, column, checks, offered) or f"model.{name}"
         case _:
