@@ -16,7 +16,7 @@ from tests.faults.site import LISTENER, Site
 ADD = "acme_orders.messaging.outbox:Outbox.add"  # the last step of a handler
 ACK = "acme_orders.messaging.rabbitmq:RabbitBroker.ack"
 PUBLISH = "acme_orders.messaging.rabbitmq:RabbitBroker.publish"
-FORGET = "acme_orders.messaging.outbox:Pending.published"
+FORGET = "acme_orders.messaging.pending:Pending.published"
 
 
 async def crashed(fleet: Fleet, failpoint: str, *, only: str = "consumer") -> None:
