@@ -65,7 +65,7 @@ def run(place: Workplace) -> None:
         said += line
         if "service.ready" in line:
             inside = psutil.Process(running.pid).children(recursive=True)
-            (servers,) = (each for each in inside if "dev.servers" in " ".join(each.cmdline()[:3]))
+            (servers,) = (each for each in inside if "dev.servers" in each.cmdline()[:3])
             servers.send_signal(signal.SIGINT)
     assert running.wait() == 0, said
     assert "service.ready" in said
