@@ -56,18 +56,18 @@ def make(*arguments: str, says: str = "", tests: str = "") -> Verb:
 def run(place: Workplace) -> None:
     """`make run`, until Ctrl-C when it is ready."""
     command = place.command("make", "run", **{**SET, **PORTS})
-    running = subprocess.Popen(
-        command, env={}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert running.stdout is not None
     said = ""
-    for line in running.stdout:
-        said += line
-        if "service.ready" in line:
-            inside = psutil.Process(running.pid).children(recursive=True)
-            (servers,) = (each for each in inside if "dev.servers" in each.cmdline()[:3])
-            servers.send_signal(signal.SIGINT)
-    assert running.wait() == 0, said
+    with subprocess.Popen(
+        command, env={}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            said += line
+            if "service.ready" in line:
+                inside = psutil.Process(running.pid).children(recursive=True)
+                (servers,) = (each for each in inside if "dev.servers" in each.cmdline()[:3])
+                servers.send_signal(signal.SIGINT)
+    assert running.returncode == 0, said
     assert "service.ready" in said
 
 
