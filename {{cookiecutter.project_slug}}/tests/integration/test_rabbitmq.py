@@ -455,6 +455,23 @@ async def test_what_rabbitmq_refuses_itself(broker_url: str, content: bytes) -> 
             await client.confirmed()
 
 
+async def dead_letter(connect: Connect, broker_url: str, fields: dict[str, bytes]) -> Message:
+    """What becomes of a message with these properties, of a type that nobody handles."""
+    async with connect(broker_url=broker_url) as service, consuming(service):
+        async with wire(broker_url) as client:
+            await client.publish(
+                properties(fields), b"{}", exchange="events", routing_key=ORDER_PLACED
+            )
+            await client.confirmed()
+        await eventually(lambda: settled(service, "dead_lettered") == 1)
+        found: list[Delivery] = []
+        await service.broker.consume(
+            service.topology.dead_letters.name, prefetch=1, deliver=found.append
+        )
+        await eventually(lambda: found)
+        return found[0].message
+
+
 async def test_a_copy_has_all_that_it_can_have(connect: Connect, broker_url: str) -> None:
     """Also what RabbitMQ would check or obey is not lost: it is said."""
     fields = {
@@ -467,23 +484,11 @@ async def test_a_copy_has_all_that_it_can_have(connect: Connect, broker_url: str
         "type": short(b"unknown"),
         "user_id": short(b"guest"),
     }
-    async with connect(broker_url=broker_url) as service, consuming(service):
-        async with wire(broker_url) as client:
-            await client.publish(
-                properties(fields), b"{}", exchange="events", routing_key=ORDER_PLACED
-            )
-            await client.confirmed()
-        await eventually(lambda: settled(service, "dead_lettered") == 1)
-        found: list[Delivery] = []
-        await service.broker.consume(
-            service.topology.dead_letters.name, prefetch=1, deliver=found.append
-        )
-        await eventually(lambda: found)
-        copy = found[0].message
-        assert (copy.priority, copy.correlation_id, copy.reply_to) == (3, "c", "r")
-        assert copy.headers["x-request-id"] == "r-1"
-        assert copy.headers["dropped-properties"] == "expiration=60000, user_id=guest"
-        assert (copy.expiration, copy.user_id) == (None, None)
+    copy = await dead_letter(connect, broker_url, fields)
+    assert (copy.priority, copy.correlation_id, copy.reply_to) == (3, "c", "r")
+    assert copy.headers["x-request-id"] == "r-1"
+    assert copy.headers["dropped-properties"] == "expiration=60000, user_id=guest"
+    assert (copy.expiration, copy.user_id) == (None, None)
 
 
 async def test_odd_headers_survive_a_copy(connect: Connect, broker_url: str) -> None:
@@ -496,19 +501,7 @@ async def test_odd_headers_survive_a_copy(connect: Connect, broker_url: str) -> 
         (b"y" * 200, b"V"),
     ]
     fields = {"headers": table(odd), "message_id": short(b"odd"), "type": short(b"unknown")}
-    async with connect(broker_url=broker_url) as service, consuming(service):
-        async with wire(broker_url) as client:
-            await client.publish(
-                properties(fields), b"{}", exchange="events", routing_key=ORDER_PLACED
-            )
-            await client.confirmed()
-        await eventually(lambda: settled(service, "dead_lettered") == 1)
-        found: list[Delivery] = []
-        await service.broker.consume(
-            service.topology.dead_letters.name, prefetch=1, deliver=found.append
-        )
-        await eventually(lambda: found)
-        headers = found[0].message.headers
-        assert (headers["bytes"], headers["float"]) == (b"\xff", 1e300)
-        assert headers["dl-reason"] == "unknown_type"
-        assert "decimal" in headers["dropped-headers"]
+    headers = (await dead_letter(connect, broker_url, fields)).headers
+    assert (headers["bytes"], headers["float"]) == (b"\xff", 1e300)
+    assert headers["dl-reason"] == "unknown_type"
+    assert "decimal" in headers["dropped-headers"]
