@@ -242,6 +242,24 @@ async def test_what_nobody_can_do_spends_no_attempt(
     assert lines == ["consumer.paused", "consumer.resumed"]
 
 
+async def test_a_duplicate_says_nothing(service: Service) -> None:
+    """Nothing is done for it, so it neither closes a circuit nor makes another message guilty."""
+    done = [placed() for _ in range(4)]
+    async with everything(service):
+        await send(service, *done)
+        await eventually(lambda: ended(service, 4, 0), within=LONG)
+        await rows(service, "ALTER TABLE order_lines RENAME TO gone")
+        await send(service, *(placed() for _ in range(20)))
+        await eventually(lambda: metric(service, "consumer_paused", reason="failures") == 1)
+        for number, each in enumerate(done, start=1):
+            await send(service, each)
+            await eventually(lambda wanted=number: settled(service, "duplicate") == wanted)
+        assert untouched(service)
+        await rows(service, "ALTER TABLE gone RENAME TO order_lines")
+        await eventually(lambda: ended(service, 24, 0), within=LONG)
+    assert untouched(service)
+
+
 async def state(service: Service) -> str:
     """What `/ready` says about the consumer."""
     try:

@@ -131,7 +131,9 @@ class Consumer:
                     else:
                         await self._commit({delivery: envelope}, held)
         else:
-            self._triage.succeeded(envelopes, began=began)
+            # A duplicate has proved nothing: its handler was not asked.
+            done = [each for each in envelopes if id(each) in fresh]
+            self._triage.succeeded(done, began=began)
             await self._ack_all(batch, fresh)
 
     async def _decode(self, deliveries: Sequence[Delivery], held: Held) -> dict[Delivery, Envelope]:
