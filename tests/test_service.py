@@ -127,37 +127,26 @@ def test_a_leak_between_tenants_turns_its_check_red(bake_fresh: Bake, tenancy: s
     assert "N1" in red(project, "acme_orders")
 
 
-# What no choice changes: the servers of the tests, the bare drivers, and what is done with bodies,
-# values and errors; the running project in the template tests these, with both drivers.
-ALWAYS_THE_SAME = [
-    "--ignore=tests/attack",
-    "--ignore=tests/edge",
-    "--ignore=tests/integration/test_every_error.py",
-    "--ignore=tests/integration/test_values.py",
-    "--ignore=tests/integration/test_columns.py",
-    "--ignore=tests/integration/test_expressions.py",
-    "--ignore=tests/integration/test_pages.py",
-    "--ignore=tests/integration/test_reading.py",
-    "--ignore=tests/integration/test_seed.py",
-    "--ignore=tests/integration/test_sessions.py",
-    "--ignore=tests/integration/test_migration_files.py",
-    "--ignore=tests/integration/test_topology.py",
-    "--ignore=tests/integration/test_drift.py",
-    "--ignore=tests/integration/test_dev_faults.py",
-    "--ignore=tests/integration/test_dev_servers.py",
-    "--ignore=tests/integration/test_hazards_bare.py",
-]
+# What their choices change. All the rest, such as what is done with bodies, values and errors, is
+# the same as in the running project, whose tests come first; `make matrix` runs that too.
 OWN_TESTS = {
     "none": [
-        *["tests/acceptance", "tests/contracts", "tests/integration", "tests/readiness"],
-        *["tests/test_under_fire.py", "tests/faults/test_crash_points.py"],
+        *["tests/contracts", "tests/readiness", "tests/test_under_fire.py"],
+        *["tests/acceptance/test_command_line.py", "tests/acceptance/test_database_outages.py"],
+        *["tests/faults/test_crash_points.py", "tests/integration/test_interleavings.py"],
+        *["tests/integration/test_access.py", "tests/integration/test_api.py"],
+        *["tests/integration/test_consumer.py", "tests/integration/test_dead_letters.py"],
+        *["tests/integration/test_handlers.py", "tests/integration/test_inserts.py"],
+        *["tests/integration/test_migrations.py", "tests/integration/test_protection.py"],
+        *["tests/integration/test_relay.py", "tests/integration/test_repository.py"],
     ],
     "row": ["tests/tenancy", "tests/readiness", "tests/integration/test_consumer.py"],
     "schema": [
-        *["tests/tenancy", "tests/readiness", "tests/acceptance", "tests/integration"],
-        "tests/faults/test_crash_points.py",
-        "--ignore=tests/integration/test_interleavings.py",
-        "--ignore=tests/acceptance/test_database_outages.py",
+        *["tests/tenancy", "tests/readiness", "tests/acceptance/test_command_line.py"],
+        *["tests/integration/test_access.py", "tests/integration/test_api.py"],
+        *["tests/integration/test_consumer.py", "tests/integration/test_dead_letters.py"],
+        *["tests/integration/test_migrations.py", "tests/integration/test_relay.py"],
+        *["tests/integration/test_repository.py", "tests/integration/test_inserts.py"],
     ],
 }
 
@@ -166,20 +155,23 @@ OWN_TESTS = {
 @pytest.mark.parametrize("tenancy", OWN_TESTS)
 def test_a_generated_project_passes_its_own_tests(bake_fresh: Bake, tenancy: str) -> None:
     """What the running project in the template, which keeps tenants apart, does not show."""
-    project = bake_fresh(tenancy=tenancy)
-    options = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    ended = python(project, *options, *OWN_TESTS[tenancy], *ALWAYS_THE_SAME)
-    assert ended.returncode == 0, ended.stdout[-10_000:] + ended.stderr
-    assert " passed" in ended.stdout
+    passes(bake_fresh(tenancy=tenancy), *OWN_TESTS[tenancy])
 
 
 @pytest.mark.matrix
 @pytest.mark.timeout(7200)
-def test_the_default_project_passes_all_of_its_tests(bake_fresh: Bake) -> None:
+@pytest.mark.parametrize("tenancy", OWN_TESTS)
+def test_a_generated_project_passes_all_of_its_tests(bake_fresh: Bake, tenancy: str) -> None:
     """Also those that no choice changes, and every fault."""
+    passes(bake_fresh(tenancy=tenancy), "tests")
+
+
+def passes(project: Path, *tests: str) -> None:
+    """Run these tests of a generated project, one after the other."""
     options = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    ended = python(bake_fresh(), *options, "tests")
+    ended = python(project, *options, *tests)
     assert ended.returncode == 0, ended.stdout[-10_000:] + ended.stderr
+    assert " passed" in ended.stdout
 
 
 def test_an_empty_down_migration_turns_exactly_its_check_red(bake_fresh: Bake) -> None:
