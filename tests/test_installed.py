@@ -23,7 +23,7 @@ from tests.installed import Installed, surroundings
 TENANT = "00000000-0000-0000-0000-000000000001"
 COMMANDS = """
 import typer
-from acme_orders.cli import cli
+from acme_orders.chassis.cli.commands import cli
 def walk(command, path):
     print(" ".join(path))
     for name, each in getattr(command, "commands", {}).items():
@@ -31,7 +31,7 @@ def walk(command, path):
 walk(typer.main.get_command(cli), [])
 """
 HELP = """
-from acme_orders.cli import cli
+from acme_orders.chassis.cli.commands import cli
 for path in {paths!r}:
     cli([*path.split(), "--help"], standalone_mode=False)
 """

@@ -8,32 +8,32 @@ import pytest
 from tests.test_service import edit, python
 
 Bake = Callable[..., Path]
-MESSAGING = "src/acme_orders/messaging"
+CHASSIS = "src/acme_orders/chassis"
 
 # What is broken: file, old and new text, and the test that has to notice.
 MUTATIONS = {
     "ack before commit": (
-        f"{MESSAGING}/consumer.py",
+        f"{CHASSIS}/messaging/consumer.py",
         "        try:\n            fresh = await apart(partial(self._run, envelopes))\n",
         "        for early in batch:\n            await early.ack()\n"
         "        try:\n            fresh = await apart(partial(self._run, envelopes))\n",
         "test_crash_points.py::test_between_commit_and_ack",
     ),
     "no inbox": (
-        f"{MESSAGING}/inbox.py",
+        f"{CHASSIS}/messaging/inbox.py",
         "        fresh = [each for key, each in first.items() if key in entered]\n",
         "        return list(envelopes)\n        fresh = []\n",
         "test_crash_points.py::test_between_commit_and_ack",
     ),
     "requeue instead of a retry": (
-        f"{MESSAGING}/recovery.py",
+        f"{CHASSIS}/messaging/recovery.py",
         "                await self._copy(delivery, queue, "
         "{ATTEMPT: next_attempt, FIRST_FAILED: first})\n",
         "                await delivery.release()\n",
         "test_database_faults.py::test_some_of_a_batch_fail",
     ),
     "returned messages ignored": (
-        f"{MESSAGING}/connection.py",
+        f"{CHASSIS}/rabbitmq/connection.py",
         "publisher_confirms=confirms, on_return_raises=confirms",
         "publisher_confirms=confirms, on_return_raises=False",
         "test_broker_faults.py::test_unroutable",

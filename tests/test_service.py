@@ -28,7 +28,7 @@ MUTANTS = {
         "    CHECK (true)",
     ),
     "K4": (
-        "src/acme_orders/observability/metrics.py",
+        "src/acme_orders/chassis/observability/metrics.py",
         "            registry=registry,\n        )\n        self.db_errors = ",
         "            registry=None,\n        )\n        self.db_errors = ",
     ),
@@ -96,7 +96,7 @@ def test_the_checklist_of_a_generated_project_passes(bake: Bake, driver: str, te
 
 LEAKS = {
     "row": (
-        "src/acme_orders/database/table.py",
+        "src/acme_orders/chassis/database/table.py",
         "return cls._pinned(super().select(*fields))",
         "return super().select(*fields)",
     ),

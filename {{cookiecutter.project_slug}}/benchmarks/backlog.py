@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from acme_orders.app import SERVICE
+from acme_orders.chassis.process.service import SERVICE
 
 from benchmarks.drain import BULK
 from benchmarks.messages import fill, orders

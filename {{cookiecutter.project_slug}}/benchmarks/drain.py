@@ -3,7 +3,7 @@
 import sys
 from contextlib import AsyncExitStack
 
-from acme_orders.app import SERVICE
+from acme_orders.chassis.process.service import SERVICE
 
 from benchmarks.messages import fill, orders
 from benchmarks.process import (

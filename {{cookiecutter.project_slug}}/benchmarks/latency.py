@@ -5,9 +5,9 @@ import random
 import time
 from collections.abc import Sequence
 
-from acme_orders.app import SERVICE
-from acme_orders.messaging.broker import Delivery
-from acme_orders.messaging.topology import DEFAULT_EXCHANGE
+from acme_orders.chassis.messaging.broker import Delivery
+from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE
+from acme_orders.chassis.process.service import SERVICE
 
 from benchmarks.messages import orders
 from benchmarks.process import assembled

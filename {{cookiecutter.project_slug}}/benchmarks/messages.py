@@ -11,8 +11,8 @@ from uuid import UUID
 import aio_pika
 from pamqp import commands as spec
 
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.envelope import encode
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.messaging.envelope import encode
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from acme_orders.http import listen, serve
+from acme_orders.chassis.http.server import listen, serve
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from benchmarks.process import assembled

@@ -12,10 +12,10 @@ from tempfile import TemporaryFile
 
 import psutil
 
-from acme_orders.app import Service, connected
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import Service, connected
+from acme_orders.chassis.settings import load_settings
 from acme_orders.readiness.scratch import session
-from acme_orders.settings import load_settings
 
 _LOOK = 0.05  # seconds between two looks
 _PATIENCE = 30.0  # seconds without any progress

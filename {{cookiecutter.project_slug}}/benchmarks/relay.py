@@ -4,10 +4,10 @@ import asyncio
 import sys
 from uuid import uuid4
 
-from acme_orders.app import Service
-from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
-from acme_orders.messaging.outbox import Outbox
-from acme_orders.messaging.topology import Queue
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.messaging.topology import Queue
+from acme_orders.chassis.process.service import Service
+from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 from acme_orders.orders.messages import ORDER_ACCEPTED, OrderAccepted
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 

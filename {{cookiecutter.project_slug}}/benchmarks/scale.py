@@ -10,10 +10,10 @@ from statistics import median
 from typing import Any
 from uuid import UUID
 
-from acme_orders.app import SERVICE, Service
-from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
-from acme_orders.messaging.memory import MemoryDelivery
-from acme_orders.messaging.topology import Queue
+from acme_orders.chassis.messaging.memory import MemoryDelivery
+from acme_orders.chassis.messaging.topology import Queue
+from acme_orders.chassis.process.service import SERVICE, Service
+from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 from acme_orders.orders.messages import ORDER_ACCEPTED
 from acme_orders.orders.repository import Orders
 from acme_orders.readiness.scratch import session

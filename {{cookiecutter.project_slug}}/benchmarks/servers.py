@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from acme_orders.database.migrate import Migrator
-from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from dev.environment import POSTGRES, RABBITMQ, forgotten

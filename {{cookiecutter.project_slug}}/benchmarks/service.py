@@ -8,9 +8,9 @@ import argparse
 import asyncio
 from dataclasses import replace
 
-from acme_orders import app
-from acme_orders.cli_session import command_settings, standard_error
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.cli.session import command_settings, standard_error
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process import service as app
 
 
 def main() -> None:

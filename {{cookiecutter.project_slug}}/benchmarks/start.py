@@ -13,7 +13,7 @@ import psutil
 from benchmarks.servers import Servers
 
 _SERVICE = [sys.executable, "-m", "acme_orders", "run"]
-_IMPORT = "import acme_orders.cli"
+_IMPORT = "import acme_orders.chassis.cli.commands"
 _ROUNDS = 5
 
 

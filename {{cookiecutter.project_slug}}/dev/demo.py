@@ -19,14 +19,15 @@ from rich.progress import Progress
 from rich.table import Table
 from structlog.contextvars import get_contextvars
 
-from acme_orders.app import Service, connected
-from acme_orders.database.migrate import Migrator
-from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.envelope import Handler, encode
-from acme_orders.messaging.topology import Queue
-from acme_orders.observability import logs
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.messaging.envelope import Handler, encode
+from acme_orders.chassis.messaging.topology import Queue
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.observability import logs
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import Service, connected
+from acme_orders.chassis.settings import load_settings
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.orders.messages import (
     ORDER_ACCEPTED,
     ORDER_PLACED,
@@ -34,7 +35,6 @@ from acme_orders.orders.messages import (
 )
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
-from acme_orders.settings import load_settings
 
 ORDERS, DUPLICATES, MALFORMED, FALTERING = 3000, 300, 30, 60
 PATIENCE = 120.0  # seconds; then the demo says what is missing instead of waiting on

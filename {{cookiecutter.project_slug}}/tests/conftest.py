@@ -15,16 +15,16 @@ from uuid import uuid4
 
 import pytest
 
-from acme_orders.app import Service, connected
-from acme_orders.database.migrate import Migrator
-from acme_orders.database.tenancy import tenant_scope  # feature: row, rls, schema
-from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
-from acme_orders.messaging.broker import Message
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import Service, connected
+from acme_orders.chassis.settings import Settings, load_settings
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
+from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls, schema
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
-from acme_orders.settings import Settings, load_settings
 
 from dev.databases import Databases
 from dev.virtual_hosts import VirtualHosts

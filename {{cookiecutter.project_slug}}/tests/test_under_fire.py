@@ -11,12 +11,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from acme_orders.app import assemble
-from acme_orders.database.manager import Manager
-from acme_orders.messaging.envelope import Handler
-from acme_orders.messaging.memory import MemoryBroker
-from acme_orders.observability.metrics import Metrics
-from acme_orders.settings import load_settings
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.messaging.envelope import Handler
+from acme_orders.chassis.messaging.memory import MemoryBroker
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import assemble
+from acme_orders.chassis.settings import load_settings
 
 from dev.databases import Databases
 from dev.virtual_hosts import VirtualHosts

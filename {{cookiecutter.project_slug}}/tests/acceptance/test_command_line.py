@@ -13,7 +13,7 @@ import aio_pika
 import pytest
 from pamqp.common import FieldTable
 
-from acme_orders.database.migration_files import migrations
+from acme_orders.chassis.migrations.files import migrations
 from acme_orders.readiness.scratch import rows_of, scratch_database
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 

@@ -16,13 +16,13 @@ import psutil
 import pytest
 import structlog
 
-from acme_orders.database import lease
-from acme_orders.database.blocking import open_blocking
-from acme_orders.database.lease import Timeouts
-from acme_orders.database.manager import Manager
-from acme_orders.database.migrate import Migrator
-from acme_orders.errors import CommitUnknown, DatabaseUnavailable
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database import lease
+from acme_orders.chassis.database.blocking import open_blocking
+from acme_orders.chassis.database.lease import Timeouts
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.errors import CommitUnknown, DatabaseUnavailable
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.observability.metrics import Metrics
 
 from dev.postgres import Postgres
 from tests.conftest import PROJECT, eventually

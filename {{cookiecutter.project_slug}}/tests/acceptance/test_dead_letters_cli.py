@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import pytest
 
-from acme_orders.app import Service
-from acme_orders.messaging.broker import Message
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.messages import ORDER_PLACED
 
 from tests.acceptance.test_command_line import run
@@ -31,8 +31,8 @@ from tests.integration.dead_letter_queue import (
 )
 from tests.integration.outbox_events import is_empty, relays, smuggle
 
-ACK = "acme_orders.messaging.subscription:RabbitDelivery.ack"
-MARK = "acme_orders.messaging.dead_letters:DeadLetters.decide"
+ACK = "acme_orders.chassis.rabbitmq.subscription:RabbitDelivery.ack"
+MARK = "acme_orders.chassis.dead_letters.store:DeadLetters.decide"
 STATES = "SELECT state, count(*) FROM dead_letters GROUP BY state ORDER BY state"
 
 REPLAYED = "SELECT count(*) FROM dead_letters WHERE state = 'replayed'"

@@ -19,15 +19,15 @@ from typing import Any
 import psutil
 import pytest
 
-from acme_orders.app import connected
-from acme_orders.database.blocking import open_blocking
-from acme_orders.database.migrate import Migrator
-from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database.blocking import open_blocking
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import connected
+from acme_orders.chassis.process.shutdown import CLOSING
+from acme_orders.chassis.settings import load_settings
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
-from acme_orders.settings import load_settings
-from acme_orders.shutdown import CLOSING
 
 from dev.postgres import Postgres
 from dev.rabbitmq import RabbitMQ

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from acme_orders.app import connected
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import connected
+from acme_orders.chassis.settings import load_settings
 from acme_orders.readiness.scratch import rows_of
-from acme_orders.settings import load_settings
 
 from dev.ports import free_ports
 from tests.conftest import PROJECT, eventually, placed

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from acme_orders.app import SERVICE
-from acme_orders.database.access import SERVICE_ROLE
+from acme_orders.chassis.database.access import SERVICE_ROLE
+from acme_orders.chassis.process.service import SERVICE
 
 from tests.attack.login import Login
 from tests.conftest import eventually

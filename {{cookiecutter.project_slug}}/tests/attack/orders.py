@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import aio_pika
 
-from acme_orders.app import SERVICE
+from acme_orders.chassis.process.service import SERVICE
 
 from tests.faults.load import Load
 from tests.faults.site import LISTENER, Site

@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import pytest
 
-from acme_orders.app import message_broker
-from acme_orders.errors import BrokerUnavailable, Unpublishable, Unroutable
-from acme_orders.messaging.broker import Broker, Delivery, Message
-from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Queue
-from acme_orders.observability.metrics import Metrics
-from acme_orders.settings import load_settings
+from acme_orders.chassis.errors import BrokerUnavailable, Unpublishable, Unroutable
+from acme_orders.chassis.messaging.broker import Broker, Delivery, Message
+from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE, Queue
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import message_broker
+from acme_orders.chassis.settings import load_settings
 
 from tests.conftest import eventually
 

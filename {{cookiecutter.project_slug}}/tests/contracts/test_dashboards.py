@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.observability.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 RULES = (ROOT / "deploy/prometheus/rules.yml").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import AnyUrl, Base64Str, BaseModel, ConfigDict, Field, Json, SecretStr
 
-from acme_orders.messaging.envelope import Payload
+from acme_orders.chassis.messaging.envelope import Payload
 
 
 class Point(Payload):

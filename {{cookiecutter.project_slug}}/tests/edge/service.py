@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Cookie, Query, Request
 
-from acme_orders import api, cli
-from acme_orders.database.manager import Manager
+from acme_orders.chassis.cli import commands as cli
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.http import api
 from acme_orders.orders.api import router
 
 from tests.edge.cost import peak

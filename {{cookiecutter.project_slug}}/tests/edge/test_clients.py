@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from acme_orders.http import listen, serve
-from acme_orders.http_clients import ClientLimits, Clients
+from acme_orders.chassis.http.clients import ClientLimits, Clients
+from acme_orders.chassis.http.server import listen, serve
 
 from tests.conftest import eventually
 

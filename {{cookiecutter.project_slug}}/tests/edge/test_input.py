@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from fastapi import APIRouter
 
-from acme_orders import api
-from acme_orders.app import Service
-from acme_orders.http import listen, serve
+from acme_orders.chassis.http import api
+from acme_orders.chassis.http.server import listen, serve
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.api import router
 from acme_orders.orders.messages import OrderForm
 

@@ -10,15 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import create_model
 
-from acme_orders.app import Service
-from acme_orders.database.manager import Manager
-from acme_orders.database.repository import Repository
-from acme_orders.database.tenancy import tenant_scope  # feature: row, rls, schema
-from acme_orders.errors import Malformed
-from acme_orders.messaging.broker import Delivery, Message
-from acme_orders.messaging.envelope import Handler, Payload, decode
-from acme_orders.messaging.topology import Topology
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.repository import Repository
+from acme_orders.chassis.errors import Malformed
+from acme_orders.chassis.messaging.broker import Delivery, Message
+from acme_orders.chassis.messaging.envelope import Handler, Payload, decode
+from acme_orders.chassis.messaging.topology import Topology
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import Service
+from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls, schema
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 

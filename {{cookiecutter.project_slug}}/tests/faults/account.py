@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from acme_orders.messaging.topology import Topology
+from acme_orders.chassis.messaging.topology import Topology
 
 from tests.faults.fleet import Fleet
 from tests.faults.load import Load, Sent

@@ -23,8 +23,10 @@ from typing import Any, Self
 
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from acme_orders import app, cli, errors
-from acme_orders.messaging.envelope import Envelope
+from acme_orders.chassis import errors
+from acme_orders.chassis.cli import commands as cli
+from acme_orders.chassis.messaging.envelope import Envelope
+from acme_orders.chassis.process import service as app
 from acme_orders.orders.handlers import place_order, place_orders
 from acme_orders.orders.messages import OrderPlaced
 
@@ -46,7 +48,7 @@ class Failpoint:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `before:acme_orders.messaging.outbox:Outbox.add:kill@3`."""
+        """Read `before:acme_orders.chassis.messaging.outbox:Outbox.add:kill@3`."""
         point, _, call = text.partition("@")
         when, module, path, action = point.split(":")
         owner, _, method = path.rpartition(".")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from acme_orders.database.migrate import Migrator
-from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from dev.virtual_hosts import VirtualHosts

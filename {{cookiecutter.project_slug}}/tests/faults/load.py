@@ -11,9 +11,9 @@ from uuid import UUID
 import aio_pika
 from aio_pika.exceptions import DeliveryError
 
-from acme_orders.errors import BrokerUnavailable
-from acme_orders.messaging.answers import OUTAGES, answered
-from acme_orders.messaging.broker import Message
+from acme_orders.chassis.errors import BrokerUnavailable
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.rabbitmq.answers import OUTAGES, answered
 from acme_orders.orders.messages import ORDER_PLACED
 
 from tests.conftest import placed

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from acme_orders.app import SERVICE
+from acme_orders.chassis.process.service import SERVICE
 from acme_orders.orders.messages import ORDER_ACCEPTED
 from acme_orders.readiness.scratch import session
 

@@ -11,13 +11,13 @@ from typing import Any
 import aio_pika
 from aio_pika.exceptions import AMQPError
 
-from acme_orders.app import connected
-from acme_orders.messaging.addresses import nodes
-from acme_orders.messaging.topology import Queue, Topology
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.messaging.topology import Queue, Topology
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import connected
+from acme_orders.chassis.rabbitmq.addresses import nodes
+from acme_orders.chassis.settings import load_settings
 from acme_orders.orders.messages import ORDER_ACCEPTED
 from acme_orders.readiness.scratch import rows_of
-from acme_orders.settings import load_settings
 
 LISTENER = "listener"
 # What every process gets. The waits suit a test; nothing else differs from production.

@@ -20,8 +20,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from urllib.parse import urlsplit
 
-from acme_orders.database.driver import DriverError
-from acme_orders.errors import DatabaseUnavailable
+from acme_orders.chassis.database.driver import DriverError
+from acme_orders.chassis.errors import DatabaseUnavailable
 
 from dev.command import ends_with_the_block
 from dev.environment import POSTGRES, RABBITMQ, forgotten

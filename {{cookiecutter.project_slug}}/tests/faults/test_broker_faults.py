@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import pytest
 
-from acme_orders.app import connected as service_on
-from acme_orders.messaging.broker import Delivery
-from acme_orders.messaging.rabbitmq import RabbitBroker
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.messaging.broker import Delivery
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import connected as service_on
+from acme_orders.chassis.rabbitmq.broker import RabbitBroker
+from acme_orders.chassis.settings import load_settings
 from acme_orders.orders.messages import ORDER_ACCEPTED
-from acme_orders.settings import load_settings
 
 from tests.conftest import consuming, eventually
 from tests.faults.conditions import arrived, connected, spent_nothing

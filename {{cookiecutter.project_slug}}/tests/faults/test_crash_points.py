@@ -13,10 +13,10 @@ from tests.faults.fleet import Fleet
 from tests.faults.load import Load
 from tests.faults.site import LISTENER, Site
 
-ADD = "acme_orders.messaging.outbox:Outbox.add"  # the last step of a handler
-ACK = "acme_orders.messaging.rabbitmq:RabbitBroker.ack"
-PUBLISH = "acme_orders.messaging.rabbitmq:RabbitBroker.publish"
-FORGET = "acme_orders.messaging.pending:Pending.published"
+ADD = "acme_orders.chassis.messaging.outbox:Outbox.add"  # the last step of a handler
+ACK = "acme_orders.chassis.rabbitmq.broker:RabbitBroker.ack"
+PUBLISH = "acme_orders.chassis.rabbitmq.broker:RabbitBroker.publish"
+FORGET = "acme_orders.chassis.relay.pending:Pending.published"
 
 
 async def crashed(fleet: Fleet, failpoint: str, *, only: str = "consumer") -> None:

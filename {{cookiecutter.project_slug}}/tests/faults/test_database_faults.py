@@ -6,10 +6,10 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 import pytest
 
-from acme_orders.app import SERVICE
-from acme_orders.database.blocking import open_blocking
-from acme_orders.database.driver import DriverError
-from acme_orders.errors import DatabaseUnavailable
+from acme_orders.chassis.database.blocking import open_blocking
+from acme_orders.chassis.database.driver import DriverError
+from acme_orders.chassis.errors import DatabaseUnavailable
+from acme_orders.chassis.process.service import SERVICE
 from acme_orders.readiness.scratch import session
 
 from dev.postgres import Postgres
@@ -20,8 +20,8 @@ from tests.faults.fleet import Fleet
 from tests.faults.load import Load
 from tests.faults.site import Site
 
-ADD = "acme_orders.messaging.outbox:Outbox.add"
-ACK = "acme_orders.messaging.rabbitmq:RabbitBroker.ack"
+ADD = "acme_orders.chassis.messaging.outbox:Outbox.add"
+ACK = "acme_orders.chassis.rabbitmq.broker:RabbitBroker.ack"
 MOST = 40  # connections that the server allows
 OURS = f"FROM pg_stat_activity WHERE application_name = '{SERVICE}'"
 OTHERS = "FROM pg_stat_activity WHERE application_name = 'others'"

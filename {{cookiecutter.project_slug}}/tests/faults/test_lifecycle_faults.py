@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from acme_orders.shutdown import CLOSING
+from acme_orders.chassis.process.shutdown import CLOSING
 
 from dev.proxy import Proxy
 from tests.conftest import eventually

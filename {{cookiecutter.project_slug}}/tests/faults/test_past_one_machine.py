@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from acme_orders.app import SERVICE
+from acme_orders.chassis.process.service import SERVICE
 
 from dev.rabbitmq import RabbitMQ
 from dev.rabbitmq_cluster import RabbitMQCluster

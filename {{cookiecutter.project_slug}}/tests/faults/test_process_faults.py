@@ -19,10 +19,10 @@ from tests.faults.fleet import Fleet
 from tests.faults.load import Load, Sent
 from tests.faults.site import Site
 
-CLAIM = "acme_orders.messaging.inbox:Inbox.claim"
+CLAIM = "acme_orders.chassis.messaging.inbox:Inbox.claim"
 ADD = "acme_orders.orders.repository:Orders.add_all"
-SETTLE = "acme_orders.messaging.archiver:Archiver._settle"
-DECIDE = "acme_orders.messaging.dead_letters:DeadLetters.decide"
+SETTLE = "acme_orders.chassis.dead_letters.archiver:Archiver._settle"
+DECIDE = "acme_orders.chassis.dead_letters.store:DeadLetters.decide"
 REPLAYED = "SELECT count(*) FROM dead_letters WHERE state = 'replayed'"
 INNOCENTS = 20  # all in the hands of the process that dies: PREFETCH is twice BATCH_SIZE
 

@@ -9,8 +9,8 @@ from functools import partial
 import psutil
 import pytest
 
-from acme_orders.app import SERVICE
-from acme_orders.messaging.topology import Queue
+from acme_orders.chassis.messaging.topology import Queue
+from acme_orders.chassis.process.service import SERVICE
 from acme_orders.orders.messages import ORDER_ACCEPTED
 
 from tests.conftest import eventually
@@ -20,7 +20,7 @@ from tests.faults.fleet import Fleet, Member
 from tests.faults.load import Load
 from tests.faults.site import LISTENER, Site
 
-PUBLISH = "acme_orders.messaging.rabbitmq:RabbitBroker.publish"
+PUBLISH = "acme_orders.chassis.rabbitmq.broker:RabbitBroker.publish"
 UNHEARD = "order.unheard"
 KEYS = 3
 POLL = 1.0  # seconds

@@ -41,7 +41,7 @@ CAUSES = {
         "ALTER TABLE outbox RENAME COLUMN hold TO lease",
     ),
 }
-MODULE = "acme_orders.messaging"
+MODULE = "acme_orders.chassis.messaging"
 PARKING = {
     "park": f"{MODULE}.parked_types:ParkedTypes.park",
     "probe": f"{MODULE}.parked_types:ParkedTypes.probe",

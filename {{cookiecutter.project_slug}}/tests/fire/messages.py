@@ -18,8 +18,8 @@ from uuid import NAMESPACE_URL, uuid5
 from polyfactory.factories.pydantic_factory import ModelFactory
 from pydantic import ValidationError
 
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.envelope import Handler, Payload, encode
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.messaging.envelope import Handler, Payload, encode
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-from acme_orders import app
-from acme_orders.database import driver
-from acme_orders.database.lease import Lease
-from acme_orders.messaging.pending import Pending
-from acme_orders.messaging.rabbitmq import RabbitBroker
-from acme_orders.observability import logs
-from acme_orders.observability.metrics import Metrics
-from acme_orders.settings import load_settings
+from acme_orders.chassis.database import driver
+from acme_orders.chassis.database.lease import Lease
+from acme_orders.chassis.observability import logs
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process import service as app
+from acme_orders.chassis.rabbitmq.broker import RabbitBroker
+from acme_orders.chassis.relay.pending import Pending
+from acme_orders.chassis.settings import load_settings
 
 Place = Literal["statement", "ack", "publish", "published", "forget"]
 Action = Literal["kill", "terminate", "cut", "conflict"]

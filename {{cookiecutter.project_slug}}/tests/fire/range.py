@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import aio_pika
 
-from acme_orders.app import connected
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import connected
+from acme_orders.chassis.settings import load_settings
 from acme_orders.readiness.scratch import rows_of
-from acme_orders.settings import load_settings
 
 from tests.fire import process
 from tests.fire.messages import Shot

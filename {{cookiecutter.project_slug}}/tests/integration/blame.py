@@ -4,10 +4,10 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from acme_orders.app import Service
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.envelope import Handler, Received
-from acme_orders.messaging.topology import DEFAULT_EXCHANGE
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.messaging.envelope import Handler, Received
+from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
 from acme_orders.orders.repository import Orders
 

@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from acme_orders.database.manager import Manager
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.readiness.scratch import rows_of
 
 from dev.databases import Databases

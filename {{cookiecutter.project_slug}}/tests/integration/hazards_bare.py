@@ -22,19 +22,19 @@ from peewee_async.databases import fetchall
 from peewee_async.testing import TransactionTestCase  # lint: D7 (what it does is shown)
 from playhouse.postgres_ext import BinaryJSONField
 
-from acme_orders.database import (
+from acme_orders.chassis.database import (
     address,
     blocking,
     connections,
     failures,
     lease,
-    migration_session,
     pool,
     reading,
     values,
 )
-from acme_orders.database.blocking import open_blocking
-from acme_orders.errors import Conflict
+from acme_orders.chassis.database.blocking import open_blocking
+from acme_orders.chassis.errors import Conflict
+from acme_orders.chassis.migrations import session as migration_session
 
 from tests.conftest import eventually
 

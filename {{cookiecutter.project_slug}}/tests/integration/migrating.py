@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from acme_orders.database.migrate import Migrator
+from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.readiness.scratch import rows_of
 
 from dev.databases import Databases

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import aio_pika
 
-from acme_orders.app import Service, assemble
-from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
-from acme_orders.messaging.broker import Delivery, Message
-from acme_orders.messaging.envelope import Payload
-from acme_orders.messaging.outbox import Outbox
-from acme_orders.messaging.topology import Queue
+from acme_orders.chassis.messaging.broker import Delivery, Message
+from acme_orders.chassis.messaging.envelope import Payload
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.messaging.topology import Queue
+from acme_orders.chassis.process.service import Service, assemble
+from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from tests.conftest import count, rows

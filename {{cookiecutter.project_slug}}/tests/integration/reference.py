@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import peewee
 from playhouse import postgres_ext
 
-from acme_orders.database.manager import Manager
-from acme_orders.database.table import Table
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.table import Table
 
 from tests.integration.kinds import Kind
 

@@ -7,21 +7,21 @@ from uuid import uuid4
 
 import pytest
 
-from acme_orders.app import Service, connected
-from acme_orders.database import connections
-from acme_orders.database.access import SERVICE_ROLE, verify_access
-from acme_orders.database.manager import Manager
-from acme_orders.database.migrate import Migrator
-from acme_orders.database.system_role import SYSTEM_ROLE  # feature: rls
-from acme_orders.database.tenancy import system_scope  # feature: rls
-from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
-from acme_orders.errors import ConfigurationError, DatabaseError
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database import connections
+from acme_orders.chassis.database.access import SERVICE_ROLE, verify_access
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.errors import ConfigurationError, DatabaseError
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import Service, connected
+from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
+from acme_orders.chassis.tenancy.scope import system_scope  # feature: rls
+from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
 from acme_orders.readiness.checklist import CHECKS, go_through
 from acme_orders.readiness.rehearsal import Subject
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
-from acme_orders.settings import Settings
 
 from dev.postgres import Postgres
 from tests.conftest import (

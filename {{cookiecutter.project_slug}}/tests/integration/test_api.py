@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from acme_orders.app import Service
-from acme_orders.http import listen, serve
+from acme_orders.chassis.http.server import listen, serve
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.messages import OrderForm
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from acme_orders.app import Service
-from acme_orders.errors import DatabaseUnavailable
-from acme_orders.messaging.envelope import Handler
+from acme_orders.chassis.errors import DatabaseUnavailable
+from acme_orders.chassis.messaging.envelope import Handler
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
 from acme_orders.orders.repository import Orders
 

@@ -16,13 +16,13 @@ from typing import Any, TypeVarTuple
 import pytest
 from structlog.testing import capture_logs
 
-from acme_orders import app
-from acme_orders.app import message_broker
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process import service as app
+from acme_orders.chassis.process.service import message_broker
+from acme_orders.chassis.process.shutdown import CLOSING, Shutdown
+from acme_orders.chassis.settings import Settings
 from acme_orders.orders.messages import ORDER_PLACED
 from acme_orders.readiness.scratch import rows_of
-from acme_orders.settings import Settings
-from acme_orders.shutdown import CLOSING, Shutdown
 
 from tests.conftest import PROJECT, eventually, placed
 

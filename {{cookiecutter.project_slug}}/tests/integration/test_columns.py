@@ -8,11 +8,11 @@ from typing import Any
 import peewee
 import pytest
 
-from acme_orders.database.manager import Manager
-from acme_orders.database.repository import Insertion, Repository
-from acme_orders.database.table import Table
-from acme_orders.errors import QueryRefused
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.repository import Insertion, Repository
+from acme_orders.chassis.database.table import Table
+from acme_orders.chassis.errors import QueryRefused
+from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls
 

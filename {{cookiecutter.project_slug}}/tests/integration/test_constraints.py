@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from acme_orders.app import Service
-from acme_orders.errors import ConstraintViolated
+from acme_orders.chassis.errors import ConstraintViolated
+from acme_orders.chassis.process.service import Service
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls
 
 from tests.conftest import Connect, count

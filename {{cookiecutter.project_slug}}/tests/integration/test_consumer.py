@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from acme_orders.app import Service
-from acme_orders.errors import Refused, TryLater
-from acme_orders.messaging.broker import Delivery, Message
-from acme_orders.messaging.envelope import ATTEMPT, Handler
-from acme_orders.messaging.memory import MemoryDelivery
-from acme_orders.messaging.topology import Queue
+from acme_orders.chassis.errors import Refused, TryLater
+from acme_orders.chassis.messaging.broker import Delivery, Message
+from acme_orders.chassis.messaging.envelope import ATTEMPT, Handler
+from acme_orders.chassis.messaging.memory import MemoryDelivery
+from acme_orders.chassis.messaging.topology import Queue
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.messages import ORDER_ACCEPTED, ORDER_PLACED, OrderPlaced
 
 from dev.virtual_hosts import VirtualHosts

@@ -9,13 +9,13 @@ from uuid import uuid4
 
 import pytest
 
-from acme_orders.app import Service
-from acme_orders.errors import DatabaseUnavailable
-from acme_orders.messaging.broker import Delivery, Message
-from acme_orders.messaging.dead_letter import DeadLetter, read
-from acme_orders.messaging.dead_letters import DeadLetters, Selection, State
-from acme_orders.messaging.envelope import REPLAYS
-from acme_orders.messaging.replay import Outcome
+from acme_orders.chassis.dead_letters.record import DeadLetter, read
+from acme_orders.chassis.dead_letters.replay import Outcome
+from acme_orders.chassis.dead_letters.store import DeadLetters, Selection, State
+from acme_orders.chassis.errors import DatabaseUnavailable
+from acme_orders.chassis.messaging.broker import Delivery, Message
+from acme_orders.chassis.messaging.envelope import REPLAYS
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.messages import ORDER_PLACED
 
 from tests.conftest import Connect, consuming, count, eventually, placed, rows, send, settled
@@ -116,7 +116,7 @@ async def test_what_postgresql_refuses_is_stored_without_it(
         found = read(message, largest_body=largest_body)
         return replace(found, type="\x00") if message.body == b"bad" else found
 
-    monkeypatch.setattr("acme_orders.messaging.archiver.read", careless)
+    monkeypatch.setattr("acme_orders.chassis.dead_letters.archiver.read", careless)
     async with connect() as service:
         await archived(service, failed(), failed(body=b"bad"), failed())
         kept = await rows(service, "SELECT reason, body = 'bad' FROM dead_letters ORDER BY 1")

@@ -13,9 +13,9 @@ import pytest
 from aio_pika.exceptions import DeliveryError
 from pamqp.common import FieldTable
 
-from acme_orders.database.address import DatabaseAddress
-from acme_orders.database.blocking import open_blocking
-from acme_orders.database.driver import DriverError
+from acme_orders.chassis.database.address import DatabaseAddress
+from acme_orders.chassis.database.blocking import open_blocking
+from acme_orders.chassis.database.driver import DriverError
 
 from dev.postgres import Postgres
 from dev.proxy import Proxy
@@ -240,7 +240,7 @@ async def test_a_promoted_standby_has_what_was_acknowledged(
     driver: str,
 ) -> None:
     """The same URL reaches the primary first and the new one later, with either driver."""
-    chosen = importlib.import_module(f"acme_orders.database.{driver}")
+    chosen = importlib.import_module(f"acme_orders.chassis.database.{driver}")
 
     async def port(url: str) -> int:
         async with asyncio.timeout(5):

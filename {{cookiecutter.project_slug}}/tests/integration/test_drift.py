@@ -10,10 +10,10 @@ from peewee import SQL, Check
 from peewee_async import AioModel
 from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
 
-import acme_orders.app  # noqa: F401  # every model is imported with it
-from acme_orders.database.ddl import table_sql
-from acme_orders.database.draft import draft
-from acme_orders.database.drift import Drift, ModelRefused, drift
+import acme_orders.chassis.process.service  # noqa: F401  # every model is imported with it
+from acme_orders.chassis.migrations.ddl import table_sql
+from acme_orders.chassis.migrations.draft import draft
+from acme_orders.chassis.migrations.drift import Drift, ModelRefused, drift
 from acme_orders.readiness.scratch import session
 
 

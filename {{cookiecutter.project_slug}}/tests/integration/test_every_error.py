@@ -23,13 +23,13 @@ from aiormq import Channel
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from acme_orders import http
-from acme_orders.app import Service, _probes
-from acme_orders.database import driver
-from acme_orders.database.lease import Lease
-from acme_orders.messaging.answers import goodbye
-from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Queue
-from acme_orders.observability.probes import operations
+from acme_orders.chassis.database import driver
+from acme_orders.chassis.database.lease import Lease
+from acme_orders.chassis.http import server as http
+from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE, Queue
+from acme_orders.chassis.observability.probes import operations
+from acme_orders.chassis.process.service import Service, _probes
+from acme_orders.chassis.rabbitmq.answers import goodbye
 
 from tests.conftest import Connect, eventually, placed, rows, send
 from tests.integration.blame import bad, fates, meeting

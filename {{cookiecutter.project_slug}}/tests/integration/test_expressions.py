@@ -11,11 +11,11 @@ import peewee
 import pytest
 from playhouse import postgres_ext as ext
 
-from acme_orders.database.manager import Manager
-from acme_orders.database.repository import Repository
-from acme_orders.database.table import Table
-from acme_orders.database.values import read_hstore
-from acme_orders.errors import DatabaseError, TransactionMisused
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.repository import Repository
+from acme_orders.chassis.database.table import Table
+from acme_orders.chassis.database.values import read_hstore
+from acme_orders.chassis.errors import DatabaseError, TransactionMisused
 
 from tests.integration.kinds import PEEWEE
 from tests.integration.reference import Both, model_of, plain

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from structlog.contextvars import bound_contextvars
 
-from acme_orders.app import Service
-from acme_orders.database.manager import retryable
-from acme_orders.database.repository import Repository, query
-from acme_orders.messaging.outbox import Outbox
+from acme_orders.chassis.database.manager import retryable
+from acme_orders.chassis.database.repository import Repository, query
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.handlers import place_order, place_orders
 from acme_orders.orders.messages import ORDER_ACCEPTED, OrderPlaced
 from acme_orders.orders.models import Customer, Order

@@ -12,12 +12,11 @@ from typing import Any
 import peewee
 import pytest
 
-from acme_orders.database.lease import Timeouts
-from acme_orders.database.manager import Manager
-from acme_orders.database.repository import Insertion, Repository
-from acme_orders.database.table import Table
-from acme_orders.database.tenancy import system_scope  # feature: row, rls, schema
-from acme_orders.errors import (
+from acme_orders.chassis.database.lease import Timeouts
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.repository import Insertion, Repository
+from acme_orders.chassis.database.table import Table
+from acme_orders.chassis.errors import (
     Conflict,
     ConstraintViolated,
     DatabaseUnavailable,
@@ -26,7 +25,8 @@ from acme_orders.errors import (
     TransactionAborted,
     TransactionMisused,
 )
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.tenancy.scope import system_scope  # feature: row, rls, schema
 
 from dev.lint import RULES
 from tests.conftest import eventually

@@ -13,17 +13,17 @@ from uuid import UUID
 import peewee
 import pytest
 
-from acme_orders.app import Service
-from acme_orders.database.inserts import insertion
-from acme_orders.database.repository import Repository, query
-from acme_orders.errors import (
+from acme_orders.chassis.database.inserts import insertion
+from acme_orders.chassis.database.repository import Repository, query
+from acme_orders.chassis.errors import (
     ConstraintViolated,
     DatabaseError,
     QueryRefused,
     WriteOutsideTransaction,
 )
-from acme_orders.messaging.inbox import InboxEntry
-from acme_orders.messaging.outbox import OutboxRow
+from acme_orders.chassis.messaging.inbox import InboxEntry
+from acme_orders.chassis.messaging.outbox import OutboxRow
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.messages import OrderPlaced
 from acme_orders.orders.models import AuditEntry, Customer, Order
 

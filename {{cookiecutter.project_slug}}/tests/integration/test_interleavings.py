@@ -20,11 +20,11 @@ from typing import Any
 import pytest
 import structlog
 
-from acme_orders.database import connections, pool, statements
-from acme_orders.database.lease import Lease, Timeouts
-from acme_orders.database.manager import Manager, retryable
-from acme_orders.errors import CommitUnknown, DatabaseError
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database import connections, pool, statements
+from acme_orders.chassis.database.lease import Lease, Timeouts
+from acme_orders.chassis.database.manager import Manager, retryable
+from acme_orders.chassis.errors import CommitUnknown, DatabaseError
+from acme_orders.chassis.observability.metrics import Metrics
 
 from tests.conftest import eventually
 from tests.integration.hazards_bare import DRIVERS, Ask, use_driver, watching

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from acme_orders.app import Service
-from acme_orders.database import driver  # feature: aiopg
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.envelope import Handler, Received
-from acme_orders.messaging.outbox import Outbox
+from acme_orders.chassis.database import driver  # feature: aiopg
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.messaging.envelope import Handler, Received
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.messages import (
     ORDER_ACCEPTED,
     ORDER_PLACED,

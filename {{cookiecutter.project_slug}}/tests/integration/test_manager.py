@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from acme_orders.database.manager import Manager, retryable
-from acme_orders.errors import (
+from acme_orders.chassis.database.manager import Manager, retryable
+from acme_orders.chassis.errors import (
     Conflict,
     TransactionMisused,
     WriteOutsideTransaction,

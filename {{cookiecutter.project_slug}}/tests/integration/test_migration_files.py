@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from acme_orders.errors import ConfigurationError
+from acme_orders.chassis.errors import ConfigurationError
 
 from tests.integration.migrating import Migrations, emptied, empty_database
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from acme_orders.errors import ConfigurationError
+from acme_orders.chassis.errors import ConfigurationError
 
 from tests.integration.hazards_bare import DRIVERS, use_driver
 from tests.integration.migrating import Migrations, emptied, empty_database

@@ -3,10 +3,10 @@
 import asyncio
 from http.client import HTTPConnection
 
-from acme_orders.errors import DatabaseUnavailable
-from acme_orders.http import listen, serve
-from acme_orders.observability.metrics import Metrics
-from acme_orders.observability.probes import operations
+from acme_orders.chassis.errors import DatabaseUnavailable
+from acme_orders.chassis.http.server import listen, serve
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.observability.probes import operations
 
 
 async def get(port: int, path: str) -> tuple[int, str]:

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from playhouse.postgres_ext import DateTimeTZField
 
-from acme_orders.database.manager import Manager
-from acme_orders.database.pages import Pages
-from acme_orders.database.repository import Repository
-from acme_orders.database.statements import Statement
-from acme_orders.database.table import Table
-from acme_orders.errors import QueryRefused
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.pages import Pages
+from acme_orders.chassis.database.repository import Repository
+from acme_orders.chassis.database.statements import Statement
+from acme_orders.chassis.database.table import Table
+from acme_orders.chassis.errors import QueryRefused
+from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from acme_orders import supervision
-from acme_orders.app import Service
-from acme_orders.errors import PartsMissing
+from acme_orders.chassis import supervision
+from acme_orders.chassis.errors import PartsMissing
+from acme_orders.chassis.process.service import Service
 
 from tests.conftest import Connect, count, eventually, placed, send, settled
 from tests.integration.test_protection import metric

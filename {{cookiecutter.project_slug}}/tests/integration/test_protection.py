@@ -12,16 +12,16 @@ from urllib.parse import urlsplit
 import pytest
 from structlog.testing import capture_logs
 
-from acme_orders.app import Service
-from acme_orders.errors import (
+from acme_orders.chassis.errors import (
     BrokerUnavailable,
     Conflict,
     DatabaseUnavailable,
     TryLater,
 )
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.envelope import REPLAYS, Handler
-from acme_orders.messaging.memory import MemoryDelivery
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.messaging.envelope import REPLAYS, Handler
+from acme_orders.chassis.messaging.memory import MemoryDelivery
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
 from acme_orders.readiness.scratch import session
 

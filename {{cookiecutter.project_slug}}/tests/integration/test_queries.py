@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from acme_orders.app import SERVICE, Service
-from acme_orders.errors import DatabaseError
-from acme_orders.messaging.memory import MemoryDelivery
+from acme_orders.chassis.errors import DatabaseError
+from acme_orders.chassis.messaging.memory import MemoryDelivery
+from acme_orders.chassis.process.service import SERVICE, Service
 from acme_orders.orders.models import Customer
 from acme_orders.orders.repository import Orders
 from acme_orders.readiness.scratch import session

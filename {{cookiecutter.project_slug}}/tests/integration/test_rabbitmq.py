@@ -17,22 +17,23 @@ from uuid import uuid4
 import aio_pika
 import pytest
 
-from acme_orders.errors import (
+from acme_orders.chassis.errors import (
     BrokerUnavailable,
     ConfigurationError,
     PublishFailed,
     Unroutable,
 )
-from acme_orders.messaging import link, rabbitmq
-from acme_orders.messaging.broker import Delivery, Message
-from acme_orders.messaging.intake import Intake
-from acme_orders.messaging.rabbitmq import RabbitBroker
-from acme_orders.messaging.subscription import RabbitSubscription
-from acme_orders.messaging.topology import DEFAULT_EXCHANGE, Queue, State
-from acme_orders.messaging.waiting_room import Held
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.messaging.broker import Delivery, Message
+from acme_orders.chassis.messaging.intake import Intake
+from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE, Queue, State
+from acme_orders.chassis.messaging.waiting_room import Held
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.rabbitmq import broker as rabbitmq
+from acme_orders.chassis.rabbitmq import link
+from acme_orders.chassis.rabbitmq.broker import RabbitBroker
+from acme_orders.chassis.rabbitmq.subscription import RabbitSubscription
+from acme_orders.chassis.supervision import Supervisor
 from acme_orders.orders.messages import ORDER_PLACED
-from acme_orders.supervision import Supervisor
 
 from dev.ports import free_ports
 from dev.proxy import Proxy

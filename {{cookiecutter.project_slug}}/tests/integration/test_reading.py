@@ -14,11 +14,11 @@ import pytest
 from playhouse.postgres_ext import ArrayField, BinaryJSONField, DateTimeTZField, IntervalField
 from structlog.testing import capture_logs
 
-from acme_orders.database.manager import Manager
-from acme_orders.database.repository import Repository, query
-from acme_orders.database.table import Table
-from acme_orders.errors import UnreadableRow
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.repository import Repository, query
+from acme_orders.chassis.database.table import Table
+from acme_orders.chassis.errors import UnreadableRow
+from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls
 

@@ -12,9 +12,9 @@ from functools import partial
 import psutil
 import pytest
 
-from acme_orders.app import Service
-from acme_orders.errors import BrokerUnavailable
-from acme_orders.messaging.topology import Queue
+from acme_orders.chassis.errors import BrokerUnavailable
+from acme_orders.chassis.messaging.topology import Queue
+from acme_orders.chassis.process.service import Service
 
 from dev.rabbitmq import RabbitMQ
 from tests.conftest import PROJECT, Connect, count, eventually, rows
@@ -180,7 +180,7 @@ async def test_a_relay_that_was_frozen_past_its_lease_harms_nothing(service: Ser
     """It had a confirm and had not deleted the rows; another took over, under the same ids."""
     heard = await listen(service, HEARD)
     await add(service, *((HEARD, f"order-{number}", number) for number in range(5)))
-    point = "before:acme_orders.messaging.pending:Pending.published:stop@1"
+    point = "before:acme_orders.chassis.relay.pending:Pending.published:stop@1"
     failing = ("-m", "tests.faults.child", point, "--")
     async with relay_process(service, *failing) as (slow, log):
         await eventually(lambda: psutil.Process(slow.pid).status() == psutil.STATUS_STOPPED)

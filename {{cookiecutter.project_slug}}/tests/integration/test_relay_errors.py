@@ -15,13 +15,13 @@ from aiormq import exceptions
 from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
-from acme_orders.app import Service
-from acme_orders.messaging.backlog import OutboxBacklog
-from acme_orders.messaging.leftovers import Leftovers
-from acme_orders.messaging.parked_types import ParkedTypes
-from acme_orders.messaging.pending import Pending
-from acme_orders.messaging.set_aside import SetAside
-from acme_orders.messaging.topology import Queue
+from acme_orders.chassis.messaging.topology import Queue
+from acme_orders.chassis.process.service import Service
+from acme_orders.chassis.relay.backlog import OutboxBacklog
+from acme_orders.chassis.relay.leftovers import Leftovers
+from acme_orders.chassis.relay.parked_types import ParkedTypes
+from acme_orders.chassis.relay.pending import Pending
+from acme_orders.chassis.relay.set_aside import SetAside
 
 from tests.conftest import Connect, count, eventually, rows
 from tests.integration.outbox_events import (
@@ -89,7 +89,7 @@ async def service(
 ) -> AsyncIterator[Service]:
     """The service on a real RabbitMQ; its relay tidies up and reports all the time."""
     for name, seconds in WAITS.items():
-        monkeypatch.setattr(f"acme_orders.messaging.{name}", seconds)
+        monkeypatch.setattr(f"acme_orders.chassis.messaging.{name}", seconds)
     with capture_logs():  # hundreds of tracebacks
         async with connect(broker_url=broker_url, relay_lease=3) as connected:
             await rows(connected, FAIL)

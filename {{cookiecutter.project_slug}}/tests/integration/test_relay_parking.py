@@ -14,11 +14,11 @@ import aio_pika
 import pytest
 from structlog.testing import capture_logs
 
-from acme_orders.app import Service
-from acme_orders.database.tenancy import system_scope  # feature: row, rls, schema
-from acme_orders.errors import BrokerUnavailable, Unconfirmed
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.publisher import Publisher
+from acme_orders.chassis.errors import BrokerUnavailable, Unconfirmed
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.process.service import Service
+from acme_orders.chassis.rabbitmq.publisher import Publisher
+from acme_orders.chassis.tenancy.scope import system_scope  # feature: row, rls, schema
 
 from dev.virtual_hosts import VirtualHosts
 from tests.conftest import Connect, count, eventually, rows

@@ -8,13 +8,13 @@ from uuid import UUID
 
 import pytest
 
-from acme_orders.app import Service
-from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
-from acme_orders.errors import Unpublishable
-from acme_orders.messaging import publisher
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.outbox import Outbox
-from acme_orders.messaging.properties import Encoded, encoded
+from acme_orders.chassis.errors import Unpublishable
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.process.service import Service
+from acme_orders.chassis.rabbitmq import publisher
+from acme_orders.chassis.rabbitmq.properties import Encoded, encoded
+from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from dev.rabbitmq import RabbitMQ

@@ -12,13 +12,13 @@ from uuid import UUID
 
 import pytest
 
-from acme_orders.app import Service
-from acme_orders.database.repository import Insertion, Repository, query
-from acme_orders.errors import (
+from acme_orders.chassis.database.repository import Insertion, Repository, query
+from acme_orders.chassis.errors import (
     QueryRefused,
     TransactionMisused,
     WriteOutsideTransaction,
 )
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.models import Customer, Line, Order
 from acme_orders.orders.repository import Orders, OrderSummary
 

@@ -11,22 +11,22 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from acme_orders.app import Service, connected
-from acme_orders.database import session
-from acme_orders.database.access import SERVICE_ROLE, verify_access
-from acme_orders.database.blocking import open_blocking
-from acme_orders.database.environment import take_out
-from acme_orders.database.explain import explain
-from acme_orders.database.manager import Manager
-from acme_orders.database.migrate import Migrator
-from acme_orders.database.system_role import SYSTEM_ROLE  # feature: rls
-from acme_orders.database.tenancy import tenant_scope  # feature: row, rls, schema
-from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
-from acme_orders.errors import ConfigurationError
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database import session
+from acme_orders.chassis.database.access import SERVICE_ROLE, verify_access
+from acme_orders.chassis.database.blocking import open_blocking
+from acme_orders.chassis.database.environment import take_out
+from acme_orders.chassis.database.explain import explain
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import Service, connected
+from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
+from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls, schema
+from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
-from acme_orders.settings import Settings
 
 from dev.databases import Databases
 from tests.conftest import PROJECT, consuming, eventually, placed, send, settled

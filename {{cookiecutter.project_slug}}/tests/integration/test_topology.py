@@ -12,13 +12,14 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from acme_orders.errors import BrokerUnavailable, TopologyDiffers, Unroutable
-from acme_orders.messaging import declarations, rabbitmq, topology_watch
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.rabbitmq import RabbitBroker
-from acme_orders.messaging.topology import Topology
-from acme_orders.messaging.topology_watch import TopologyWatch
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.errors import BrokerUnavailable, TopologyDiffers, Unroutable
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.messaging.topology import Topology
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.rabbitmq import broker as rabbitmq
+from acme_orders.chassis.rabbitmq import declarations, topology_watch
+from acme_orders.chassis.rabbitmq.broker import RabbitBroker
+from acme_orders.chassis.rabbitmq.topology_watch import TopologyWatch
 
 from dev.proxy import Proxy
 from tests.conftest import eventually

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from playhouse import postgres_ext
 
-from acme_orders.database.manager import Manager
-from acme_orders.database.repository import Repository
-from acme_orders.database.table import Table
-from acme_orders.errors import DatabaseError
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.repository import Repository
+from acme_orders.chassis.database.table import Table
+from acme_orders.chassis.errors import DatabaseError
 
 from tests.integration.kinds import OWN, PEEWEE, WITHOUT_COLUMN, Kind, kinds_of
 from tests.integration.reference import Both, model_of, plain

@@ -9,15 +9,15 @@ from typing import Any
 from uuid import UUID
 
 import acme_orders
-from acme_orders.app import Service
-from acme_orders.database.migration_files import FOLDER
-from acme_orders.database.repository import Query, Repository
-from acme_orders.messaging.backlog import OutboxBacklog
-from acme_orders.messaging.broker import Delivery
-from acme_orders.messaging.envelope import Envelope, Handler, Payload
-from acme_orders.messaging.inbox import Inbox
-from acme_orders.messaging.outbox import Outbox
-from acme_orders.messaging.pending import Pending
+from acme_orders.chassis.database.repository import Query, Repository
+from acme_orders.chassis.messaging.broker import Delivery
+from acme_orders.chassis.messaging.envelope import Envelope, Handler, Payload
+from acme_orders.chassis.messaging.inbox import Inbox
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.migrations.files import FOLDER
+from acme_orders.chassis.process.service import Service
+from acme_orders.chassis.relay.backlog import OutboxBacklog
+from acme_orders.chassis.relay.pending import Pending
 from acme_orders.readiness.rehearsal import Subject
 
 from tests.readiness.tenant_defects import ALTERED, CARELESS, becomes  # feature: row, rls, schema

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from acme_orders.app import Service
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.messages import OrderPlaced
 from acme_orders.orders.repository import Orders, Revenue
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from acme_orders.errors import ConfigurationError
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.settings import load_settings
 from acme_orders.readiness import report, scratch
 from acme_orders.readiness.check import Check
 from acme_orders.readiness.checklist import CHECKS, go_through
 from acme_orders.readiness.plans import begins_with
 from acme_orders.readiness.rehearsal import Rehearsal, Subject
-from acme_orders.settings import load_settings
 
 from tests.readiness.defects import DEFECTS, Defect, migrated
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from acme_orders.database.migrate import Migrator
+from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.orders.messages import OrderPlaced
 from acme_orders.readiness.scratch import rows_of
 

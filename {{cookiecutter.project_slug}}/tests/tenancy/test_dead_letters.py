@@ -3,11 +3,11 @@
 
 import pytest
 
-from acme_orders.database.tenancy import (
+from acme_orders.chassis.errors import TransactionMisused
+from acme_orders.chassis.tenancy.scope import (
     system_scope,
     tenant_scope,  # feature: rls
 )
-from acme_orders.errors import TransactionMisused
 from acme_orders.readiness.scratch import rows_of  # feature: row, rls
 from acme_orders.readiness.two_tenants import TENANT  # feature: rls
 

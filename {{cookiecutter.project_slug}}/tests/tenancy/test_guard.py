@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from acme_orders.database.manager import Manager  # feature: row, rls
-from acme_orders.database.tenancy import system_scope, tenant_scope
-from acme_orders.errors import ConfigurationError, TransactionMisused
-from acme_orders.observability.metrics import Metrics  # feature: row, rls
+from acme_orders.chassis.database.manager import Manager  # feature: row, rls
+from acme_orders.chassis.errors import ConfigurationError, TransactionMisused
+from acme_orders.chassis.observability.metrics import Metrics  # feature: row, rls
+from acme_orders.chassis.settings import Settings, load_settings
+from acme_orders.chassis.tenancy.scope import system_scope, tenant_scope
 from acme_orders.orders.models import Customer, Order  # feature: row, rls
 from acme_orders.orders.repository import Orders
 from acme_orders.readiness.scratch import rows_of  # feature: row, rls
-from acme_orders.settings import Settings, load_settings
 
 from tests.conftest import Connect
 from tests.tenancy.several import ADA, BOB, order, register

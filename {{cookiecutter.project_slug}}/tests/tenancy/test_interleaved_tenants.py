@@ -9,13 +9,13 @@ from uuid import UUID
 
 import pytest
 
-from acme_orders.database.access import SERVICE_ROLE
-from acme_orders.database.lease import Timeouts
-from acme_orders.database.manager import Manager
-from acme_orders.database.tenancy import system_scope, tenant_scope
-from acme_orders.messaging.backlog import OutboxBacklog
-from acme_orders.messaging.outbox import Outbox
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database.access import SERVICE_ROLE
+from acme_orders.chassis.database.lease import Timeouts
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.relay.backlog import OutboxBacklog
+from acme_orders.chassis.tenancy.scope import system_scope, tenant_scope
 from acme_orders.orders.messages import ORDER_PLACED
 from acme_orders.orders.repository import Orders
 

@@ -9,11 +9,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from acme_orders.app import Service
-from acme_orders.errors import TryLater
-from acme_orders.messaging.broker import Delivery, Message
-from acme_orders.messaging.envelope import Handler
-from acme_orders.messaging.topology import Queue
+from acme_orders.chassis.errors import TryLater
+from acme_orders.chassis.messaging.broker import Delivery, Message
+from acme_orders.chassis.messaging.envelope import Handler
+from acme_orders.chassis.messaging.topology import Queue
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.messages import ORDER_ACCEPTED, ORDER_PLACED, OrderPlaced
 
 from tests.conftest import Connect, consuming, eventually, placed, send, settled

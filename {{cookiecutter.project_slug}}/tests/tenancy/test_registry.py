@@ -5,13 +5,13 @@ from uuid import UUID
 
 import pytest
 
-from acme_orders.database.access import SERVICE_ROLE
-from acme_orders.database.manager import Manager
-from acme_orders.database.statements import Watch
-from acme_orders.database.tenancy import system_scope, tenant_scope
-from acme_orders.database.tenants import Tenants
-from acme_orders.errors import ConfigurationError, DatabaseError
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database.access import SERVICE_ROLE
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.statements import Watch
+from acme_orders.chassis.errors import ConfigurationError, DatabaseError
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.tenancy.registry import Tenants
+from acme_orders.chassis.tenancy.scope import system_scope, tenant_scope
 from acme_orders.readiness.two_tenants import TENANT
 
 from dev.databases import Databases

@@ -8,13 +8,13 @@ from uuid import UUID
 
 import pytest
 
-from acme_orders.database import migrate
-from acme_orders.database.access import SERVICE_ROLE
-from acme_orders.database.manager import Manager
-from acme_orders.database.migrate import Migrator
-from acme_orders.database.tenancy import tenant_scope
-from acme_orders.errors import ConfigurationError, DatabaseError
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database.access import SERVICE_ROLE
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.errors import ConfigurationError, DatabaseError
+from acme_orders.chassis.migrations import runner as migrate
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.tenancy.scope import tenant_scope
 from acme_orders.orders.repository import Orders
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT

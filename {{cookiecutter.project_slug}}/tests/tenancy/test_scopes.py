@@ -11,23 +11,23 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from acme_orders.database.access import SERVICE_ROLE
-from acme_orders.database.manager import Manager, retryable
-from acme_orders.database.statements import Statement, Watch
-from acme_orders.database.tenancy import (
+from acme_orders.chassis.database.access import SERVICE_ROLE
+from acme_orders.chassis.database.manager import Manager, retryable
+from acme_orders.chassis.database.statements import Statement, Watch
+from acme_orders.chassis.errors import Malformed, TransactionMisused
+from acme_orders.chassis.messaging.envelope import Payload
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.relay.backlog import OutboxBacklog
+from acme_orders.chassis.relay.pending import Pending
+from acme_orders.chassis.tenancy.guard import Mode
+from acme_orders.chassis.tenancy.scope import (
     NoTenant,
     UnknownTenant,
     current_scope,
     system_scope,
     tenant_scope,
 )
-from acme_orders.database.tenant_guard import Mode
-from acme_orders.errors import Malformed, TransactionMisused
-from acme_orders.messaging.backlog import OutboxBacklog
-from acme_orders.messaging.envelope import Payload
-from acme_orders.messaging.outbox import Outbox
-from acme_orders.messaging.pending import Pending
-from acme_orders.observability.metrics import Metrics
 from acme_orders.orders.messages import ORDER_PLACED
 from acme_orders.orders.repository import Orders
 

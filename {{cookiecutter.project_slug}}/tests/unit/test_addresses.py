@@ -6,10 +6,10 @@ from urllib.parse import quote, unquote
 import aiormq
 import pytest
 
-from acme_orders.addresses import guessed_password, is_placeholder, with_path
-from acme_orders.database.address import DatabaseAddress
-from acme_orders.errors import ConfigurationError
-from acme_orders.messaging.addresses import nodes
+from acme_orders.chassis.addresses import guessed_password, is_placeholder, with_path
+from acme_orders.chassis.database.address import DatabaseAddress
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.rabbitmq.addresses import nodes
 
 from tests.hostile_passwords import PASSWORDS, leaks
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from aiormq.base import FutureStore
 
-from acme_orders.errors import BrokerUnavailable
-from acme_orders.messaging.answers import answered, goodbye, within
+from acme_orders.chassis.errors import BrokerUnavailable
+from acme_orders.chassis.rabbitmq.answers import answered, goodbye, within
 
 
 async def waits(error: type[BaseException]) -> None:

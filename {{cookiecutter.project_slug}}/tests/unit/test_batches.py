@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from acme_orders.messaging.batches import Batches
-from acme_orders.messaging.broker import Delivery, Message
-from acme_orders.messaging.memory import MemoryDelivery
+from acme_orders.chassis.messaging.batches import Batches
+from acme_orders.chassis.messaging.broker import Delivery, Message
+from acme_orders.chassis.messaging.memory import MemoryDelivery
 
 FOREVER = 3600.0  # seconds; whoever lingers so long is ended by a timeout
 SOON = 10.0  # seconds; far more than anything here takes

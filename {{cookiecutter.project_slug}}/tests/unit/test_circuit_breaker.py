@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import Gauge
 from structlog.testing import capture_logs
 
-from acme_orders.messaging.circuit_breaker import CircuitBreaker
+from acme_orders.chassis.messaging.circuit_breaker import CircuitBreaker
 
 LONGEST = 2.0
 

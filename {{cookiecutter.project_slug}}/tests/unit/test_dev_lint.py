@@ -84,8 +84,8 @@ def test_models_stay_in_repositories(codes: Codes, path: str, text: str) -> None
     [
         (MODELS, "import peewee\n"),
         (REPOSITORY, "import peewee\nfrom shop.orders.models import Order\n"),
-        ("src/shop/database/manager.py", "import peewee_async\n"),
-        ("src/shop/messaging/inbox.py", "import peewee\n"),
+        ("src/shop/chassis/database/manager.py", "import peewee_async\n"),
+        ("src/shop/chassis/messaging/inbox.py", "import peewee\n"),
         (API, "import aio_pika\nfrom shop.orders.repository import Orders\n"),
         (API, "from fastapi.openapi.models import APIKey\nimport models_of_cars\n"),
         ("tests/integration/test_orders.py", "from shop.orders.models import Order\n"),
@@ -111,10 +111,10 @@ def test_an_imported_way_around_the_manager_is_found(codes: Codes) -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("src/shop/database/manager.py", "database.aio_execute(query)\n"),
+        ("src/shop/chassis/database/manager.py", "database.aio_execute(query)\n"),
         (REPOSITORY, "self.manager.execute(query)\nself.manager.fetch(query)\n"),
         (REPOSITORY, "'''Never aio_execute.'''\nNAMES = {'aio_execute'}\n"),
-        ("src/shop/messaging/rabbitmq.py", "opentelemetry.instrumentation.aio_pika.on()\n"),
+        ("src/shop/chassis/rabbitmq/broker.py", "opentelemetry.instrumentation.aio_pika.on()\n"),
     ],
 )
 def test_the_managers_own_way_is_no_way_around_it(codes: Codes, path: str, text: str) -> None:
@@ -260,7 +260,7 @@ def test_a_parser_is_not_deceived(codes: Codes, text: str) -> None:
     assert codes(REPOSITORY, text) == []
 
 
-@pytest.mark.parametrize("folder", ["database", "readiness"])
+@pytest.mark.parametrize("folder", ["chassis/database", "readiness"])
 def test_who_connects_for_itself_may_change_its_session(codes: Codes, folder: str) -> None:
     """Those connections serve nobody else."""
     assert codes(f"src/shop/{folder}/x.py", "run('SET ROLE x')\nfetch_sql(f'{x}')\n") == []
@@ -478,7 +478,7 @@ def test_test_cases_and_cursors_of_the_orm_are_found(codes: Codes, path: str, te
     [
         ("tests/unit/test_x.py", "'''No TransactionTestCase.'''\nBAD = 'TransactionTestCase'\n"),
         ("tests/unit/test_x.py", "rows.iterator()\nSQL = 'DECLARE c CURSOR FOR SELECT 1'\n"),
-        ("src/shop/database/manager.py", "SQL = 'DECLARE c CURSOR FOR SELECT 1'\n"),
+        ("src/shop/chassis/database/manager.py", "SQL = 'DECLARE c CURSOR FOR SELECT 1'\n"),
         (REPOSITORY, "async for row in self.manager.stream(query): ...\n"),
     ],
 )
@@ -539,7 +539,7 @@ def test_tasks_beside_transactions_are_left_alone(codes: Codes, text: str) -> No
 )
 def test_a_wait_that_may_lose_a_cancellation_is_found(codes: Codes, text: str) -> None:
     """Whether it waits itself, or tells a library to."""
-    assert set(codes("src/shop/messaging/link.py", text)) == {"D9"}
+    assert set(codes("src/shop/chassis/rabbitmq/link.py", text)) == {"D9"}
 
 
 @pytest.mark.parametrize(
@@ -553,7 +553,7 @@ def test_a_wait_that_may_lose_a_cancellation_is_found(codes: Codes, text: str) -
 )
 def test_a_wait_that_can_be_cancelled_is_left_alone(codes: Codes, text: str) -> None:
     """asyncio.wait keeps every cancellation, and a blocking call has none."""
-    assert codes("src/shop/messaging/link.py", text) == []
+    assert codes("src/shop/chassis/rabbitmq/link.py", text) == []
 
 
 def test_a_handler_is_inside_a_transaction(codes: Codes) -> None:

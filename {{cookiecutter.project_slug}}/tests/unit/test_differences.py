@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from acme_orders.messaging.differences import (
+from acme_orders.chassis.messaging.topology import Problem, Queue, Topology
+from acme_orders.chassis.rabbitmq.differences import (
     of_arguments,
     of_bindings,
     of_declaration,
     of_exchange,
     of_policy,
 )
-from acme_orders.messaging.topology import Problem, Queue, Topology
 
 TOPOLOGY = Topology.of(
     "shop", ["order.placed"], ladder=[5, 30], delivery_limit=100, suspect_deliveries=3

@@ -6,8 +6,8 @@ from uuid import UUID  # feature: row, rls, schema
 
 import pytest
 
-from acme_orders.messaging.envelope import Envelope, Payload
-from acme_orders.messaging.evidence import Evidence
+from acme_orders.chassis.messaging.envelope import Envelope, Payload
+from acme_orders.chassis.messaging.evidence import Evidence
 
 from tests.unit.test_circuit_breaker import Clock, clock
 
@@ -165,7 +165,7 @@ def test_an_incident_has_no_end(court: Court) -> None:
 
 def test_what_is_remembered_is_bounded(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest is forgotten."""
-    monkeypatch.setattr("acme_orders.messaging.evidence._MOST", 3)
+    monkeypatch.setattr("acme_orders.chassis.messaging.evidence._MOST", 3)
     for number in range(5):
         court.failed(envelope(str(number)))
     assert [court.evidence.doubts(envelope(str(number))) for number in range(5)] == [

@@ -3,7 +3,7 @@
 import time
 from uuid import RFC_4122, UUID
 
-from acme_orders.identifiers import new_id
+from acme_orders.chassis.identifiers import new_id
 
 
 def test_it_is_a_uuid_of_version_7() -> None:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from acme_orders.errors import BrokerUnavailable
-from acme_orders.messaging.ledger import Ledger
+from acme_orders.chassis.errors import BrokerUnavailable
+from acme_orders.chassis.rabbitmq.ledger import Ledger
 
 MOST = 12  # deliveries; enough for groups that overlap in every way
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from acme_orders.observability.limiter import SUPPRESSED, Limiter
+from acme_orders.chassis.observability.limiter import SUPPRESSED, Limiter
 
 BURST, INTERVAL = 10, 1.0
 

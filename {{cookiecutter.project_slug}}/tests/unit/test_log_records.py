@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from acme_orders.observability import logs
-from acme_orders.redaction import Redactor
+from acme_orders.chassis.observability import logs
+from acme_orders.chassis.observability.redaction import Redactor
 
 from tests.hostile_passwords import PASSWORDS, leaks
 

@@ -6,9 +6,9 @@ import time
 
 from structlog.testing import capture_logs
 
-from acme_orders.observability.loop import watch_loop
-from acme_orders.observability.metrics import Metrics
-from acme_orders.supervision import Supervisor
+from acme_orders.chassis.observability.loop import watch_loop
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.supervision import Supervisor
 
 LIMIT = 0.3  # seconds
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from acme_orders.database.migration_sql import sql_of
-from acme_orders.errors import ConfigurationError
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.migrations.sql import sql_of
 
 ENDS_THE_TRANSACTION = [
     "COMMIT",

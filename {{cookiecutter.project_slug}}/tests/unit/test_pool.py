@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from acme_orders.database.pool import Pool
-from acme_orders.errors import Interrupted
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database.pool import Pool
+from acme_orders.chassis.errors import Interrupted
+from acme_orders.chassis.observability.metrics import Metrics
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), asyncio.CancelledError(), KeyboardInterrupt()])

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pamqp import encode
 
-from acme_orders.errors import (
+from acme_orders.chassis.dead_letters.record import identity
+from acme_orders.chassis.errors import (
     BeyondDedupWindow,
     BrokerUnavailable,
     CommitUnknown,
@@ -27,18 +28,17 @@ from acme_orders.errors import (
     TryLater,
     UnknownType,
 )
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.copies import carried, copy_of
-from acme_orders.messaging.dead_letter import identity
-from acme_orders.messaging.envelope import Payload
-from acme_orders.messaging.failures import fingerprint
-from acme_orders.messaging.properties import tolerate
-from acme_orders.messaging.recovery import (
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.messaging.copies import carried, copy_of
+from acme_orders.chassis.messaging.envelope import Payload
+from acme_orders.chassis.messaging.failures import fingerprint
+from acme_orders.chassis.messaging.recovery import (
     DeadLetter,
     Retry,
     decide,
 )
-from acme_orders.messaging.topology import Topology
+from acme_orders.chassis.messaging.topology import Topology
+from acme_orders.chassis.rabbitmq.properties import tolerate
 
 TOPOLOGY = Topology.of("s", [], ladder=(5, 30, 120), delivery_limit=9, suspect_deliveries=3)
 FIRST, SECOND, THIRD = (step.name for step in TOPOLOGY.ladder)

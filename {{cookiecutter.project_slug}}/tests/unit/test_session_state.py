@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acme_orders.database import session_state, sql_shape, statements
-from acme_orders.database.session_state import problems
-from acme_orders.database.sql_shape import remembered, shape
-from acme_orders.database.statements import refuse_session_state
-from acme_orders.errors import TransactionMisused
+from acme_orders.chassis.database import session_state, sql_shape, statements
+from acme_orders.chassis.database.session_state import problems
+from acme_orders.chassis.database.sql_shape import remembered, shape
+from acme_orders.chassis.database.statements import refuse_session_state
+from acme_orders.chassis.errors import TransactionMisused
 
 OUTLIVES = [
     "SET search_path = other",

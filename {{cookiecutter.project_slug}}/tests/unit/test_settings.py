@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 import pytest
 
-from acme_orders.errors import ConfigurationError
-from acme_orders.settings import load_settings
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.settings import load_settings
 
 from tests.hostile_passwords import PASSWORDS, leaks
 

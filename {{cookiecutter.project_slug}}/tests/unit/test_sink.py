@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import pytest
 
-from acme_orders.observability.sink import Sink
+from acme_orders.chassis.observability.sink import Sink
 
 SOON = 10.0  # seconds
 TOLD = re.compile(rb"(\d+) lines of the log could not be written")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from acme_orders import supervision
-from acme_orders.errors import CommitUnknown, Interrupted, PartsMissing
-from acme_orders.observability.metrics import Metrics
-from acme_orders.supervision import Supervisor, apart
+from acme_orders.chassis import supervision
+from acme_orders.chassis.errors import CommitUnknown, Interrupted, PartsMissing
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.supervision import Supervisor, apart
 
 from tests.conftest import eventually
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acme_orders import database
-from acme_orders.database.placeholders import numbers  # feature: row, rls
-from acme_orders.database.sql_shape import shape  # feature: row, rls
+from acme_orders.chassis import tenancy
+from acme_orders.chassis.database.placeholders import numbers  # feature: row, rls
+from acme_orders.chassis.database.sql_shape import shape  # feature: row, rls
 
 TABLES = {"orders", "lines", "customers"}
 
@@ -29,8 +29,8 @@ def is_by_column(lint: ModuleType) -> bool:
 
 
 LINTS = [
-    importlib.import_module(f"{database.__name__}.{file.stem}")
-    for file in sorted(Path(database.__path__[0]).glob("tenant_lint*.py"))
+    importlib.import_module(f"{tenancy.__name__}.{file.stem}")
+    for file in sorted(Path(tenancy.__path__[0]).glob("lint*.py"))
 ]
 
 

@@ -3,8 +3,8 @@
 
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from acme_orders.database.statements import Statement
-from acme_orders.observability.tracing import Tracing
+from acme_orders.chassis.database.statements import Statement
+from acme_orders.chassis.observability.tracing import Tracing
 
 
 async def test_a_handled_message_and_its_statements_are_spans() -> None:

@@ -3,10 +3,10 @@
 import pytest
 from prometheus_client import Gauge
 
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.circuit_breaker import CircuitBreaker
-from acme_orders.messaging.memory import MemoryDelivery
-from acme_orders.messaging.waiting_room import WaitingRoom
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.messaging.circuit_breaker import CircuitBreaker
+from acme_orders.chassis.messaging.memory import MemoryDelivery
+from acme_orders.chassis.messaging.waiting_room import WaitingRoom
 
 from tests.unit.test_circuit_breaker import Clock, circuit, clock, gauge
 

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Query
 
-from acme_orders.database.manager import Manager
-from acme_orders.identifiers import new_id
-from acme_orders.messaging.outbox import Outbox
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.identifiers import new_id
+from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.orders.messages import ORDER_PLACED, OrderForm, OrderPlaced
 from acme_orders.orders.repository import LARGEST_PAGE, Orders
 

@@ -7,8 +7,8 @@ refused. Raise `Refused` to say no for good and `TryLater` for another attempt.
 import itertools
 from collections.abc import Sequence
 
-from acme_orders.messaging.envelope import Received
-from acme_orders.messaging.outbox import Outbox
+from acme_orders.chassis.messaging.envelope import Received
+from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.orders.messages import (
     ORDER_ACCEPTED,
     OrderAccepted,

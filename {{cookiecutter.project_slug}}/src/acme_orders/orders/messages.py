@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
-from acme_orders.messaging.envelope import Payload
-from acme_orders.messaging.event import Event
+from acme_orders.chassis.messaging.envelope import Payload
+from acme_orders.chassis.messaging.event import Event
 
 ORDER_PLACED = "order.placed"
 ORDER_ACCEPTED = "order.accepted"

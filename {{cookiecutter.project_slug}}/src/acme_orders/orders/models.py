@@ -7,7 +7,7 @@ import peewee
 from peewee import SQL, Check
 from playhouse.postgres_ext import DateTimeTZField
 
-from acme_orders.database.table import Table
+from acme_orders.chassis.database.table import Table
 
 NOW = [SQL("DEFAULT now()")]
 

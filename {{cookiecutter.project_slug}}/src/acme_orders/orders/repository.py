@@ -9,9 +9,9 @@ from uuid import UUID
 
 import peewee
 
-from acme_orders.database.repository import Repository, among, query
-from acme_orders.database.unit_of_work import Later
-from acme_orders.identifiers import new_id
+from acme_orders.chassis.database.repository import Repository, among, query
+from acme_orders.chassis.database.unit_of_work import Later
+from acme_orders.chassis.identifiers import new_id
 from acme_orders.orders.messages import OrderPlaced
 from acme_orders.orders.models import AuditEntry, Customer, Line, Order
 

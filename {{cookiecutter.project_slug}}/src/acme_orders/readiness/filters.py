@@ -3,10 +3,10 @@
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from acme_orders.database.explain import explainable
-from acme_orders.database.manager import Manager
-from acme_orders.database.statements import Statement
-from acme_orders.errors import DatabaseError
+from acme_orders.chassis.database.explain import explainable
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.statements import Statement
+from acme_orders.chassis.errors import DatabaseError
 from acme_orders.readiness.check import Check
 from acme_orders.readiness.plans import Index, complaints
 from acme_orders.readiness.rehearsal import Rehearsal

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
-from acme_orders.database.statements import Statement
-from acme_orders.messaging.inbox import Inbox
+from acme_orders.chassis.database.statements import Statement
+from acme_orders.chassis.messaging.inbox import Inbox
 from acme_orders.readiness.catalog import contents_of, has_inbox_key
 from acme_orders.readiness.check import Check
 from acme_orders.readiness.rehearsal import Rehearsal

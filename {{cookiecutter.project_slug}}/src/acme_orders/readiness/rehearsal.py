@@ -13,23 +13,23 @@ from typing import Any
 from uuid import UUID  # feature: row, rls, schema
 
 import acme_orders
-from acme_orders.app import Service, assemble
-from acme_orders.database.access import SERVICE_ROLE
-from acme_orders.database.manager import Manager
-from acme_orders.database.migrate import Migrator
-from acme_orders.database.migration_files import FOLDER
-from acme_orders.database.repository import Query, Repository
-from acme_orders.database.statements import Statement, Watch
-from acme_orders.database.tenancy import work_for  # feature: row, rls, schema
-from acme_orders.database.tenants import Tenants  # feature: row, rls, schema
-from acme_orders.messaging.broker import Message
-from acme_orders.messaging.envelope import encode
-from acme_orders.messaging.memory import MemoryBroker
-from acme_orders.observability.metrics import Metrics
+from acme_orders.chassis.database.access import SERVICE_ROLE
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.repository import Query, Repository
+from acme_orders.chassis.database.statements import Statement, Watch
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.messaging.envelope import encode
+from acme_orders.chassis.messaging.memory import MemoryBroker
+from acme_orders.chassis.migrations.files import FOLDER
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import Service, assemble
+from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
+from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 from acme_orders.readiness import catalog
 from acme_orders.readiness.scratch import rows_of, scratch_database
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
-from acme_orders.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import suppress  # feature: schema
 from pathlib import Path
 
-from acme_orders.database.migrate import Migrator
-from acme_orders.database.migration_files import migrations, text_of
-from acme_orders.database.tenants import Tenants  # feature: schema
-from acme_orders.errors import ConfigurationError
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.migrations.files import migrations, text_of
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: schema
 from acme_orders.readiness.catalog import schema_of
 from acme_orders.readiness.check import Check
 from acme_orders.readiness.rehearsal import Rehearsal

@@ -5,10 +5,10 @@ from contextlib import closing, contextmanager
 from typing import Any
 from uuid import uuid4
 
-from acme_orders.addresses import with_path
-from acme_orders.database import driver
-from acme_orders.database.blocking import open_blocking
-from acme_orders.errors import ConfigurationError
+from acme_orders.chassis.addresses import with_path
+from acme_orders.chassis.database import driver
+from acme_orders.chassis.database.blocking import open_blocking
+from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.readiness.two_tenants import TENANT  # feature: rls, schema
 
 PREFIX = "readiness_"

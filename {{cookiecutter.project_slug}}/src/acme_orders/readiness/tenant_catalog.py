@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-from acme_orders.database.access import SERVICE_ROLE  # feature: rls
-from acme_orders.database.system_role import SYSTEM_ROLE  # feature: rls
+from acme_orders.chassis.database.access import SERVICE_ROLE  # feature: rls
+from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
 from acme_orders.readiness.scratch import session
 from acme_orders.readiness.two_tenants import TENANT  # feature: rls
 

@@ -7,10 +7,10 @@ from contextvars import Context
 from typing import Any
 from uuid import UUID
 
-from acme_orders.database.repository import Query, Repository
-from acme_orders.database.tenancy import NoTenant, work_for
-from acme_orders.database.tenant_guard import judged, tenant_tables
-from acme_orders.database.tenants import Tenants
+from acme_orders.chassis.database.repository import Query, Repository
+from acme_orders.chassis.tenancy.guard import judged, tenant_tables
+from acme_orders.chassis.tenancy.registry import Tenants
+from acme_orders.chassis.tenancy.scope import NoTenant, work_for
 from acme_orders.readiness.check import Check
 from acme_orders.readiness.rehearsal import (
     Rehearsal,

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from functools import partial
 from uuid import uuid4
 
-from acme_orders.database.repository import Query, Repository
-from acme_orders.errors import WriteOutsideTransaction
+from acme_orders.chassis.database.repository import Query, Repository
+from acme_orders.chassis.errors import WriteOutsideTransaction
 from acme_orders.readiness.catalog import contents_of
 from acme_orders.readiness.check import Check
 from acme_orders.readiness.rehearsal import Rehearsal
@@ -22,7 +22,7 @@ _WRITE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SESSION = "SHOW default_transaction_read_only"
-_MACHINERY = {"database", "messaging", "readiness"}
+_MACHINERY = {"chassis", "readiness"}
 
 
 class TransactionsAreExplicit(Check):
@@ -109,7 +109,7 @@ def _module(handle: Callable[..., Awaitable[None]]) -> str:
 
 
 def _may_send_sql(source: Source) -> bool:
-    return source.parts[-1] in {"repository", "models"} or source.parts == ("app",)
+    return source.parts[-1] in {"repository", "models"}
 
 
 async def _handled(rehearsal: Rehearsal, type_: str) -> AsyncGenerator[str, None]:

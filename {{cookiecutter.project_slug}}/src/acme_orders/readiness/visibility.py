@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager, suppress
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from acme_orders.errors import DatabaseError
-from acme_orders.http import listen, serve
-from acme_orders.observability.metrics import Metrics
-from acme_orders.observability.probes import operations
+from acme_orders.chassis.errors import DatabaseError
+from acme_orders.chassis.http.server import listen, serve
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.observability.probes import operations
 from acme_orders.readiness.check import Check
 from acme_orders.readiness.rehearsal import Rehearsal
 
@@ -55,7 +55,7 @@ class DatabaseIsObservable(Check):
     async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
         """Send every statement through the manager, under the name of its query.
 
-        Keep the families of observability/metrics.py registered under the names that they have:
+        Keep the families of chassis/observability/metrics.py under the names that they have:
         dashboards and alerts use them.
         """
         async with _scraping(rehearsal.service.metrics) as scrape:

@@ -1,8 +1,8 @@
 """What is done with a payment."""
 
-from acme_orders.database.manager import Manager
-from acme_orders.errors import ConstraintViolated
-from acme_orders.messaging.outbox import Outbox
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.errors import ConstraintViolated
+from acme_orders.chassis.messaging.outbox import Outbox
 
 from tests.chassis.slices.ledger.messages import (
     PAYMENT_BOOKED,

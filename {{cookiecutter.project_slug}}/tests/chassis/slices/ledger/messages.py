@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
-from acme_orders.messaging.envelope import Payload
+from acme_orders.chassis.messaging.envelope import Payload
 
 PAYMENT_SUBMITTED = "payment.submitted"
 PAYMENT_BOOKED = "payment.booked"

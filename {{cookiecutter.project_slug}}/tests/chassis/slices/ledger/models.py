@@ -3,7 +3,7 @@
 import peewee
 from peewee import SQL, Check
 
-from acme_orders.database.table import Table
+from acme_orders.chassis.database.table import Table
 
 
 class AccountRow(Table):

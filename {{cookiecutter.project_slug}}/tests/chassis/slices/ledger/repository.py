@@ -8,7 +8,7 @@ from typing import Any
 
 import peewee
 
-from acme_orders.database.repository import Repository, query
+from acme_orders.chassis.database.repository import Repository, query
 
 from tests.chassis.slices.ledger.messages import PaymentSubmitted
 from tests.chassis.slices.ledger.models import AccountRow, Entry

@@ -1,7 +1,7 @@
 """What is done with each message about a parcel. They may come in any order."""
 
-from acme_orders.errors import Refused, TryLater
-from acme_orders.messaging.outbox import Outbox
+from acme_orders.chassis.errors import Refused, TryLater
+from acme_orders.chassis.messaging.outbox import Outbox
 
 from tests.chassis.slices.parcels.messages import (
     PARCEL_CLOSED,

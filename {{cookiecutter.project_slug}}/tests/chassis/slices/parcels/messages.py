@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
-from acme_orders.messaging.envelope import Payload
+from acme_orders.chassis.messaging.envelope import Payload
 
 PARCEL_REGISTERED = "parcel.registered"
 PARCEL_SCANNED = "parcel.scanned"

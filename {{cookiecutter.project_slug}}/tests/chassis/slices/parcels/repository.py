@@ -8,7 +8,7 @@ from uuid import UUID
 
 import peewee
 
-from acme_orders.database.repository import Insertion, Repository, query
+from acme_orders.chassis.database.repository import Insertion, Repository, query
 
 from tests.chassis.slices.parcels.messages import (
     ParcelDelivered,

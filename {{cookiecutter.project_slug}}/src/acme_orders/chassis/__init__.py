@@ -1,0 +1,1 @@
+"""The microservice chassis: what every service has. Knows no business."""

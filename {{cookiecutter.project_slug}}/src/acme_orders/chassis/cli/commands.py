@@ -1,0 +1,295 @@
+"""The command line."""
+
+import asyncio
+import difflib
+import json as json_text
+import re
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID, uuid4  # feature: row, rls, schema
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from acme_orders.chassis.cli.dead_letters import dead_letters
+from acme_orders.chassis.cli.doctor import examine, inspect_topology
+from acme_orders.chassis.cli.session import (
+    MISCONFIGURED,
+    command_settings,
+    explained,
+    standard_error,
+)
+from acme_orders.chassis.database.explain import explain as explain_query
+from acme_orders.chassis.database.repository import Query, Repository  # feature: row, rls, schema
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.messaging.topology import MISSING, State
+from acme_orders.chassis.migrations.files import FOLDER, numbered
+from acme_orders.chassis.migrations.files import migrations as all_migrations
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.migrations.session import check as check_files
+from acme_orders.chassis.observability import logs
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process import service as application
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
+from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
+from acme_orders.readiness import checklist, report
+from acme_orders.readiness.rehearsal import Subject
+
+cli = typer.Typer(
+    help="Takes messages from a queue, stores their effects and publishes what happened.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+migrations = typer.Typer(help="Change the schema of the database.", no_args_is_help=True)
+cli.add_typer(migrations, name="migrate")
+cli.add_typer(dead_letters, name="dead-letters")
+
+
+class Part(StrEnum):
+    """What can run alone."""
+
+    consumer = "consumer"
+    relay = "relay"
+    api = "api"  # feature: http_api
+
+
+def _migrator() -> Migrator:
+    settings = command_settings()
+    return Migrator(settings.owner_url, lock_timeout=settings.migration_lock_timeout)
+
+
+@cli.command()
+def run(
+    only: Annotated[Part | None, typer.Option(help="Run one part alone.")] = None,
+) -> None:
+    """Run the service until SIGTERM or Ctrl-C; then finish what has been delivered."""
+    # What is wrong is said before the loop is closed: a thread that hangs would keep it to itself.
+    with asyncio.Runner() as runner, explained():
+        metrics = Metrics()
+        settings = command_settings(metrics)
+        runner.run(application.run(settings, metrics, only=only.value if only else None))
+
+
+@cli.command()
+def doctor() -> None:
+    """Check settings, PostgreSQL, schema and queues, and say what is wrong and what helps."""
+    with explained():
+        findings = asyncio.run(examine(command_settings()))
+        for finding in findings:
+            mark = "wrong" if finding.problem else "ok"
+            typer.echo(f"{mark:7}{finding.part}: {finding.problem or finding.says}")
+        if problems := [finding.problem for finding in findings if finding.problem]:
+            bad = any(isinstance(problem, ConfigurationError) for problem in problems)
+            raise typer.Exit(MISCONFIGURED if bad else 1)
+
+
+@cli.command()
+def topology(
+    *, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+) -> None:
+    """Show exchange and queues as declared and as RabbitMQ has them; 78 if they differ."""
+    with explained():
+        states, unseen = asyncio.run(inspect_topology(command_settings()))
+        if json:
+            typer.echo(json_text.dumps([_as_json(state) for state in states], indent=2))
+        else:
+            table = Table("name", "messages", "consumers", "state")
+            for state in states:
+                counts = (str(state.messages), str(state.consumers)) if state.queue else ("", "")
+                says = "\n".join(f"{each.what}: {each.helps}" for each in state.problems)
+                table.add_row(state.name, *counts, says or "ok")
+            Console().print(table)
+            if unseen:
+                typer.echo(f"bindings and policies cannot be seen: {unseen}", err=True)
+        if any(problem != MISSING for state in states for problem in state.problems):
+            raise typer.Exit(MISCONFIGURED)
+
+
+def _as_json(state: State) -> dict[str, object]:
+    declared: dict[str, object] = {"exchange": state.name}
+    if state.queue is not None:
+        declared = {
+            "queue": state.name,
+            "arguments": dict(state.queue.arguments),
+            "bindings": list(state.queue.bindings),
+            "messages": state.messages,
+            "consumers": state.consumers,
+        }
+    helps = [
+        {"what": each.what, "helps": each.helps, "loses": each.loses} for each in state.problems
+    ]
+    return {**declared, "problem": state.problem, "problems": helps}
+
+
+# feature: row, rls, schema {
+_Whose = Annotated[UUID | None, typer.Option(help="Whose data; `tenants list` shows them.")]
+
+
+def _work_for(tenant: UUID | None, repository: Repository, query: Query) -> None:
+    if tenant is None and not repository.across_tenants:
+        raise ConfigurationError(
+            f"{query.name} works for one tenant: name it with --tenant; `tenants list` shows them"
+        )
+    work_for(None if repository.across_tenants else tenant)
+
+
+# feature: row, rls, schema }
+
+
+@cli.command()
+def explain(
+    name: Annotated[str, typer.Argument(help="Of a registered query, such as orders.page.")],
+    *,
+    analyze: Annotated[
+        bool, typer.Option("--analyze", help="Run it, measure it, and roll it back.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    tenant: _Whose = None,  # feature: row, rls, schema
+) -> None:
+    """Show how PostgreSQL runs a query with its example."""
+
+    async def look() -> None:
+        settings = command_settings().model_copy(update={"broker_url": "memory://"})
+        async with application.connected(settings, Metrics()) as service:
+            known = service.queries()
+            if name not in known:
+                near = difflib.get_close_matches(name, known, cutoff=0.4) or sorted(known)
+                raise ConfigurationError(f"no query {name!r}; there is {', '.join(near)}")
+            _work_for(tenant, *known[name][:2])  # feature: row, rls, schema
+            plans = await explain_query(service.manager, *known[name], analyze=analyze)
+        if not plans:
+            raise ConfigurationError(f"{name} sends no query with its example: give it another")
+        if json:
+            found = [{"sql": plan.sql, "plan": plan.lines} for plan in plans]
+            typer.echo(json_text.dumps(found, indent=2))
+            return
+        shown = ("\n".join((typer.style(plan.sql, bold=True), *plan.lines)) for plan in plans)
+        typer.echo("\n\n".join(shown))
+
+    with explained():
+        asyncio.run(look())
+
+
+@cli.command()
+def readiness(
+    *, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+) -> None:
+    """Inspect what this project has become; status 1 if it is not ready for production."""
+    with explained():
+        settings = command_settings()
+        logs.configure(level="CRITICAL", style=settings.log_format)  # defects are tried on purpose
+        results = asyncio.run(checklist.go_through(Subject(settings)))
+        if json:
+            typer.echo(report.as_json(results))
+        else:
+            Console().print(report.as_table(results))
+        if not all(result.passed for result in results):
+            raise typer.Exit(1)
+
+
+@migrations.command()
+def plan() -> None:
+    """Print the SQL that `up` would run."""
+    with explained():
+        pending = _migrator().pending()
+        check_files(pending)
+        for migration in pending:
+            typer.echo(f"-- {migration.id}\n{migration.text}")
+
+
+@migrations.command()
+def up(
+    count: Annotated[int | None, typer.Option(help="Only so many; all without it.", min=1)] = None,
+) -> None:
+    """Apply what is pending."""
+    _report(lambda: _migrator().up(count=count), "applied", "nothing is pending")
+
+
+@migrations.command()
+def down(
+    count: Annotated[int, typer.Option(help="How many to take back.", min=1)] = 1,
+) -> None:
+    """Take back the newest migrations."""
+    _report(lambda: _migrator().down(count=count), "taken back", "nothing was applied")
+
+
+@migrations.command()
+def status() -> None:
+    """Show which migrations are applied and which are pending."""
+    with explained():
+        migrator = _migrator()
+        table = Table("migration", "applied at", "ms")
+        for identity, _, applied_at, milliseconds in migrator.applied():
+            table.add_row(identity, f"{applied_at:%Y-%m-%d %H:%M:%S%z}", str(milliseconds))
+        try:
+            for migration in migrator.pending():
+                table.add_row(migration.id, "pending", "")
+        finally:  # what is applied helps to understand why the files do not fit
+            Console().print(table)
+
+
+@migrations.command()
+def new(name: Annotated[str, typer.Argument(help="What it does, such as add_order_note.")]) -> None:
+    """Make the two files of a new migration."""
+    with explained():
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,50}", name):
+            raise ConfigurationError(
+                f"{name!r}: lower-case letters, digits and underscores, please"
+            )
+        taken = [numbered(each.id) for each in all_migrations()]
+        number = max(number for series, number in taken if not series) + 1
+        for direction, text in (("up", "-- reversible: yes\n\n"), ("down", "")):
+            file = FOLDER / f"{number:04}_{name}.{direction}.sql"
+            file.write_text(text, encoding="utf-8", newline="\n")
+            typer.echo(file)
+
+
+# feature: row, rls, schema {
+tenants = typer.Typer(help="Register whose data is kept apart.", no_args_is_help=True)
+cli.add_typer(tenants, name="tenants")
+
+
+@tenants.command("add")
+def add_tenant(
+    name: Annotated[str, typer.Argument(help="What people call it.")],
+    *,
+    identity: Annotated[UUID | None, typer.Option("--id", help="A new one without it.")] = None,
+) -> None:
+    """Register a tenant and print its id, which messages and requests name."""
+    with explained():
+        tenant = identity or uuid4()
+        Tenants(command_settings().owner_url).add(tenant, name)
+        list(_migrator().up())  # feature: schema
+        typer.echo(tenant)
+
+
+@tenants.command("list")
+def list_tenants() -> None:
+    """Show every tenant."""
+    with explained():
+        known = Tenants(command_settings().owner_url).all()
+        for tenant, name in known:
+            typer.echo(f"{tenant}  {name}")
+        if not known:
+            typer.echo("there is none yet: `tenants add NAME` registers one", err=True)
+
+
+# feature: row, rls, schema }
+
+
+def _report(work: Callable[[], Iterator[tuple[str, float]]], verb: str, nothing: str) -> None:
+    with explained():
+        done = 0
+        for migration, seconds in work():
+            typer.echo(f"{migration} {verb} ({seconds:.2f} s)")
+            done += 1
+        if not done:
+            typer.echo(nothing)
+
+
+def main() -> None:
+    """Run the command line."""
+    with standard_error():
+        cli()

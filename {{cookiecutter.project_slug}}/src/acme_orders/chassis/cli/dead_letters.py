@@ -1,0 +1,268 @@
+"""The commands for dead letters: look at them, replay them, discard them."""
+
+import asyncio
+import json as json_text
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from acme_orders.chassis.cli.session import command_settings, explained
+from acme_orders.chassis.dead_letters.replay import Outcome, Replay
+from acme_orders.chassis.dead_letters.store import Group, Selection, State, Summary
+from acme_orders.chassis.errors import ConfigurationError, ServiceError
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process import service as application
+from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
+
+dead_letters = typer.Typer(
+    help="Look at messages that could not be processed, replay or discard them.",
+    no_args_is_help=True,
+)
+_AT_ONCE = 500  # looked up together
+_TIME = "%Y-%m-%d %H:%M:%S%z"
+_LINE = {
+    Group: (
+        "{0.count}  {0.reason}  type {0.type}  error {0.error_type}  "
+        f"from {{0.first:{_TIME}}} to {{0.last:{_TIME}}}  "
+        "fingerprint {0.fingerprint}  such as {0.example}"
+    ),
+    Summary: (
+        f"{{0.id}}  {{0.archived_at:{_TIME}}}  {{0.reason}}  type {{0.type}}  "
+        "message {0.message_id}  error {0.error_type}"
+    ),
+}
+
+_Ids = Annotated[list[UUID] | None, typer.Argument(help="Single ones, as `list --each` shows.")]
+_Reason = Annotated[str | None, typer.Option(help="Such as retries_exhausted.")]
+_Fingerprint = Annotated[str | None, typer.Option(help="Of failures that look alike.")]
+_Type = Annotated[str | None, typer.Option("--type", help="Of the message.")]
+_All = Annotated[bool, typer.Option("--all", help="All that wait.")]
+_Limit = Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest first.")]
+_Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@dead_letters.command("list")
+def list_(
+    *,
+    reason: _Reason = None,
+    fingerprint: _Fingerprint = None,
+    type_: _Type = None,
+    state: Annotated[State, typer.Option(help="What was decided about them.")] = State.waiting,
+    each: Annotated[bool, typer.Option("--each", help="Single ones instead of groups.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many lines.")] = 50,
+    json: _Json = False,
+) -> None:
+    """Show what was set aside: groups that look alike, or single ones, the oldest first."""
+    wanted = Selection(state, (), reason, fingerprint, type_)
+
+    async def look() -> list[Any]:
+        async with _service() as service, _reading(service):
+            if each:
+                return list(await service.dead_letters.page(wanted, limit=limit))
+            return list(await service.dead_letters.groups(wanted, limit=limit))
+
+    with explained():
+        found = asyncio.run(look())
+    if json:
+        shown = [asdict(one) for one in found]
+        typer.echo(json_text.dumps(shown, indent=2, default=str))
+        return
+    for one in found:
+        typer.echo(_printable(_LINE[type(one)].format(one)))
+    if not found:
+        typer.echo(f"no dead letter that is {state} fits", err=True)
+
+
+@dead_letters.command()
+def show(
+    identity: Annotated[UUID, typer.Argument(metavar="ID", help="As `list` shows.")],
+    *,
+    body: Annotated[
+        bool, typer.Option("--body", help="The body too; it may be personal data.")
+    ] = False,
+) -> None:
+    """Show one dead letter: its error, its headers, and what was decided about it."""
+
+    async def look() -> dict[str, Any]:
+        async with _service() as service, _reading(service):
+            found = await service.dead_letters.by_id(identity)
+            if found is None:
+                raise ServiceError(f"there is no dead letter {identity}; `list --each` shows them")
+            letter, decision = found
+            return {**asdict(letter), **asdict(decision)}
+
+    with explained():
+        found = asyncio.run(look())
+        content = found.pop("body")
+        if body:
+            found["body"] = content.decode("utf-8", "backslashreplace")
+        typer.echo(json_text.dumps(found, indent=2, default=str))
+
+
+@dead_letters.command()
+def replay(
+    ids: _Ids = None,
+    *,
+    reason: _Reason = None,
+    fingerprint: _Fingerprint = None,
+    type_: _Type = None,
+    all_: _All = False,
+    rate: Annotated[float, typer.Option(min=0.01, help="Most messages in a second.")] = 10,
+    limit: _Limit = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+) -> None:
+    """Send dead letters to the queue of the service again, with all their attempts.
+
+    Events of this service that could not be published go to the outbox instead. It can be
+    interrupted and run again: what was processed already is dropped by the inbox.
+    """
+    wanted = _selection(ids, reason, fingerprint, type_, everything=all_)
+
+    async def send() -> bool:
+        settings = command_settings()
+        if settings.broker_url.startswith("memory:") and not dry_run:
+            raise ConfigurationError(
+                "BROKER_URL=memory:// has no queue that outlives this command: "
+                "name the RabbitMQ of the service"
+            )
+        async with _service(connected=not dry_run) as service:
+            meant, chosen = await _chosen(service, wanted, limit)
+            if dry_run:
+                async for one in chosen:
+                    typer.echo(str(one))
+                typer.echo(f"{meant} would be replayed", err=True)
+                return True
+            sender = Replay(
+                queue=service.topology.main.name,
+                broker=service.broker,
+                manager=service.manager,
+                dead_letters=service.dead_letters,
+                set_aside=service.relay_queries.set_aside,
+                rate=rate,
+            )
+            return await _replay(sender, chosen, meant)
+
+    with explained():
+        if not asyncio.run(send()):
+            raise typer.Exit(1)
+
+
+@dead_letters.command()
+def discard(
+    ids: _Ids = None,
+    *,
+    reason: _Reason = None,
+    fingerprint: _Fingerprint = None,
+    type_: _Type = None,
+    all_: _All = False,
+    limit: _Limit = None,
+    note: Annotated[str | None, typer.Option("--reason-text", help="Why, for others.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Decide that dead letters are not needed any more. They stay stored, as discarded."""
+    wanted = _selection(ids, reason, fingerprint, type_, everything=all_)
+
+    async def give_up() -> int:
+        async with _service() as service:
+            meant, chosen = await _chosen(service, wanted, limit)
+            found = [one async for one in chosen]
+            if not found or not (yes or typer.confirm(f"Discard {meant} dead letters?")):
+                return 0
+            done = 0
+            for start in range(0, len(found), _AT_ONCE):
+                async with service.manager.transaction("dead_letters.discard"):
+                    done += await service.dead_letters.decide(
+                        found[start : start + _AT_ONCE], State.discarded, note=note
+                    )
+            return done
+
+    with explained():
+        typer.echo(f"{asyncio.run(give_up())} discarded")
+
+
+def _selection(
+    ids: list[UUID] | None,
+    reason: str | None,
+    fingerprint: str | None,
+    type_: str | None,
+    *,
+    everything: bool,
+) -> Selection:
+    """What the options mean; nobody means all of them by saying nothing."""
+    alike = any(each is not None for each in (reason, fingerprint, type_))
+    if bool(ids) + alike + everything != 1:
+        raise typer.BadParameter(
+            "say which: either IDs, or --reason, --fingerprint and --type, or --all"
+        )
+    return Selection(State.waiting, tuple(ids or ()), reason, fingerprint, type_)
+
+
+@asynccontextmanager
+async def _service(*, connected: bool = False) -> AsyncIterator[application.Service]:
+    """The service, with a connection to RabbitMQ only where it is needed."""
+    settings = command_settings()
+    if not connected:
+        settings = settings.model_copy(update={"broker_url": "memory://"})
+    work_for(None)  # feature: row, rls, schema
+    async with application.connected(settings, Metrics()) as service:
+        yield service
+
+
+def _reading(service: application.Service) -> Any:
+    return service.manager.transaction("dead_letters.look", read_only=True)
+
+
+async def _chosen(
+    service: application.Service, wanted: Selection, limit: int | None
+) -> tuple[int, AsyncIterator[UUID]]:
+    """How many wait that are meant, and their ids; not those that are set aside meanwhile."""
+    async with _reading(service):
+        known, now = await service.dead_letters.count(replace(wanted, state=None))
+        count, _ = await service.dead_letters.count(wanted)
+    if (unknown := len(set(wanted.ids)) - known) > 0:
+        raise ServiceError(f"{unknown} of these ids are unknown; `list --each` shows what is there")
+    meant = min(count, limit or count)
+    return meant, _ids(service, replace(wanted, until=now), meant)
+
+
+async def _ids(service: application.Service, wanted: Selection, meant: int) -> AsyncIterator[UUID]:
+    after = None
+    while meant > 0:
+        async with _reading(service):
+            page = await service.dead_letters.page(wanted, after=after, limit=min(meant, _AT_ONCE))
+        for each in page:
+            yield each.id
+        if not page:
+            return
+        after, meant = (page[-1].archived_at, page[-1].id), meant - len(page)
+
+
+async def _replay(sender: Replay, chosen: AsyncIterator[UUID], meant: int) -> bool:
+    """Send them with a bar for whoever watches; False if some cannot be replayed."""
+    done, console = dict.fromkeys(Outcome, 0), Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("replaying", total=meant)
+        try:
+            async for one in chosen:
+                outcome = await sender.send(one)
+                done[outcome] += 1
+                if outcome is Outcome.IMPOSSIBLE:
+                    typer.echo(
+                        f"{one} cannot be replayed: ask its sender to send it anew", err=True
+                    )
+                bar.advance(task)
+        finally:
+            told = [f"{count} {each.value}" for each, count in done.items() if count]
+            typer.echo(", ".join(told) or "none of them waits")
+    return not done[Outcome.IMPOSSIBLE]
+
+
+def _printable(text: str) -> str:
+    """What a terminal shows as it is; a text from outside could move the cursor."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)

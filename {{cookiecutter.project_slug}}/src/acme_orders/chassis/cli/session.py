@@ -1,0 +1,87 @@
+"""What every command does: read the settings, and explain what went wrong in one line."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+import typer
+
+from acme_orders.chassis.addresses import guessed_password, is_placeholder
+from acme_orders.chassis.database.environment import take_out
+from acme_orders.chassis.errors import ConfigurationError, ServiceError
+from acme_orders.chassis.observability import logs
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.observability.redaction import Redactor
+from acme_orders.chassis.observability.sink import Sink
+from acme_orders.chassis.settings import Settings, load_settings
+
+MISCONFIGURED = 78  # EX_CONFIG of sysexits.h
+_LAST_LINES = 1.0  # seconds for the log at the end; whoever reads it has had all the time before
+_ADDRESSES = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "BROKER_URL")
+log = structlog.get_logger()
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """One clear line instead of a traceback, and the right exit status."""
+    found: list[ServiceError] = []
+    try:
+        yield
+    except* ServiceError as group:
+        found = list(_leaves(group))
+    if found:
+        for error in found:
+            typer.echo(str(error), err=True)
+        bad = any(isinstance(error, ConfigurationError) for error in found)
+        raise typer.Exit(MISCONFIGURED if bad else 1)
+
+
+def command_settings(metrics: Metrics | None = None) -> Settings:
+    """The settings, with the log set up as they say.
+
+    Args:
+        metrics: of a process that has some, for the lines that are not written.
+
+    Raises:
+        ConfigurationError: a variable is missing, or has a value that is not allowed.
+    """
+    settings = load_settings()
+    logs.configure(
+        level=settings.log_level,
+        style=settings.log_format,
+        burst=settings.log_burst,
+        interval=settings.log_interval,
+        redact=Redactor(settings.passwords),
+        metrics=metrics,
+    )
+    if ignored := take_out(os.environ):
+        log.info("database.variables_ignored", names=ignored, why="DATABASE_URL says all of it")
+    return settings
+
+
+@contextmanager
+def standard_error() -> Iterator[None]:
+    """Standard error that neither stops nor fails the process, for the whole of it."""
+    sys.stderr = Sink(sys.stderr)
+    # Settings that cannot be read have passwords too.
+    passwords = [guessed_password(os.environ.get(name, "")) for name in _ADDRESSES]
+    passwords.append(os.environ.get("PGPASSWORD", ""))
+    redact = Redactor(each for each in passwords if not is_placeholder("", each))
+    logs.configure(level="INFO", style="console", redact=redact)
+    try:
+        yield
+    except Exception:
+        log.critical("process.crashed", exc_info=True)
+        sys.exit(1)
+    finally:
+        logs.end(_LAST_LINES)
+
+
+def _leaves(group: BaseExceptionGroup[ServiceError]) -> Iterator[ServiceError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

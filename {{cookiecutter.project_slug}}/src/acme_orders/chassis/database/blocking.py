@@ -1,0 +1,47 @@
+"""A blocking connection, for migrations, the registry of tenants and the checklist."""
+
+from contextlib import ExitStack, closing
+from typing import Any
+
+from acme_orders.chassis.database import driver, session
+from acme_orders.chassis.database.address import DatabaseAddress
+from acme_orders.chassis.errors import DatabaseUnavailable
+
+_NAME = "acme-orders migrate"
+# A migration may take hours.
+_OWN = {
+    "default_transaction_read_only": "off",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+_UNLIMITED = """
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'
+"""  # older servers have none
+
+
+def open_blocking(url: str) -> Any:
+    """Open a connection that commits each statement by itself.
+
+    Raises:
+        ConfigurationError: the address cannot be read, or the database has another encoding.
+        DatabaseUnavailable: PostgreSQL does not answer or refuses us.
+    """
+    address = DatabaseAddress.parse(url)
+    with ExitStack() as stack:
+        try:
+            parameters = address.parameters(_OWN, application=_NAME)
+            connection = stack.enter_context(closing(driver.connect(**parameters)))
+            cursor = connection.cursor()
+            cursor.execute(session.PIN)
+            cursor.execute(_UNLIMITED)
+            cursor.execute("SHOW server_encoding")
+            session.refuse_others({"server_encoding": cursor.fetchone()[0]})
+        except driver.DriverError as error:
+            reason = address.redact(" ".join(str(error).split()))
+            error.args = (reason,)  # a traceback shows the cause as well
+            raise DatabaseUnavailable(
+                f"cannot reach PostgreSQL at {address.place}: {reason}; start it or correct the "
+                "address in DATABASE_URL or MIGRATION_DATABASE_URL"
+            ) from error
+        stack.pop_all()
+    return connection

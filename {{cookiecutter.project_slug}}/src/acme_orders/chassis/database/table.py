@@ -1,0 +1,67 @@
+"""The base of every model. Models never leave their repository."""
+
+from collections.abc import Iterable, Mapping  # feature: row, rls
+from typing import Any  # feature: row, rls
+
+import peewee  # feature: row, rls
+from peewee_async import AioModel
+from playhouse.postgres_ext import HStoreField
+
+from acme_orders.chassis.database.dialect import Dialect
+from acme_orders.chassis.database.values import read_hstore
+from acme_orders.chassis.tenancy.scope import current_scope  # feature: row, rls
+
+
+class Table(AioModel):
+    """A table; what it has to guarantee is written in `migrations/`."""
+
+    class Meta:
+        """What compiles its queries."""
+
+        database = Dialect()
+
+    @classmethod
+    def validate_model(cls) -> None:
+        """Let fields read what drivers leave as a text."""
+        for field in cls._meta.sorted_fields:
+            if isinstance(field, HStoreField):
+                field.python_value = read_hstore
+
+    # feature: row, rls {
+    # Every query is pinned to the tenant whose scope is open; in the system scope to none.
+
+    tenant_id = peewee.UUIDField()
+
+    @classmethod
+    def select(cls, *fields: Any) -> Any:
+        """Read rows of this tenant."""
+        return cls._pinned(super().select(*fields))
+
+    @classmethod
+    def update(cls, *args: Any, **values: Any) -> Any:
+        """Change rows of this tenant."""
+        return cls._pinned(super().update(*args, **values))
+
+    @classmethod
+    def delete(cls) -> Any:
+        """Delete rows of this tenant."""
+        return cls._pinned(super().delete())
+
+    @classmethod
+    def insert(cls, row: Mapping[str, Any] | None = None, /, **values: Any) -> Any:
+        """Add a row of this tenant."""
+        return cls.insert_many([{**(row or {}), **values}])
+
+    @classmethod
+    def insert_many(cls, rows: Iterable[Mapping[str, Any]], fields: None = None) -> Any:
+        """Add rows of this tenant; each names its columns."""
+        tenant = current_scope().tenant
+        owned = {} if tenant is None else {"tenant_id": tenant}
+        return super().insert_many([{**row, **owned} for row in rows], fields)
+
+    @classmethod
+    def _pinned(cls, query: Any) -> Any:
+        tenant = current_scope().tenant
+        return query if tenant is None else query.where(cls.tenant_id == tenant)
+
+    # feature: row, rls }

@@ -1,0 +1,1 @@
+"""Dead letters: archived, looked at, replayed."""

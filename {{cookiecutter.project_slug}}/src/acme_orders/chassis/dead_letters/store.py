@@ -1,0 +1,290 @@
+"""Dead letters in PostgreSQL, where they can be looked at, counted and decided about."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import peewee
+from peewee_async import AioModel
+from playhouse.postgres_ext import DateTimeTZField
+
+from acme_orders.chassis.database.repository import Repository, query
+from acme_orders.chassis.dead_letters.record import DeadLetter
+
+_NOBODY = UUID(int=0)
+_LONGEST_TEXT = 1000  # characters of JSON that cannot be read
+_KEPT = DeadLetter(
+    id=_NOBODY, headers={}, properties={}, body=b"", body_bytes=0, failed_at=datetime.now(UTC)
+)
+
+
+class State(StrEnum):
+    """What was decided about a dead letter; nothing yet, while it waits."""
+
+    waiting = "waiting"
+    replayed = "replayed"
+    discarded = "discarded"
+
+
+class DeadLetterRow(AioModel):
+    """A dead letter. It belongs to no tenant: one that cannot be read says of none."""
+
+    id = peewee.UUIDField(primary_key=True)
+    outgoing = peewee.BooleanField()
+    message_id = peewee.TextField(null=True)
+    source = peewee.TextField(null=True)
+    type = peewee.TextField(null=True)
+    queue = peewee.TextField(null=True)
+    reason = peewee.TextField()
+    fingerprint = peewee.TextField(null=True)
+    error_type = peewee.TextField(null=True)
+    error_message = peewee.TextField(null=True)
+    attempts = peewee.IntegerField(null=True)
+    replays = peewee.IntegerField()
+    headers = peewee.TextField()  # a JSON object
+    properties = peewee.TextField()  # likewise
+    body = peewee.BlobField()
+    body_bytes = peewee.BigIntegerField()
+    failed_at = DateTimeTZField()
+    archived_at = DateTimeTZField()
+    state = peewee.TextField()
+    decided_at = DateTimeTZField(null=True)
+    note = peewee.TextField(null=True)
+
+    class Meta:
+        """The name of the table."""
+
+        table_name = "dead_letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which dead letters are meant: those that are all of this.
+
+    Args:
+        state: None for any.
+        ids: any of these.
+        until: not archived after this; a replay that fails comes back as a new one.
+    """
+
+    state: State | None = State.waiting
+    ids: tuple[UUID, ...] = ()
+    reason: str | None = None
+    fingerprint: str | None = None
+    type: str | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Dead letters that look alike; `example` is the id of one."""
+
+    reason: str
+    type: str | None
+    fingerprint: str | None
+    error_type: str | None
+    count: int
+    first: datetime
+    last: datetime
+    example: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a list of dead letters shows."""
+
+    id: UUID
+    archived_at: datetime
+    state: str
+    reason: str
+    type: str | None
+    message_id: str | None
+    error_type: str | None
+    replays: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about a dead letter, and when."""
+
+    state: str
+    archived_at: datetime
+    decided_at: datetime | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for a decision; `count` counts no further than its limit."""
+
+    count: int
+    oldest_seconds: float
+
+
+class DeadLetters(Repository):
+    """Stores and finds dead letters, whoever they belong to."""
+
+    machinery = True
+
+    across_tenants = True  # feature: row, rls, schema
+
+    @query("dead_letters.archive", writes=True, example={"letters": [_KEPT]})
+    async def archive(self, letters: Sequence[DeadLetter]) -> set[UUID]:
+        """Store those that are not there yet; returns their ids."""
+        rows = [_row(each) for each in sorted(letters, key=lambda each: each.id)]
+        insert = DeadLetterRow.insert_many(rows).on_conflict(
+            action="NOTHING", conflict_target=[DeadLetterRow.id]
+        )
+        return {row["id"] for row in await self.fetch_all(insert.returning(DeadLetterRow.id))}
+
+    @query("dead_letters.groups", example={"selection": Selection()})
+    async def groups(self, selection: Selection, *, limit: int = 100) -> list[Group]:
+        """Those that look alike together, the largest group first."""
+        row, count = DeadLetterRow, peewee.fn.count(DeadLetterRow.id)
+        alike = (row.reason, row.type, row.fingerprint, row.error_type)
+        rows = await self.fetch_all(
+            row.select(
+                *alike,
+                count.alias("count"),
+                peewee.fn.min(row.failed_at).alias("first"),
+                peewee.fn.max(row.failed_at).alias("last"),
+                peewee.fn.min(row.id.cast("text")).alias("example"),
+            )
+            .where(*_meant(selection))
+            .group_by(*alike)
+            .order_by(count.desc(), row.reason)
+            .limit(limit)
+        )
+        return [Group(**{**each, "example": UUID(str(each["example"]))}) for each in rows]
+
+    @query(
+        "dead_letters.page",
+        example={"selection": Selection(), "after": (datetime(1970, 1, 1, tzinfo=UTC), _NOBODY)},
+    )
+    async def page(
+        self,
+        selection: Selection,
+        *,
+        after: tuple[datetime, UUID] | None = None,
+        limit: int = 100,
+    ) -> list[Summary]:
+        """Single ones, the oldest first; `after` is `archived_at` and id of the last one before."""
+        row = DeadLetterRow
+        select = row.select(
+            row.id,
+            row.archived_at,
+            row.state,
+            row.reason,
+            row.type,
+            row.message_id,
+            row.error_type,
+            row.replays,
+        ).where(*_meant(selection))
+        order = (row.archived_at, row.id)
+        found = await self.fetch_page(select, order=order, after=after, limit=limit)
+        return [Summary(**each) for each in found]
+
+    @query("dead_letters.count", example={"selection": Selection()})
+    async def count(self, selection: Selection) -> tuple[int, datetime]:
+        """How many there are, and the time of that by the clock of PostgreSQL."""
+        row = await self.fetch_one(
+            DeadLetterRow.select(
+                peewee.fn.count(DeadLetterRow.id).alias("count"), peewee.fn.now().alias("time")
+            ).where(*_meant(selection))
+        )
+        assert row is not None
+        return row["count"], row["time"]
+
+    @query("dead_letters.by_id", example={"identity": _NOBODY})
+    async def by_id(self, identity: UUID) -> tuple[DeadLetter, Decision] | None:
+        """One dead letter, and what was decided about it."""
+        row = DeadLetterRow
+        found = await self.fetch_one(
+            _whole(row.state, row.archived_at, row.decided_at, row.note).where(row.id == identity)
+        )
+        if found is None:
+            return None
+        names = ("state", "archived_at", "decided_at", "note")
+        return _letter(found), Decision(**{name: found.pop(name) for name in names})
+
+    @query("dead_letters.take", writes=True, example={"identity": _NOBODY})
+    async def take(self, identity: UUID) -> DeadLetter | None:
+        """Keep a waiting one from all others until COMMIT; None if somebody else has or had it."""
+        row = DeadLetterRow
+        found = await self.fetch_one(
+            _whole()
+            .where(row.id == identity, row.state == State.waiting.value)
+            .for_update("FOR UPDATE SKIP LOCKED")
+        )
+        return _letter(found) if found else None
+
+    @query("dead_letters.decide", writes=True, example={"ids": [_NOBODY], "state": State.discarded})
+    async def decide(self, ids: Sequence[UUID], state: State, *, note: str | None = None) -> int:
+        """Say what became of those that wait; returns how many did."""
+        row = DeadLetterRow
+        return await self.manager.execute(
+            row.update(state=state.value, decided_at=peewee.fn.now(), note=note).where(
+                row.id.in_(list(ids)), row.state == State.waiting.value
+            )
+        )
+
+    @query("dead_letters.backlog")
+    async def backlog(self) -> Backlog:
+        """How much waits, for metrics; counts no further than 10,000."""
+        rows = await self.fetch_sql(
+            """
+            SELECT count(*), coalesce(extract(epoch FROM now() - min(archived_at)), 0)
+            FROM (
+                SELECT archived_at FROM dead_letters WHERE state = 'waiting'
+                ORDER BY archived_at LIMIT 10000
+            ) AS waiting
+            """
+        )
+        count, oldest = rows[0]
+        return Backlog(int(count), float(oldest))
+
+
+def _meant(selection: Selection) -> list[Any]:
+    row, alike = DeadLetterRow, ("reason", "fingerprint", "type")
+    given = {name: getattr(selection, name) for name in alike}
+    states = State if selection.state is None else (selection.state,)
+    found = [row.state.in_([each.value for each in states])]
+    found += [getattr(row, name) == value for name, value in given.items() if value is not None]
+    if selection.ids:
+        found.append(row.id.in_(list(selection.ids)))
+    if selection.until is not None:
+        found.append(row.archived_at <= selection.until)
+    return found
+
+
+def _whole(*more: Any) -> Any:
+    """Everything of a dead letter; JSON as text, because drivers differ in what they make of it."""
+    row = DeadLetterRow
+    texts = ("headers", "properties")
+    others = [getattr(row, name) for name in DeadLetter.__dataclass_fields__ if name not in texts]
+    return row.select(
+        *others, *(getattr(row, name).cast("text").alias(name) for name in texts), *more
+    )
+
+
+def _row(letter: DeadLetter) -> Mapping[str, Any]:
+    row = {name: getattr(letter, name) for name in DeadLetter.__dataclass_fields__}
+    return {**row, **{name: json.dumps(row[name]) for name in ("headers", "properties")}}
+
+
+def _letter(row: Mapping[str, Any]) -> DeadLetter:
+    found = {name: row[name] for name in DeadLetter.__dataclass_fields__}
+    found |= {name: _read(found[name]) for name in ("headers", "properties")}
+    return DeadLetter(**{**found, "body": bytes(found["body"])})
+
+
+def _read(text: str) -> Any:
+    """JSON as Python; PostgreSQL stores numbers and depths that Python refuses."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return {"unreadable": text[:_LONGEST_TEXT]}

@@ -1,0 +1,81 @@
+# feature: http_api
+"""What a request brings, before a route sees it: decoded or refused at a bounded cost."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+from fastapi import HTTPException, Request
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from acme_orders.chassis.errors import Malformed
+from acme_orders.chassis.http.requests import LARGE, Refused
+from acme_orders.chassis.messaging.decoder import SHOWN, Decoder, told
+from acme_orders.chassis.messaging.json_text import parse
+
+_NUL = "NUL, which PostgreSQL cannot store"
+
+
+class Input:
+    """Looks at requests for all routes.
+
+    Args:
+        largest_body: bytes; what a body may cost follows from it.
+    """
+
+    def __init__(self, largest_body: int) -> None:
+        self._largest = largest_body
+        self._any: Decoder[Any] = Decoder(Any)
+        self._decoders: dict[Any, Decoder[Any]] = {}
+
+    def inspect(self, scope: Scope, body: bytes) -> None:
+        """Refuse what cannot be stored, or costs too much, whatever the route makes of it.
+
+        FastAPI would take NaN and half of a surrogate pair, and fail with them later.
+
+        Raises:
+            Refused: with the name of what is wrong.
+        """
+        if "\x00" in scope["path"]:
+            raise Refused(422, f"the path has {_NUL}", "malformed")
+        for name, value in parse_qsl(scope["query_string"].decode("latin-1")):
+            if "\x00" in name + value:
+                raise Refused(422, f"query.{name[:100]!r} has {_NUL}", "malformed")
+        if body and _is_json(Headers(scope=scope)):
+            try:
+                self._any.inspect(body, largest=self._largest)
+                parse(body)
+            except Malformed as error:
+                raise Refused(422, str(error), "malformed") from None
+
+    async def check_body(self, request: Request) -> None:
+        """Refuse a body that is not of the form which its route declares.
+
+        FastAPI alone would look at every element, and answer with all that is wrong with each.
+        """
+        field, body = request.scope["route"].body_field, await request.body()
+        if field is None or not body or not _is_json(request.headers):
+            return
+        if (decoder := self._decoders.get(field)) is None:
+            about = field.field_info
+            decoder = self._decoders[field] = Decoder(Annotated[about.annotation, about])
+        try:
+            decoder.inspect(body, largest=self._largest)
+            decoder.from_python(await request.json())
+        except Malformed as error:
+            raise HTTPException(422, str(error)) from None
+        if len(body) > LARGE:
+            await asyncio.sleep(0)
+
+
+def explain(errors: Sequence[Mapping[str, Any]]) -> str:
+    """What FastAPI found wrong, in one line."""
+    shown = ((each["loc"], each["msg"]) for each in errors[:SHOWN])
+    return "; ".join(told(place[place[0] == "body" :], reason) for place, reason in shown)
+
+
+def _is_json(headers: Mapping[str, str]) -> bool:
+    kind = headers.get("content-type")
+    return kind is None or "json" in kind.lower()

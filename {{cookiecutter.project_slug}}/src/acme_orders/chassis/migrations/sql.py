@@ -1,0 +1,73 @@
+"""Reads the SQL of a migration, and refuses what would make its history untrue."""
+
+from pathlib import Path
+from typing import Any
+
+from pglast import ast
+from pglast.parser import ParseError, parse_sql
+
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.migrations.files import text_of
+
+_LONGEST = 60  # characters of a statement in a message
+_TRANSACTION = (
+    "a file is one transaction, and its line of history is part of that: leave it out; what has to "
+    "be committed by itself belongs in a migration of its own"
+)
+_COPY = (
+    "its rows travel outside of SQL, as psql and the dumps of pg_dump have them: write INSERT, and "
+    "only what changes"
+)
+_PSQL = "this is a command of psql, as in the dumps of pg_dump, and no SQL: leave it out"
+
+
+def sql_of(file: Path) -> str:
+    """The SQL of a file, to be run in one transaction; empty if it has no statement.
+
+    Raises:
+        ConfigurationError: not all of it would run, or not in one transaction; names the line, the
+            statement and what helps.
+    """
+    sql = text_of(file)
+    if "\0" in sql:
+        raise _refused(file, sql, sql.index("\0"), "what follows a NUL would not run: leave it out")
+    try:
+        statements = parse_sql(sql)
+    except ParseError as error:
+        raise _unreadable(file, sql, *error.args) from None
+    except RecursionError:
+        raise ConfigurationError(f"{file}: its SQL is nested too deeply to be read") from None
+    for each in statements:
+        if problem := _problem(each.stmt):
+            raise _refused(file, sql, each.stmt_location or 0, problem)
+    return sql if statements else ""
+
+
+def _problem(statement: Any) -> str | None:
+    match statement:
+        case ast.TransactionStmt():
+            return _TRANSACTION
+        case ast.CopyStmt(filename=None):
+            return _COPY
+    return None
+
+
+def _unreadable(file: Path, sql: str, reason: str, where: int) -> ConfigurationError:
+    if sql[where : where + 1] == "\\":
+        return _refused(file, sql, where, _PSQL)
+    # Behind COPY … FROM stdin come rows, which are no SQL: they are not what is wrong.
+    end = sql.rfind(";", 0, where)
+    try:
+        *_, last = parse_sql(sql[: end + 1])
+    except (ParseError, RecursionError, ValueError):
+        pass
+    else:
+        if problem := _problem(last.stmt):
+            return _refused(file, sql, last.stmt_location or 0, problem)
+    return _refused(file, sql, where, f"{reason}; correct it")
+
+
+def _refused(file: Path, sql: str, where: int, problem: str) -> ConfigurationError:
+    statement = " ".join(sql[where:].partition(";")[0].partition("\0")[0].split())
+    shown = statement if len(statement) <= _LONGEST else f"{statement[:_LONGEST]}…"
+    return ConfigurationError(f"{file}:{sql.count(chr(10), 0, where) + 1}: `{shown}`: {problem}")

@@ -1,0 +1,438 @@
+"""The composition root: the only module that sees every part and puts them together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp  # feature: http_api
+
+from acme_orders.chassis.database.access import SERVICE_ROLE, verify_access
+from acme_orders.chassis.database.lease import Timeouts
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.repository import Query, Repository
+from acme_orders.chassis.database.statements import Watch
+from acme_orders.chassis.dead_letters.archiver import LARGEST_BODY, Archiver
+from acme_orders.chassis.dead_letters.store import DeadLetters
+from acme_orders.chassis.errors import BrokerUnavailable, DatabaseUnavailable
+from acme_orders.chassis.http.clients import ClientLimits, Clients
+from acme_orders.chassis.http.server import listen, serve
+from acme_orders.chassis.messaging.broker import Broker
+from acme_orders.chassis.messaging.canary import Canary
+from acme_orders.chassis.messaging.consumer import Consumer
+from acme_orders.chassis.messaging.envelope import Handler
+from acme_orders.chassis.messaging.inbox import Inbox
+from acme_orders.chassis.messaging.limits import Limits
+from acme_orders.chassis.messaging.memory import MemoryBroker
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.messaging.recovery import Recovery
+from acme_orders.chassis.messaging.topology import Topology
+from acme_orders.chassis.messaging.triage import Triage
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.observability.loop import watch_loop
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.observability.probes import Probe, operations
+from acme_orders.chassis.observability.tracing import Tracing  # feature: tracing
+from acme_orders.chassis.process.descriptors import make_room
+from acme_orders.chassis.process.shutdown import Shutdown, closed_quickly
+from acme_orders.chassis.rabbitmq import broker as rabbitmq
+from acme_orders.chassis.rabbitmq.topology_watch import TopologyWatch
+from acme_orders.chassis.relay.queries import RelayQueries
+from acme_orders.chassis.relay.relay import Relay
+from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.supervision import Supervisor
+from acme_orders.chassis.tenancy.system_role import verify_system_role  # feature: rls
+from acme_orders.orders.handlers import place_order, place_orders
+from acme_orders.orders.messages import ORDER_PLACED, PUBLISHES, OrderPlaced
+from acme_orders.orders.repository import Orders
+
+SERVICE = "acme-orders"
+_SUSPECT_HOLD = 5.0  # seconds; a copy has its deliveries before it
+_PROBE_TIMEOUT = 2.0  # seconds; whoever asks gives up soon after
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts of the service, put together but not yet running."""
+
+    settings: Settings
+    metrics: Metrics
+    manager: Manager
+    broker: Broker
+    topology: Topology
+    handlers: dict[str, Handler]
+    repositories: tuple[Repository, ...]
+    consumer: Consumer
+    suspects: Consumer
+    triage: Triage
+    dead_letters: DeadLetters
+    relay_queries: RelayQueries
+    archiver: Archiver
+    relay: Relay
+    topology_watch: TopologyWatch
+    supervisor: Supervisor
+    api: Callable[[], ASGIApp]  # feature: http_api
+
+    async def consume(self, stop: asyncio.Event) -> None:
+        """Process messages, and archive those that were set aside, until `stop` is set."""
+        async with asyncio.TaskGroup() as group:
+            for name, part in (
+                ("consumer", self.consumer.run),
+                ("suspects", self.suspects.run),
+                ("archiver", self.archiver.run),
+            ):
+                group.create_task(self.supervisor.keep(name, partial(part, stop), stop))
+
+    async def publish(self, stop: asyncio.Event) -> None:
+        """Publish events until `stop` is set."""
+        await self.supervisor.keep("relay", partial(self.relay.run, stop), stop)
+
+    def queries(self) -> dict[str, tuple[Repository, Query, str]]:
+        """Every registered query by its name: its repository, what is known, and its method."""
+        return {
+            query.name: (repository, query, method)
+            for repository in self.repositories
+            for query, method in repository.queries()
+        }
+
+
+def assemble(
+    settings: Settings,
+    *,
+    metrics: Metrics,
+    manager: Manager,
+    broker: Broker,
+    supervisor: Supervisor | None = None,
+) -> Service:
+    """Put the parts together; nothing is connected or started here."""
+    supervisor = supervisor or Supervisor(metrics)
+    largest_body = settings.max_body_bytes
+    orders, outbox = Orders(manager), Outbox(manager, largest_body=largest_body)
+    inbox = Inbox(manager, SERVICE, window=settings.inbox_retention)
+    relay_queries = RelayQueries.of(manager, largest_body=largest_body)
+    dead_letters = DeadLetters(manager)
+    handlers = {
+        ORDER_PLACED: Handler(
+            OrderPlaced,
+            partial(place_order, orders=orders, outbox=outbox),
+            partial(place_orders, orders=orders, outbox=outbox),
+        ),
+    }
+    topology = Topology.of(
+        SERVICE,
+        handlers,
+        ladder=settings.retry_ladder,
+        delivery_limit=settings.delivery_limit,
+        suspect_deliveries=settings.suspect_deliveries,
+    )
+    limits = Limits(
+        concurrency=settings.concurrency,
+        batch_size=settings.batch_size,
+        linger=settings.linger,
+        prefetch=settings.prefetch_count,
+        handler_timeout=settings.handler_timeout,
+        conflict_retries=settings.conflict_retries,
+        hold_timeout=settings.hold_timeout,
+        stall_timeout=settings.stall_timeout,
+        max_body_bytes=settings.max_body_bytes,
+        max_header_bytes=settings.max_header_bytes,
+        suspect_after=settings.suspect_after,
+    )
+    triage = Triage(
+        Canary(manager, inbox, outbox),
+        patience=settings.hold_timeout,
+        limit=settings.failure_rate,
+        window=settings.failure_window,
+        longest_pause=settings.failure_pause,
+        metrics=metrics,
+    )
+    consumer = partial(
+        Consumer,
+        broker=broker,
+        manager=manager,
+        inbox=inbox,
+        handlers=handlers,
+        recovery=Recovery(broker, topology, metrics, service=SERVICE),
+        triage=triage,
+        metrics=metrics,
+        supervisor=supervisor,
+    )
+    main = consumer(queue=topology.main.name, limits=limits)
+    return Service(
+        triage=triage,
+        settings=settings,
+        metrics=metrics,
+        manager=manager,
+        broker=broker,
+        topology=topology,
+        handlers=handlers,
+        repositories=(orders, outbox, inbox, dead_letters, *relay_queries),
+        consumer=main,
+        # One message at a time: one that ends the process takes no other suspect with it. In an
+        # outage it is put back soon: whatever ends the process then, it was not the message.
+        suspects=consumer(
+            queue=topology.suspects.name,
+            limits=replace(
+                limits,
+                concurrency=1,
+                batch_size=1,
+                prefetch=1,
+                hold_timeout=min(settings.hold_timeout, _SUSPECT_HOLD),
+                suspect_after=None,
+            ),
+        ),
+        dead_letters=dead_letters,
+        relay_queries=relay_queries,
+        archiver=Archiver(
+            queue=topology.dead_letters.name,
+            broker=broker,
+            manager=manager,
+            dead_letters=dead_letters,
+            has_processed=main.has_processed,
+            metrics=metrics,
+            supervisor=supervisor,
+            largest_body=max(LARGEST_BODY, largest_body),
+        ),
+        relay=Relay(
+            manager=manager,
+            queries=relay_queries,
+            committed=outbox.committed,
+            broker=broker,
+            exchange=topology.exchange,
+            source=SERVICE,
+            batch=settings.relay_batch,
+            lease=settings.relay_lease,
+            poll=settings.relay_poll,
+            needed={each.name for each in PUBLISHES if each.needs_listener},
+            retention=settings.unheard_retention,
+            metrics=metrics,
+        ),
+        topology_watch=TopologyWatch(
+            broker, topology, every=settings.topology_check, metrics=metrics
+        ),
+        supervisor=supervisor,
+        # feature: http_api {
+        api=partial(_api, manager, orders, outbox, settings=settings, metrics=metrics),
+        # feature: http_api }
+    )
+
+
+# feature: http_api {
+def _api(manager: Manager, orders: Orders, outbox: Outbox, **others: Any) -> ASGIApp:
+    # FastAPI is half of all that is imported, and only a process that serves the API needs it.
+    from acme_orders.chassis.http.api import api  # noqa: PLC0415
+
+    return api(manager, orders, outbox, **others)
+
+
+# feature: http_api }
+def database(settings: Settings, metrics: Metrics) -> Manager:
+    """The manager as it is configured."""
+    return Manager(
+        settings.database_url,
+        size=settings.connections,
+        metrics=metrics,
+        max_age=settings.connection_max_age,
+        role=SERVICE_ROLE,
+        application=SERVICE,
+        watch=Watch(
+            slow=settings.slow_statement,
+            repeats=settings.repeated_statements,
+            comments=settings.sql_comments,
+            tenant_guard=settings.tenant_guard,  # feature: row, rls, schema
+        ),
+        timeouts=Timeouts(
+            acquire=settings.acquire_timeout,
+            connect=settings.connect_timeout,
+            statement=settings.statement_timeout,
+            lock=settings.lock_timeout,
+            idle_in_transaction=settings.idle_in_transaction_timeout,
+        ),
+    )
+
+
+@asynccontextmanager
+async def message_broker(
+    settings: Settings, metrics: Metrics, supervisor: Supervisor | None = None
+) -> AsyncIterator[Broker]:
+    """The broker that BROKER_URL names, connected."""
+    if settings.broker_url.startswith("memory:"):
+        yield MemoryBroker()
+        return
+    async with rabbitmq.connect(
+        settings.broker_url,
+        service=SERVICE,
+        heartbeat=settings.heartbeat,
+        publish_timeout=settings.publish_timeout,
+        metrics=metrics,
+        supervisor=supervisor,
+        management_url=settings.rabbitmq_management_url,
+    ) as broker:
+        yield broker
+
+
+async def verify(settings: Settings, manager: Manager) -> None:
+    """Check that the schema and the role are those that this version was written for.
+
+    Raises:
+        ConfigurationError: migrations are pending, or the role may do too much.
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    limit = settings.statement_timeout
+    try:
+        async with asyncio.timeout(limit):
+            await asyncio.to_thread(Migrator(settings.database_url).verify)
+    except TimeoutError as error:
+        raise DatabaseUnavailable(
+            f"no answer within {limit:g} s (STATEMENT_TIMEOUT): PostgreSQL or the network hangs"
+        ) from error
+    async with manager.connection() as lease:
+        await verify_access(lease)
+        await verify_system_role(lease)  # feature: rls
+
+
+@asynccontextmanager
+async def connected(
+    settings: Settings, metrics: Metrics, supervisor: Supervisor | None = None
+) -> AsyncIterator[Service]:
+    """The service with its connections open, its schema verified and its topology declared.
+
+    Raises:
+        ConfigurationError: migrations are pending, the role may do too much, PostgreSQL is too
+            old, or RabbitMQ holds other queues of these names.
+        DatabaseUnavailable: PostgreSQL does not answer.
+        BrokerUnavailable: RabbitMQ does not answer.
+    """
+    supervisor = supervisor or Supervisor(metrics)
+    async with (
+        closed_quickly(database(settings, metrics)) as manager,
+        closed_quickly(message_broker(settings, metrics, supervisor)) as broker,
+    ):
+        await verify(settings, manager)
+        service = assemble(
+            settings, metrics=metrics, manager=manager, broker=broker, supervisor=supervisor
+        )
+        await broker.declare(service.topology.exchange, service.topology)
+        yield service
+
+
+async def run(settings: Settings, metrics: Metrics, *, only: str | None = None) -> None:
+    """Run every part until the process is told to stop, then drain.
+
+    Args:
+        settings: of the process.
+        metrics: of the process.
+        only: run just the part of this name; the operations port is always served.
+    """
+    supervisor = Supervisor(metrics)
+    with Shutdown(settings.drain_timeout, metrics) as shutdown, ExitStack() as stack:
+        # feature: tracing {
+        tracing = Tracing(SERVICE)
+        stack.callback(tracing.close)
+        # feature: tracing }
+        ports = {"operations": ClientLimits()}
+        # feature: http_api {
+        if only in (None, "api"):
+            ports["api"] = ClientLimits(
+                clients=settings.http_clients,
+                patience=settings.http_patience,
+                idle=settings.http_idle,
+            )
+        # feature: http_api }
+        sockets = sum(limits.descriptors for limits in ports.values())
+        make_room(sockets, connections=settings.connections)
+        clients = {port: _clients(metrics, port, limits) for port, limits in ports.items()}
+        host = settings.listen_host
+        operations_socket = stack.enter_context(
+            listen(host, settings.operations_port, "OPERATIONS_PORT")
+        )
+        # feature: http_api {
+        api_socket = None  # a process without this part leaves the port to another
+        if "api" in ports:
+            api_socket = stack.enter_context(listen(host, settings.http_port, "HTTP_PORT"))
+        if only == "api":  # it stores events in the outbox, and needs no RabbitMQ for that
+            settings = settings.model_copy(update={"broker_url": "memory://"})
+        # feature: http_api }
+        async with (
+            watch_loop(metrics, supervisor, limit=settings.loop_lag_limit),
+            connected(settings, metrics, supervisor) as service,
+        ):
+            trace(service, tracing)  # feature: tracing
+            parts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {
+                "consumer": service.consume,
+                "relay": service.publish,
+            }
+            # feature: http_api {
+            if api_socket is not None:
+                parts["api"] = partial(serve, service.api(), api_socket, clients=clients["api"])
+            # feature: http_api }
+            ops, drained = operations(metrics, _probes(service, shutdown.stop)), asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(serve(ops, operations_socket, drained, clients["operations"]))
+                running = [
+                    group.create_task(part(shutdown.stop), name=name)
+                    for name, part in parts.items()
+                    if only in (None, name)
+                ]
+                keep = service.supervisor.keep
+                watch = group.create_task(keep("topology", service.topology_watch.run))
+                shutdown.drain(running)
+                log.info("service.ready", port=operations_socket.getsockname()[1])
+                try:
+                    await asyncio.wait(running)
+                finally:
+                    shutdown.close()
+                watch.cancel()
+                drained.set()  # so long the probes answer, and the metrics show how it goes
+    log.info("service.stopped", seconds=round(shutdown.elapsed, 2))
+
+
+def _clients(metrics: Metrics, port: str, limits: ClientLimits) -> Clients:
+    clients = Clients(limits, refused=lambda reason: metrics.http_refused.labels(reason).inc())
+    metrics.http_clients.labels(port).set_function(lambda: len(clients))
+    return clients
+
+
+def _probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
+    async def postgresql() -> None:
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT):
+                await service.manager.ping()
+        except TimeoutError as error:
+            raise DatabaseUnavailable(f"no answer within {_PROBE_TIMEOUT:g} s") from error
+
+    async def broker() -> None:
+        if not service.broker.connected:
+            raise BrokerUnavailable
+
+    async def running() -> None:
+        if stop.is_set():
+            raise BrokerUnavailable("the process is stopping")
+
+    return {
+        "postgresql": postgresql,
+        "broker": broker,
+        "consumer": service.triage.check,
+        "running": running,
+        "parts": service.supervisor.check,
+        "topology": service.topology_watch.check,
+    }
+
+
+# feature: tracing {
+def trace(service: Service, tracing: Tracing) -> None:
+    """Make spans for every handled message and every statement of this service."""
+    for type_, handler in service.handlers.items():
+        service.handlers[type_] = replace(
+            handler,
+            handle=tracing.handler(type_, handler.handle),
+            handle_all=handler.handle_all and tracing.handler(type_, handler.handle_all),
+        )
+    service.manager.observe(tracing.statement)
+
+
+# feature: tracing }

@@ -1,0 +1,1 @@
+"""Whose data is whose: scopes, what keeps them apart, and what finds SQL that does not."""

@@ -1,0 +1,67 @@
+# feature: row, rls, schema
+"""The registry of tenants; only the owner of the tables may write it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from acme_orders.chassis.database import driver
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.migrations.session import (
+    MigrationSession,
+    migration_session,
+)
+
+_LOCK_TIMEOUT = 2.0  # seconds
+_REFUSED = {
+    "tenants_pkey": "this id is taken; `tenants list` shows by whom",
+    "tenants_name_key": "this name is taken; `tenants list` shows by whom",
+    "tenants_name_check": "a name is not empty",
+}
+
+
+class Tenants:
+    """Registers tenants; blocking, for the command line.
+
+    Args:
+        url: of the role that owns the tables.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def add(self, tenant: UUID, name: str) -> None:
+        """Register a tenant.
+
+        Raises:
+            ConfigurationError: the id or the name is taken, the name is empty, or there is no
+                registry.
+        """
+        with self._registry() as session:
+            try:
+                session.rows("INSERT INTO tenants (id, name) VALUES (%s, %s)", (str(tenant), name))
+            except driver.DriverError as error:
+                if (why := _REFUSED.get(driver.constraint(error) or "")) is None:
+                    raise
+                raise ConfigurationError(f"tenant {name!r} ({tenant}): {why}") from error
+
+    def all(self) -> list[tuple[UUID, str]]:
+        """Id and name of every tenant, the oldest first.
+
+        Raises:
+            ConfigurationError: there is no registry.
+        """
+        with self._registry() as session:
+            rows = session.rows("SELECT id::text, name FROM tenants ORDER BY created_at, id")
+        return [(UUID(identity), name) for identity, name in rows]
+
+    @contextmanager
+    def _registry(self) -> Iterator[MigrationSession]:
+        with migration_session(self._url, _LOCK_TIMEOUT) as session:
+            try:
+                yield session
+            except driver.DriverError as error:
+                raise ConfigurationError(
+                    f"the registry of tenants: {str(error).strip().partition(chr(10))[0]}; "
+                    "`migrate up` makes it, and the same role (MIGRATION_DATABASE_URL) may write it"
+                ) from error
