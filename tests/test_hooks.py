@@ -292,7 +292,7 @@ def test_two_chosen_variants_of_one_file_are_an_error(tmp_path: Path) -> None:
 
 def test_every_placeholder_is_renamed() -> None:
     """Inside of other words too."""
-    text = "Acme Orders|acme-orders-db|from acme_orders.chassis.process.service|Acme Team <team@acme.example>"
+    text = "Acme Orders|acme-orders-db|from acme_orders.app|Acme Team <team@acme.example>"
 
     assert (
         names(text=text, author_name="Me", author_email="me@here.org")
@@ -323,10 +323,10 @@ def test_the_rules_together(tmp_path: Path) -> None:
     """Paths are renamed, emptied folders go, binary files stay as they are."""
     picture = b"\x89PNG\xff\x00acme-orders # feature: nonsense"
     files: dict[str, str | bytes] = {
-        "src/acme_orders/chassis/process/service.py": "import acme_orders\nx = 1  # feature: tracing\n",
+        "src/acme_orders/app.py": "import acme_orders\nx = 1  # feature: tracing\n",
         "src/acme_orders/tracing/__init__.py": "# feature: tracing\n",
         "src/acme_orders/tracing/deep/spans.py": "# feature: tracing\n\nacme\n",
-        "src/acme_orders/chassis/http/api.py": "# feature: http_api\n\nname = 'Acme Orders'\n",
+        "src/acme_orders/api.py": "# feature: http_api\n\nname = 'Acme Orders'\n",
         "deploy/acme-orders.service": "acme-orders\n",
         "docs/acme-orders.png": picture,
         "run.sh": "#!/bin/sh\nexec acme-orders\n",
@@ -419,7 +419,7 @@ FILES: dict[str, str | bytes] = {
     "pyproject.toml": f'name = "acme-orders"\ndescription = "{ABOUT}"\nauthor = "Acme Team"\n',
     "about.json": f'["Acme Orders", "{ABOUT}"]\n',
     "README.md": f"# Acme Orders\n\n{ABOUT}\n",
-    "src/acme_orders/chassis/process/service.py": "import acme_orders.driver\ntrace()  # feature: tracing\n",
+    "src/acme_orders/app.py": "import acme_orders.driver\ntrace()  # feature: tracing\n",
     "src/acme_orders/driver.py": "import aiopg\n",
     "src/acme_orders/driver__psycopg.py": "import psycopg\n",
     "rules.yml": "text: '{{ $labels.queue }} {% x %} ${{ y }}'\n",
@@ -616,7 +616,7 @@ def test_the_hooks_run_under_cruft(
     made = Path(generate_files(template, context, tmp_path, overwrite_if_exists=True))
 
     assert not (made / ".cruft.json").exists()
-    assert (made / "src/acme_orders/chassis/process/service.py").read_text() == "import acme_orders.driver\n"
+    assert (made / "src/acme_orders/app.py").read_text() == "import acme_orders.driver\n"
     assert capfd.readouterr().out == ""
 
 

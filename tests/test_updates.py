@@ -13,13 +13,13 @@ import pytest
 from tests.answers import PROJECT
 from tests.conftest import Commit, Sample, git, write
 
-FILES: dict[str, str | bytes] = {"README.md": "# Acme Orders\n", "src/acme_orders/chassis/process/service.py": "1\n"}
+FILES: dict[str, str | bytes] = {"README.md": "# Acme Orders\n", "src/acme_orders/app.py": "1\n"}
 CONFIGURATION = """\
 cookiecutters_dir: {0}/clones
 replay_dir: {0}/replay
 abbreviations: {{gh: "file://{0}/{{0}}.git"}}
 """
-LATER: dict[str, str | bytes] = {"src/acme_orders/chassis/process/service.py": "1\n2\n"}
+LATER: dict[str, str | bytes] = {"src/acme_orders/app.py": "1\n2\n"}
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ class TenantGuard:
 
 
 def judged(sql: str, tables: frozenset[str], *, filled: bool) -> Judgement:
-    """What is wrong with one SQL text; see `tenant_lint`."""
+    """What is wrong with one SQL text; see `chassis/tenancy/lint.py`."""
     # The parser takes a tenth of a second to import: the first statement has time for that.
     from acme_orders.chassis.tenancy import lint as tenant_lint  # noqa: PLC0415
 
