@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from acme_orders.chassis.process.service import SERVICE
+from acme_orders.service import SERVICE
 
 from benchmarks.drain import BULK
 from benchmarks.messages import fill, orders
@@ -29,7 +29,7 @@ async def backlog(servers: Servers, *, messages: int, seconds: float, seed: int)
     with servers.site() as environment:
         async with assembled(environment):
             pass
-        await fill(environment["BROKER_URL"], SERVICE, orders(messages, seed=seed))
+        await fill(environment["BROKER_URL"], SERVICE.name, orders(messages, seed=seed))
         async with started(BULK, environment) as pid:
             process, seen = psutil.Process(pid), []
             for _ in range(round(seconds)):

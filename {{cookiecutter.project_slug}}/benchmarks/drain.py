@@ -3,7 +3,7 @@
 import sys
 from contextlib import AsyncExitStack
 
-from acme_orders.chassis.process.service import SERVICE
+from acme_orders.service import SERVICE
 
 from benchmarks.messages import fill, orders
 from benchmarks.process import (
@@ -35,7 +35,7 @@ async def drain(
     with servers.site() as environment:
         async with assembled(environment):
             pass
-        await fill(environment["BROKER_URL"], SERVICE, orders(messages, seed=seed))
+        await fill(environment["BROKER_URL"], SERVICE.name, orders(messages, seed=seed))
         async with AsyncExitStack() as stack:
             pids = [
                 await stack.enter_async_context(started(contender, environment))

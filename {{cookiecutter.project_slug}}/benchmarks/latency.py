@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from acme_orders.chassis.messaging.broker import Delivery
 from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE
-from acme_orders.chassis.process.service import SERVICE
+from acme_orders.service import SERVICE
 
 from benchmarks.messages import orders
 from benchmarks.process import assembled
@@ -37,7 +37,7 @@ async def latencies(servers: Servers, *, messages: int, seed: int) -> list[float
                     acked.clear()
                     began = time.perf_counter()
                     await service.broker.publish(
-                        message, exchange=DEFAULT_EXCHANGE, routing_key=SERVICE
+                        message, exchange=DEFAULT_EXCHANGE, routing_key=SERVICE.name
                     )
                     await acked.wait()
                     found.append(time.perf_counter() - began)

@@ -16,6 +16,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, connected
 from acme_orders.chassis.settings import load_settings
 from acme_orders.readiness.scratch import session
+from acme_orders.service import SERVICE
 
 _LOOK = 0.05  # seconds between two looks
 _PATIENCE = 30.0  # seconds without any progress
@@ -124,5 +125,5 @@ async def watch(
 async def assembled(environment: Mapping[str, str]) -> AsyncIterator[Service]:
     """The service in this process, with its queues declared; nothing of it runs."""
     overrides = {name.lower(): value for name, value in environment.items()}
-    async with connected(load_settings(_env_file=None, **overrides), Metrics()) as service:
+    async with connected(SERVICE, load_settings(_env_file=None, **overrides), Metrics()) as service:
         yield service

@@ -12,12 +12,13 @@ from uuid import UUID
 
 from acme_orders.chassis.messaging.memory import MemoryDelivery
 from acme_orders.chassis.messaging.topology import Queue
-from acme_orders.chassis.process.service import SERVICE, Service
+from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 from acme_orders.orders.messages import ORDER_ACCEPTED
 from acme_orders.orders.repository import Orders
 from acme_orders.readiness.scratch import session
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+from acme_orders.service import SERVICE
 
 from benchmarks.messages import CUSTOMERS, orders
 from benchmarks.process import assembled
@@ -113,7 +114,7 @@ def fill(database_url: str, rows: int) -> None:
         "rows": rows,
         "customers": CUSTOMERS,
         "began": _BEGAN,
-        "consumer": SERVICE,
+        "consumer": SERVICE.name,
         "tenant": str(TENANT),  # feature: row, rls, schema
     }
     with session(database_url) as cursor:
@@ -128,7 +129,7 @@ def _run(cursor: Any, statement: str, values: Mapping[str, Any]) -> None:
 
 async def _message(service: Service, _: int, seed: int, *, ordered: bool = True) -> float:
     messages = list(orders(_BATCH, seed=1000 + seed, ordered=ordered))
-    deliveries = [MemoryDelivery(each, SERVICE, 0, lambda *_: None) for each in messages]
+    deliveries = [MemoryDelivery(each, SERVICE.name, 0, lambda *_: None) for each in messages]
     began = time.perf_counter()
     await service.consumer.process(deliveries)
     return (time.perf_counter() - began) / _BATCH

@@ -11,6 +11,7 @@ from dataclasses import replace
 from acme_orders.chassis.cli.session import command_settings, standard_error
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process import service as app
+from acme_orders.service import SERVICE
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def _consume(*, one_by_one: bool) -> None:
             return service
 
         app.assemble = without_batches
-    asyncio.run(app.run(settings, metrics, only="consumer"))
+    asyncio.run(app.run(SERVICE, settings, metrics, only="consumer"))
 
 
 if __name__ == "__main__":

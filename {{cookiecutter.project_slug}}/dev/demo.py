@@ -35,6 +35,7 @@ from acme_orders.orders.messages import (
 )
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+from acme_orders.service import SERVICE
 
 ORDERS, DUPLICATES, MALFORMED, FALTERING = 3000, 300, 30, 60
 PATIENCE = 120.0  # seconds; then the demo says what is missing instead of waiting on
@@ -65,7 +66,7 @@ async def demonstrate(console: Console) -> bool:
     where = "RabbitMQ" if settings.broker_url.startswith("amqp") else "memory:// (no RabbitMQ here)"
     console.print(f"broker: {where}; orders go in, and a listener waits for {ORDER_ACCEPTED}\n")
     metrics = Metrics()
-    async with connected(settings, metrics) as service:
+    async with connected(SERVICE, settings, metrics) as service:
         listener = Queue(f"{service.topology.main.name}.listener", bindings=(ORDER_ACCEPTED,))
         await service.broker.declare("events", [listener])
         falter = Faltering(service.handlers[ORDER_PLACED].handle)

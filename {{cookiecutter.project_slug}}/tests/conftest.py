@@ -25,6 +25,7 @@ from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls,
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+from acme_orders.service import SERVICE
 
 from dev.databases import Databases
 from dev.virtual_hosts import VirtualHosts
@@ -103,7 +104,7 @@ def connect(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Connect:
 
     @asynccontextmanager
     async def connect(**changes: Any) -> AsyncIterator[Service]:
-        async with connected(settings.model_copy(update=changes), Metrics()) as service:
+        async with connected(SERVICE, settings.model_copy(update=changes), Metrics()) as service:
             yield service
 
     return connect

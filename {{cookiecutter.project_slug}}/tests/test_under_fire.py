@@ -17,6 +17,7 @@ from acme_orders.chassis.messaging.memory import MemoryBroker
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import assemble
 from acme_orders.chassis.settings import load_settings
+from acme_orders.service import SERVICE
 
 from dev.databases import Databases
 from dev.virtual_hosts import VirtualHosts
@@ -34,7 +35,7 @@ def handlers() -> dict[str, Handler]:
     url = "postgresql://nobody@nowhere/none"
     manager = Manager(url, size=1, metrics=metrics)
     settings = load_settings(_env_file=None, environment="test", database_url=url)
-    service = assemble(settings, metrics=metrics, manager=manager, broker=MemoryBroker())
+    service = assemble(SERVICE, settings, metrics=metrics, manager=manager, broker=MemoryBroker())
     return service.handlers
 
 

@@ -28,6 +28,7 @@ from acme_orders.chassis.settings import load_settings
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+from acme_orders.service import SERVICE
 
 from dev.postgres import Postgres
 from dev.rabbitmq import RabbitMQ
@@ -183,7 +184,9 @@ async def stuck(environment: dict[str, str]) -> AsyncIterator[Callable[[], None]
         cursor.execute(f"SET search_path = tenant_{TENANT.hex}, public")  # feature: schema
         cursor.execute("BEGIN; LOCK TABLE inbox")
         values = {name.lower(): value for name, value in environment.items()}
-        async with connected(load_settings(_env_file=None, **values), Metrics()) as service:
+        async with connected(
+            SERVICE, load_settings(_env_file=None, **values), Metrics()
+        ) as service:
             await send(service, placed())
         yield session.close
 
@@ -330,7 +333,9 @@ async def test_a_part_that_fails_never_leaves_half_a_process(
     url = environment["DATABASE_URL"]
     values = {name.lower(): value for name, value in environment.items()}
     for life in range(1, lives + 1):
-        async with connected(load_settings(_env_file=None, **values), Metrics()) as service:
+        async with connected(
+            SERVICE, load_settings(_env_file=None, **values), Metrics()
+        ) as service:
             await send(service, *(placed() for _ in range(30)))
         async with process(environment) as running:
             if when == "at work":

@@ -20,6 +20,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
 from acme_orders.chassis.settings import load_settings
 from acme_orders.readiness.scratch import rows_of
+from acme_orders.service import SERVICE
 
 from dev.ports import free_ports
 from tests.conftest import PROJECT, eventually, placed
@@ -29,7 +30,7 @@ GOOD, BAD = 100, 100
 PATIENCE = 60.0  # seconds; bad messages run one by one
 LIMIT = 16_000  # bytes that fit on the disk
 ORDER = "order.placed"
-SERVICE = (sys.executable, "-m", "acme_orders", "run", "--only", "consumer")
+COMMAND = (sys.executable, "-m", "acme_orders", "run", "--only", "consumer")
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Sink:
     async def start(self, environment: dict[str, str]) -> Process:
         """Start the service with it."""
         started = await asyncio.create_subprocess_exec(
-            *(*self.command, *SERVICE),
+            *(*self.command, *COMMAND),
             cwd=PROJECT,
             env={**os.environ, **environment},
             stderr=self.stderr,
@@ -141,7 +142,7 @@ async def work(environment: dict[str, str]) -> None:
     settings = load_settings(_env_file=None, **values)
     messages = [placed() for _ in range(GOOD)]
     messages += [replace(placed(), body=b"{") for _ in range(BAD)]
-    async with connected(settings, Metrics()) as service:
+    async with connected(SERVICE, settings, Metrics()) as service:
         for message in messages:
             await service.broker.publish(message, exchange="events", routing_key=ORDER)
     url = environment["DATABASE_URL"]

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from acme_orders.chassis.database.access import SERVICE_ROLE
-from acme_orders.chassis.process.service import SERVICE
+from acme_orders.service import SERVICE
 
 from tests.attack.login import Login
 from tests.conftest import eventually
@@ -20,7 +20,7 @@ _ROLES = [SERVICE_ROLE]
 _ROLES.append("acme_orders_system")  # feature: rls
 _TABLES = ("inbox", "outbox", "orders", "customers", "order_lines", "audit_log", "dead_letters")
 _PATIENCE = 120.0  # seconds for the start of a process, beside all that goes on
-_SESSIONS = f"FROM pg_stat_activity WHERE application_name = '{SERVICE}'"
+_SESSIONS = f"FROM pg_stat_activity WHERE application_name = '{SERVICE.name}'"
 _HERE = "AND datname = current_database()"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import aio_pika
 
-from acme_orders.chassis.process.service import SERVICE
+from acme_orders.service import SERVICE
 
 from tests.faults.load import Load
 from tests.faults.site import LISTENER, Site
@@ -51,7 +51,7 @@ class Orders:
         async def hear(incoming: aio_pika.abc.AbstractIncomingMessage) -> None:
             order = json.loads(incoming.body)["order_id"]
             self.announced[order].append((time.monotonic(), str(incoming.message_id)))
-            assert incoming.app_id == SERVICE
+            assert incoming.app_id == SERVICE.name
             await incoming.ack()
 
         async with site.channel() as channel:

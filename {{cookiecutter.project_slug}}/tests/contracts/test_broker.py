@@ -15,6 +15,7 @@ from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE, Queue
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import message_broker
 from acme_orders.chassis.settings import load_settings
+from acme_orders.service import SERVICE
 
 from tests.conftest import eventually
 
@@ -53,7 +54,7 @@ async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
         database_url="postgresql://nobody@127.0.0.1:1/none",
         broker_url="memory://" if memory else request.getfixturevalue("broker_url"),
     )
-    async with message_broker(settings, Metrics()) as found:
+    async with message_broker(SERVICE.name, settings, Metrics()) as found:
         await found.declare(EXCHANGE, QUEUES)
         yield found
 
@@ -341,7 +342,7 @@ async def test_what_rabbitmq_would_close_the_connection_over_is_not_sent(
         database_url="postgresql://nobody@127.0.0.1:1/none",
         broker_url=broker_url,
     )
-    async with message_broker(settings, Metrics()) as broker:
+    async with message_broker(SERVICE.name, settings, Metrics()) as broker:
         await broker.declare(EXCHANGE, QUEUES)
         good = [send(broker, some()) for _ in range(5)]
         bad = broker.publish(some(**changes), exchange=EXCHANGE, routing_key="thing.done")

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from acme_orders.chassis.process.service import SERVICE
 from acme_orders.orders.messages import ORDER_ACCEPTED
 from acme_orders.readiness.scratch import session
+from acme_orders.service import SERVICE
 
 from dev.postgres import Postgres
 from dev.proxy import Proxy
@@ -20,7 +20,7 @@ from tests.conftest import eventually
 from tests.faults.fleet import Member
 from tests.faults.site import LISTENER, Site
 
-_OURS = f"FROM pg_stat_activity WHERE application_name = '{SERVICE}'"
+_OURS = f"FROM pg_stat_activity WHERE application_name = '{SERVICE.name}'"
 _RESETS = 10
 
 

@@ -18,6 +18,7 @@ from acme_orders.chassis.rabbitmq.addresses import nodes
 from acme_orders.chassis.settings import load_settings
 from acme_orders.orders.messages import ORDER_ACCEPTED
 from acme_orders.readiness.scratch import rows_of
+from acme_orders.service import SERVICE
 
 LISTENER = "listener"
 # What every process gets. The waits suit a test; nothing else differs from production.
@@ -120,7 +121,7 @@ async def opened(
     }
     overrides: dict[str, Any] = {name.lower(): value for name, value in variables.items()}
     settings = load_settings(_env_file=None, **overrides)
-    async with connected(settings, Metrics()) as service:
+    async with connected(SERVICE, settings, Metrics()) as service:
         listener = Queue(LISTENER, bindings=(ORDER_ACCEPTED,))
         await service.broker.declare("events", [listener])
         site = Site(database_url, broker_url, service.topology, variables)

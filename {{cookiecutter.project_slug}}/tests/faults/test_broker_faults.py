@@ -15,6 +15,7 @@ from acme_orders.chassis.process.service import connected as service_on
 from acme_orders.chassis.rabbitmq.broker import RabbitBroker
 from acme_orders.chassis.settings import load_settings
 from acme_orders.orders.messages import ORDER_ACCEPTED
+from acme_orders.service import SERVICE
 
 from tests.conftest import consuming, eventually
 from tests.faults.conditions import arrived, connected, spent_nothing
@@ -98,7 +99,7 @@ async def test_double_acks(
 
     monkeypatch.setattr(RabbitBroker, "ack", twice)
     settings, metrics = load_settings(_env_file=None, **_lowered(site)), Metrics()
-    async with service_on(settings, metrics) as service, consuming(service):
+    async with service_on(SERVICE, settings, metrics) as service, consuming(service):
         await load.send(100)
         await eventually(lambda: arrived(site, load))
         await eventually(lambda: again == 100)

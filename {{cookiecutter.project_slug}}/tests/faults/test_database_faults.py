@@ -9,8 +9,8 @@ import pytest
 from acme_orders.chassis.database.blocking import open_blocking
 from acme_orders.chassis.database.driver import DriverError
 from acme_orders.chassis.errors import DatabaseUnavailable
-from acme_orders.chassis.process.service import SERVICE
 from acme_orders.readiness.scratch import session
+from acme_orders.service import SERVICE
 
 from dev.postgres import Postgres
 from tests.conftest import eventually
@@ -23,7 +23,7 @@ from tests.faults.site import Site
 ADD = "acme_orders.chassis.messaging.outbox:Outbox.add"
 ACK = "acme_orders.chassis.rabbitmq.broker:RabbitBroker.ack"
 MOST = 40  # connections that the server allows
-OURS = f"FROM pg_stat_activity WHERE application_name = '{SERVICE}'"
+OURS = f"FROM pg_stat_activity WHERE application_name = '{SERVICE.name}'"
 OTHERS = "FROM pg_stat_activity WHERE application_name = 'others'"
 IN_A_BATCH = (f"before:{ADD}:kill@25", f"before:{ACK}:kill", f"after:{ACK}:kill")
 

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from acme_orders.chassis.process.service import SERVICE
+from acme_orders.service import SERVICE
 
 from dev.rabbitmq import RabbitMQ
 from dev.rabbitmq_cluster import RabbitMQCluster
@@ -125,7 +125,8 @@ async def _connected(
         ours = [
             each["node"]
             for each in found
-            if each.get("vhost") == host and each.get("user_provided_name", "").startswith(SERVICE)
+            if each.get("vhost") == host
+            and each.get("user_provided_name", "").startswith(SERVICE.name)
         ]
         names.update(ours)
         return len(ours) >= 6  # three of each process

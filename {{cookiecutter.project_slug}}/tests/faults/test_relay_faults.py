@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from acme_orders.chassis.messaging.topology import Queue
-from acme_orders.chassis.process.service import SERVICE
 from acme_orders.orders.messages import ORDER_ACCEPTED
+from acme_orders.service import SERVICE
 
 from tests.conftest import eventually
 from tests.faults.conditions import at_least
@@ -24,7 +24,7 @@ PUBLISH = "acme_orders.chassis.rabbitmq.broker:RabbitBroker.publish"
 UNHEARD = "order.unheard"
 KEYS = 3
 POLL = 1.0  # seconds
-OURS = f"FROM pg_stat_activity WHERE application_name = '{SERVICE}'"
+OURS = f"FROM pg_stat_activity WHERE application_name = '{SERVICE.name}'"
 
 
 @pytest.mark.long

@@ -20,6 +20,7 @@ from acme_orders.chassis.process import service as app
 from acme_orders.chassis.rabbitmq.broker import RabbitBroker
 from acme_orders.chassis.relay.pending import Pending
 from acme_orders.chassis.settings import load_settings
+from acme_orders.service import SERVICE
 
 Place = Literal["statement", "ack", "publish", "published", "forget"]
 Action = Literal["kill", "terminate", "cut", "conflict"]
@@ -77,7 +78,7 @@ def _run(
         module, _, name = plant.partition(":")
         getattr(import_module(module), name)()
     _Points(faults).arm()
-    asyncio.run(app.run(settings, Metrics(), only=only))
+    asyncio.run(app.run(SERVICE, settings, Metrics(), only=only))
 
 
 class _Points:

@@ -14,6 +14,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
 from acme_orders.chassis.settings import load_settings
 from acme_orders.readiness.scratch import rows_of
+from acme_orders.service import SERVICE
 
 from tests.fire import process
 from tests.fire.messages import Shot
@@ -138,7 +139,7 @@ async def opened(database_url: str, broker_url: str, plant: str = "") -> AsyncIt
     """A range with its topology declared, and a listener that hears every event."""
     found = Range(database_url, broker_url, "", plant)
     variables = {name.lower(): value for name, value in found.environment().items()}
-    async with connected(load_settings(_env_file=None, **variables), Metrics()) as service:
+    async with connected(SERVICE, load_settings(_env_file=None, **variables), Metrics()) as service:
         found.queue = service.topology.main.name
         exchange = service.topology.exchange
     async with await aio_pika.connect(broker_url) as connection, connection.channel() as channel:

@@ -16,6 +16,7 @@ from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.process.service import Service, assemble
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+from acme_orders.service import SERVICE
 
 from tests.conftest import count, rows
 
@@ -93,6 +94,7 @@ async def relays(service: Service, how_many: int = 1) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
         for _ in range(how_many):
             another = assemble(
+                SERVICE,
                 service.settings,
                 metrics=service.metrics,
                 manager=service.manager,

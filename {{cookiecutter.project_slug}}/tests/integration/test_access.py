@@ -22,6 +22,7 @@ from acme_orders.readiness.checklist import CHECKS, go_through
 from acme_orders.readiness.rehearsal import Subject
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+from acme_orders.service import SERVICE
 
 from dev.postgres import Postgres
 from tests.conftest import (
@@ -208,7 +209,7 @@ async def test_an_owner_that_is_no_superuser_prepares_all_that_the_service_needs
     """From an empty server to a message that is processed by a login of the service's own."""
     monkeypatch.chdir(PROJECT)
     changed = settings.model_copy(update={"database_url": owned.login})
-    async with connected(changed, Metrics()) as service:
+    async with connected(SERVICE, changed, Metrics()) as service:
         await works(service)
 
 
@@ -217,6 +218,8 @@ async def test_an_owner_that_is_no_superuser_passes_the_checklist(
 ) -> None:
     """Each check, in scratch databases that it makes itself."""
     monkeypatch.chdir(PROJECT)
-    results = await go_through(Subject(settings.model_copy(update={"database_url": owned.owner})))
+    results = await go_through(
+        Subject(SERVICE, settings.model_copy(update={"database_url": owned.owner}))
+    )
     found: list[tuple[str, Any]] = [(each.id, each.findings) for each in results]
     assert found == [(each.id, ()) for each in CHECKS]

@@ -23,6 +23,7 @@ from acme_orders.chassis.process.shutdown import CLOSING, Shutdown
 from acme_orders.chassis.settings import Settings
 from acme_orders.orders.messages import ORDER_PLACED
 from acme_orders.readiness.scratch import rows_of
+from acme_orders.service import SERVICE
 
 from tests.conftest import PROJECT, eventually, placed
 
@@ -75,7 +76,7 @@ class Life:
 
     async def cancelled_at_start(self, moment: int) -> None:
         """Cancel it in a moment after its beginning, until it consumes."""
-        service = asyncio.create_task(app.run(self.settings, Metrics()))
+        service = asyncio.create_task(app.run(SERVICE, self.settings, Metrics()))
         self._loop.at(moment, service.cancel)
         await eventually(lambda: self._loop.passed or _consumes())
         service.cancel()
@@ -97,7 +98,7 @@ class Life:
 
     async def works(self) -> None:
         """It does what was left, and is told to stop then."""
-        service = asyncio.create_task(app.run(self.settings, Metrics()))
+        service = asyncio.create_task(app.run(SERVICE, self.settings, Metrics()))
         await eventually(_consumes)
         await eventually(self._all_done)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -105,11 +106,11 @@ class Life:
 
     async def told_to_stop(self) -> asyncio.Task[None]:
         """It has messages in hand, and gets a signal."""
-        async with message_broker(self.settings, Metrics()) as broker:
+        async with message_broker(SERVICE.name, self.settings, Metrics()) as broker:
             for _ in range(10):
                 await broker.publish(placed(), exchange="events", routing_key=ORDER_PLACED)
                 Life.orders += 1
-        service = asyncio.create_task(app.run(self.settings, Metrics()))
+        service = asyncio.create_task(app.run(SERVICE, self.settings, Metrics()))
         await eventually(_consumes)
         os.kill(os.getpid(), signal.SIGTERM)
         return service

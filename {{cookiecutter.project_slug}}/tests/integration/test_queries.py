@@ -11,10 +11,11 @@ from structlog.testing import capture_logs
 
 from acme_orders.chassis.errors import DatabaseError
 from acme_orders.chassis.messaging.memory import MemoryDelivery
-from acme_orders.chassis.process.service import SERVICE, Service
+from acme_orders.chassis.process.service import Service
 from acme_orders.orders.models import Customer
 from acme_orders.orders.repository import Orders
 from acme_orders.readiness.scratch import session
+from acme_orders.service import SERVICE
 
 from tests.conftest import Connect, consuming, count, eventually, placed, rows, send
 
@@ -181,7 +182,7 @@ async def test_postgresql_shows_which_query_a_statement_is_of(
             cursor.execute("ROLLBACK")
         await reading
     ((application, sql),) = seen
-    assert application == SERVICE
+    assert application == SERVICE.name
     assert sql.startswith("SELECT")
     assert ("/*" in sql) is sql.endswith("/*query='orders.by_id'*/") is comments
 

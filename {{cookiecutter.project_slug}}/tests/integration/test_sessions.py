@@ -27,6 +27,7 @@ from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls,
 from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+from acme_orders.service import SERVICE
 
 from dev.databases import Databases
 from tests.conftest import PROJECT, consuming, eventually, placed, send, settled
@@ -116,7 +117,7 @@ def login(database_url: str) -> Iterator[str]:
 async def service_on(settings: Settings, url: str) -> AsyncIterator[Service]:
     """The service on this database."""
     changed = settings.model_copy(update={"database_url": url})
-    async with connected(changed, Metrics()) as service:
+    async with connected(SERVICE, changed, Metrics()) as service:
         yield service
 
 

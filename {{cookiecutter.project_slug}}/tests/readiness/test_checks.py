@@ -15,6 +15,7 @@ from acme_orders.readiness.check import Check
 from acme_orders.readiness.checklist import CHECKS, go_through
 from acme_orders.readiness.plans import begins_with
 from acme_orders.readiness.rehearsal import Rehearsal, Subject
+from acme_orders.service import SERVICE
 
 from tests.readiness.defects import DEFECTS, Defect, migrated
 
@@ -27,7 +28,8 @@ def subject() -> Subject:
     """This project, with a server on which databases can be created."""
     url = os.environ["DATABASE_URL"]
     return Subject(
-        load_settings(environment="test", database_url=url, broker_url="memory://", _env_file=None)
+        SERVICE,
+        load_settings(environment="test", database_url=url, broker_url="memory://", _env_file=None),
     )
 
 

@@ -7,7 +7,6 @@ from uuid import UUID
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from acme_orders.chassis.messaging.envelope import Payload
-from acme_orders.chassis.messaging.event import Event
 
 ORDER_PLACED = "order.placed"
 ORDER_ACCEPTED = "order.accepted"
@@ -71,9 +70,3 @@ class OrderAccepted(Payload):
 
     order_id: UUID
     total_cents: Cents
-
-
-PUBLISHES = [
-    Event(ORDER_ACCEPTED, OrderAccepted),
-    Event(ORDER_PLACED, OrderPlaced, needs_listener=True),  # feature: http_api
-]

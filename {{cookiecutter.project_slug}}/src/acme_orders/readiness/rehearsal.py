@@ -25,6 +25,7 @@ from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, assemble
 from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 from acme_orders.readiness import catalog
@@ -37,6 +38,7 @@ class Subject:
     """What is inspected.
 
     Args:
+        definition: of the service.
         settings: of the process; its database is never touched, only its server is used.
         migrations: folder of the schema.
         source: folder of the package.
@@ -44,6 +46,7 @@ class Subject:
         prepare: called with every assembled service; likewise.
     """
 
+    definition: Definition
     settings: Settings
     migrations: Path = FOLDER
     source: Path = Path(acme_orders.__file__).parent
@@ -189,7 +192,9 @@ async def rehearse(subject: Subject, url: str, *, whole: bool) -> AsyncIterator[
         ),
         observers=observers,
     ) as manager:
-        service = assemble(settings, metrics=metrics, manager=manager, broker=broker)
+        service = assemble(
+            subject.definition, settings, metrics=metrics, manager=manager, broker=broker
+        )
         await broker.declare(service.topology.exchange, service.topology)
         if subject.prepare:
             subject.prepare(service)

@@ -32,6 +32,7 @@ from acme_orders.chassis.migrations.session import check as check_files
 from acme_orders.chassis.observability import logs
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process import service as application
+from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 from acme_orders.readiness import checklist, report
@@ -62,6 +63,7 @@ def _migrator() -> Migrator:
 
 @cli.command()
 def run(
+    context: typer.Context,
     only: Annotated[Part | None, typer.Option(help="Run one part alone.")] = None,
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C; then finish what has been delivered."""
@@ -69,14 +71,15 @@ def run(
     with asyncio.Runner() as runner, explained():
         metrics = Metrics()
         settings = command_settings(metrics)
-        runner.run(application.run(settings, metrics, only=only.value if only else None))
+        part = only.value if only else None
+        runner.run(application.run(context.obj, settings, metrics, only=part))
 
 
 @cli.command()
-def doctor() -> None:
+def doctor(context: typer.Context) -> None:
     """Check settings, PostgreSQL, schema and queues, and say what is wrong and what helps."""
     with explained():
-        findings = asyncio.run(examine(command_settings()))
+        findings = asyncio.run(examine(context.obj, command_settings()))
         for finding in findings:
             mark = "wrong" if finding.problem else "ok"
             typer.echo(f"{mark:7}{finding.part}: {finding.problem or finding.says}")
@@ -87,11 +90,13 @@ def doctor() -> None:
 
 @cli.command()
 def topology(
-    *, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+    context: typer.Context,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show exchange and queues as declared and as RabbitMQ has them; 78 if they differ."""
     with explained():
-        states, unseen = asyncio.run(inspect_topology(command_settings()))
+        states, unseen = asyncio.run(inspect_topology(context.obj, command_settings()))
         if json:
             typer.echo(json_text.dumps([_as_json(state) for state in states], indent=2))
         else:
@@ -140,6 +145,7 @@ def _work_for(tenant: UUID | None, repository: Repository, query: Query) -> None
 
 @cli.command()
 def explain(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="Of a registered query, such as orders.page.")],
     *,
     analyze: Annotated[
@@ -152,7 +158,7 @@ def explain(
 
     async def look() -> None:
         settings = command_settings().model_copy(update={"broker_url": "memory://"})
-        async with application.connected(settings, Metrics()) as service:
+        async with application.connected(context.obj, settings, Metrics()) as service:
             known = service.queries()
             if name not in known:
                 near = difflib.get_close_matches(name, known, cutoff=0.4) or sorted(known)
@@ -174,13 +180,15 @@ def explain(
 
 @cli.command()
 def readiness(
-    *, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+    context: typer.Context,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Inspect what this project has become; status 1 if it is not ready for production."""
     with explained():
         settings = command_settings()
         logs.configure(level="CRITICAL", style=settings.log_format)  # defects are tried on purpose
-        results = asyncio.run(checklist.go_through(Subject(settings)))
+        results = asyncio.run(checklist.go_through(Subject(context.obj, settings)))
         if json:
             typer.echo(report.as_json(results))
         else:
@@ -289,7 +297,7 @@ def _report(work: Callable[[], Iterator[tuple[str, float]]], verb: str, nothing:
             typer.echo(nothing)
 
 
-def main() -> None:
-    """Run the command line."""
+def command_line(definition: Definition) -> None:
+    """Run the command line of a service."""
     with standard_error():
-        cli()
+        cli(obj=definition)

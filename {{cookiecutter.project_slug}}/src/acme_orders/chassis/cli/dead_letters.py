@@ -49,6 +49,7 @@ _Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 @dead_letters.command("list")
 def list_(
+    context: typer.Context,
     *,
     reason: _Reason = None,
     fingerprint: _Fingerprint = None,
@@ -62,7 +63,7 @@ def list_(
     wanted = Selection(state, (), reason, fingerprint, type_)
 
     async def look() -> list[Any]:
-        async with _service() as service, _reading(service):
+        async with _service(context) as service, _reading(service):
             if each:
                 return list(await service.dead_letters.page(wanted, limit=limit))
             return list(await service.dead_letters.groups(wanted, limit=limit))
@@ -81,6 +82,7 @@ def list_(
 
 @dead_letters.command()
 def show(
+    context: typer.Context,
     identity: Annotated[UUID, typer.Argument(metavar="ID", help="As `list` shows.")],
     *,
     body: Annotated[
@@ -90,7 +92,7 @@ def show(
     """Show one dead letter: its error, its headers, and what was decided about it."""
 
     async def look() -> dict[str, Any]:
-        async with _service() as service, _reading(service):
+        async with _service(context) as service, _reading(service):
             found = await service.dead_letters.by_id(identity)
             if found is None:
                 raise ServiceError(f"there is no dead letter {identity}; `list --each` shows them")
@@ -107,6 +109,7 @@ def show(
 
 @dead_letters.command()
 def replay(
+    context: typer.Context,
     ids: _Ids = None,
     *,
     reason: _Reason = None,
@@ -131,7 +134,7 @@ def replay(
                 "BROKER_URL=memory:// has no queue that outlives this command: "
                 "name the RabbitMQ of the service"
             )
-        async with _service(connected=not dry_run) as service:
+        async with _service(context, connected=not dry_run) as service:
             meant, chosen = await _chosen(service, wanted, limit)
             if dry_run:
                 async for one in chosen:
@@ -155,6 +158,7 @@ def replay(
 
 @dead_letters.command()
 def discard(
+    context: typer.Context,
     ids: _Ids = None,
     *,
     reason: _Reason = None,
@@ -169,7 +173,7 @@ def discard(
     wanted = _selection(ids, reason, fingerprint, type_, everything=all_)
 
     async def give_up() -> int:
-        async with _service() as service:
+        async with _service(context) as service:
             meant, chosen = await _chosen(service, wanted, limit)
             found = [one async for one in chosen]
             if not found or not (yes or typer.confirm(f"Discard {meant} dead letters?")):
@@ -204,13 +208,15 @@ def _selection(
 
 
 @asynccontextmanager
-async def _service(*, connected: bool = False) -> AsyncIterator[application.Service]:
+async def _service(
+    context: typer.Context, *, connected: bool = False
+) -> AsyncIterator[application.Service]:
     """The service, with a connection to RabbitMQ only where it is needed."""
     settings = command_settings()
     if not connected:
         settings = settings.model_copy(update={"broker_url": "memory://"})
     work_for(None)  # feature: row, rls, schema
-    async with application.connected(settings, Metrics()) as service:
+    async with application.connected(context.obj, settings, Metrics()) as service:
         yield service
 
 

@@ -8,6 +8,7 @@ from acme_orders.chassis.messaging.topology import MISSING, State
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import assemble, database, message_broker, verify
 from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.slice import Definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +26,18 @@ class Finding:
     problem: ServiceError | None = None
 
 
-async def examine(settings: Settings) -> list[Finding]:
+async def examine(definition: Definition, settings: Settings) -> list[Finding]:
     """Look at PostgreSQL, the schema, RabbitMQ and its queues."""
     return [
         Finding("settings", f"can be read; ENVIRONMENT={settings.environment}"),
-        *await _tried("PostgreSQL", lambda: _postgresql(settings)),
-        *await _tried("RabbitMQ", lambda: _rabbitmq(settings)),
+        *await _tried("PostgreSQL", lambda: _postgresql(definition, settings)),
+        *await _tried("RabbitMQ", lambda: _rabbitmq(definition, settings)),
     ]
 
 
-async def inspect_topology(settings: Settings) -> tuple[list[State], str | None]:
+async def inspect_topology(
+    definition: Definition, settings: Settings
+) -> tuple[list[State], str | None]:
     """The exchange and each queue as they should be and as they are; nothing is changed.
 
     Returns:
@@ -43,23 +46,23 @@ async def inspect_topology(settings: Settings) -> tuple[list[State], str | None]
     Raises:
         BrokerUnavailable: RabbitMQ does not answer.
     """
-    metrics = Metrics()
-    manager = database(settings, metrics)  # never opened
-    async with message_broker(settings, metrics) as broker:
-        service = assemble(settings, metrics=metrics, manager=manager, broker=broker)
+    name, metrics = definition.name, Metrics()
+    manager = database(name, settings, metrics)  # never opened
+    async with message_broker(name, settings, metrics) as broker:
+        service = assemble(definition, settings, metrics=metrics, manager=manager, broker=broker)
         topology = service.topology
         return await broker.inspect(topology.exchange, topology), broker.unseen
 
 
-async def _postgresql(settings: Settings) -> list[Finding]:
-    async with database(settings, Metrics()) as manager:
+async def _postgresql(definition: Definition, settings: Settings) -> list[Finding]:
+    async with database(definition.name, settings, Metrics()) as manager:
         await manager.ping()
         await verify(settings, manager)
     return [Finding("PostgreSQL", "answers, takes writes, has the schema of this version")]
 
 
-async def _rabbitmq(settings: Settings) -> list[Finding]:
-    states, unseen = await inspect_topology(settings)
+async def _rabbitmq(definition: Definition, settings: Settings) -> list[Finding]:
+    states, unseen = await inspect_topology(definition, settings)
     found = [finding for state in states for finding in _findings(state)]
     return [*found, _seen(unseen)]
 

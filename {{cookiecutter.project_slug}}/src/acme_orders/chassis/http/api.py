@@ -1,9 +1,10 @@
 # feature: http_api
 """The HTTP API: the routes of every slice, and what surrounds each request."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -23,12 +24,9 @@ from acme_orders.chassis.errors import (
 from acme_orders.chassis.http.input import Input, explain
 from acme_orders.chassis.http.requests import Requests, refusal
 from acme_orders.chassis.http.tenant_header import scoped_by_header  # feature: row, rls, schema
-from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.settings import Settings
 from acme_orders.chassis.tenancy.scope import UnknownTenant  # feature: row, rls, schema
-from acme_orders.orders.api import router
-from acme_orders.orders.repository import Orders
 
 _UNFIT = 422
 # The first that fits; anything else is a bug, and a 500.
@@ -50,17 +48,23 @@ class Refusal(BaseModel):
 
 
 def api(
-    manager: Manager, orders: Orders, outbox: Outbox, *, settings: Settings, metrics: Metrics
+    title: str,
+    routers: Iterable[APIRouter],
+    manager: Manager,
+    *,
+    settings: Settings,
+    metrics: Metrics,
 ) -> ASGIApp:
     """The application of the API port."""
     what_comes = Input(settings.max_body_bytes)
     app = FastAPI(
-        title="Acme Orders",
+        title=title,
         dependencies=[Depends(what_comes.check_body)],
         responses={"4XX": {"model": Refusal}, "5XX": {"model": Refusal}},
         redirect_slashes=False,  # it would send clients to whatever host they have named
     )
-    app.include_router(router(manager=manager, orders=orders, outbox=outbox))
+    for router in routers:
+        app.include_router(router)
     for error, _ in STATUS:
         app.add_exception_handler(error, _explain)
     app.add_exception_handler(RequestValidationError, _refuse)

@@ -1,7 +1,12 @@
 """The composition root: the only module that sees every part and puts them together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Sequence,  # feature: http_api
+)
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,13 +48,10 @@ from acme_orders.chassis.rabbitmq.topology_watch import TopologyWatch
 from acme_orders.chassis.relay.queries import RelayQueries
 from acme_orders.chassis.relay.relay import Relay
 from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.slice import Chassis, Definition, Slice
 from acme_orders.chassis.supervision import Supervisor
 from acme_orders.chassis.tenancy.system_role import verify_system_role  # feature: rls
-from acme_orders.orders.handlers import place_order, place_orders
-from acme_orders.orders.messages import ORDER_PLACED, PUBLISHES, OrderPlaced
-from acme_orders.orders.repository import Orders
 
-SERVICE = "acme-orders"
 _SUSPECT_HOLD = 5.0  # seconds; a copy has its deliveries before it
 _PROBE_TIMEOUT = 2.0  # seconds; whoever asks gives up soon after
 log = structlog.get_logger()
@@ -59,6 +61,8 @@ log = structlog.get_logger()
 class Service:
     """The parts of the service, put together but not yet running."""
 
+    name: str
+    slices: tuple[Slice, ...]
     settings: Settings
     metrics: Metrics
     manager: Manager
@@ -101,6 +105,7 @@ class Service:
 
 
 def assemble(
+    definition: Definition,
     settings: Settings,
     *,
     metrics: Metrics,
@@ -108,22 +113,21 @@ def assemble(
     broker: Broker,
     supervisor: Supervisor | None = None,
 ) -> Service:
-    """Put the parts together; nothing is connected or started here."""
-    supervisor = supervisor or Supervisor(metrics)
+    """Put the parts together; nothing is connected or started here.
+
+    Raises:
+        ConfigurationError: slices do not go together.
+    """
+    name, supervisor = definition.name, supervisor or Supervisor(metrics)
     largest_body = settings.max_body_bytes
-    orders, outbox = Orders(manager), Outbox(manager, largest_body=largest_body)
-    inbox = Inbox(manager, SERVICE, window=settings.inbox_retention)
+    outbox = Outbox(manager, largest_body=largest_body)
+    slices = definition.built_on(Chassis(manager, outbox))
+    inbox = Inbox(manager, name, window=settings.inbox_retention)
     relay_queries = RelayQueries.of(manager, largest_body=largest_body)
     dead_letters = DeadLetters(manager)
-    handlers = {
-        ORDER_PLACED: Handler(
-            OrderPlaced,
-            partial(place_order, orders=orders, outbox=outbox),
-            partial(place_orders, orders=orders, outbox=outbox),
-        ),
-    }
+    handlers = {type_: each for one in slices for type_, each in one.handlers.items()}
     topology = Topology.of(
-        SERVICE,
+        name,
         handlers,
         ladder=settings.retry_ladder,
         delivery_limit=settings.delivery_limit,
@@ -156,13 +160,15 @@ def assemble(
         manager=manager,
         inbox=inbox,
         handlers=handlers,
-        recovery=Recovery(broker, topology, metrics, service=SERVICE),
+        recovery=Recovery(broker, topology, metrics, service=name),
         triage=triage,
         metrics=metrics,
         supervisor=supervisor,
     )
     main = consumer(queue=topology.main.name, limits=limits)
     return Service(
+        name=name,
+        slices=slices,
         triage=triage,
         settings=settings,
         metrics=metrics,
@@ -170,7 +176,10 @@ def assemble(
         broker=broker,
         topology=topology,
         handlers=handlers,
-        repositories=(orders, outbox, inbox, dead_letters, *relay_queries),
+        repositories=(
+            *(repository for each in slices for repository in each.repositories),
+            *(outbox, inbox, dead_letters, *relay_queries),
+        ),
         consumer=main,
         # One message at a time: one that ends the process takes no other suspect with it. In an
         # outage it is put back soon: whatever ends the process then, it was not the message.
@@ -203,11 +212,13 @@ def assemble(
             committed=outbox.committed,
             broker=broker,
             exchange=topology.exchange,
-            source=SERVICE,
+            source=name,
             batch=settings.relay_batch,
             lease=settings.relay_lease,
             poll=settings.relay_poll,
-            needed={each.name for each in PUBLISHES if each.needs_listener},
+            needed={
+                event.name for each in slices for event in each.publishes if event.needs_listener
+            },
             retention=settings.unheard_retention,
             metrics=metrics,
         ),
@@ -216,29 +227,30 @@ def assemble(
         ),
         supervisor=supervisor,
         # feature: http_api {
-        api=partial(_api, manager, orders, outbox, settings=settings, metrics=metrics),
+        api=partial(_api, definition.title, slices, manager, settings=settings, metrics=metrics),
         # feature: http_api }
     )
 
 
 # feature: http_api {
-def _api(manager: Manager, orders: Orders, outbox: Outbox, **others: Any) -> ASGIApp:
+def _api(title: str, slices: Sequence[Slice], manager: Manager, **others: Any) -> ASGIApp:
     # FastAPI is half of all that is imported, and only a process that serves the API needs it.
     from acme_orders.chassis.http.api import api  # noqa: PLC0415
 
-    return api(manager, orders, outbox, **others)
+    routers = [each.routes() for each in slices if each.routes]
+    return api(title, routers, manager, **others)
 
 
 # feature: http_api }
-def database(settings: Settings, metrics: Metrics) -> Manager:
-    """The manager as it is configured."""
+def database(name: str, settings: Settings, metrics: Metrics) -> Manager:
+    """The manager of this service as it is configured."""
     return Manager(
         settings.database_url,
         size=settings.connections,
         metrics=metrics,
         max_age=settings.connection_max_age,
         role=SERVICE_ROLE,
-        application=SERVICE,
+        application=name,
         watch=Watch(
             slow=settings.slow_statement,
             repeats=settings.repeated_statements,
@@ -257,7 +269,7 @@ def database(settings: Settings, metrics: Metrics) -> Manager:
 
 @asynccontextmanager
 async def message_broker(
-    settings: Settings, metrics: Metrics, supervisor: Supervisor | None = None
+    name: str, settings: Settings, metrics: Metrics, supervisor: Supervisor | None = None
 ) -> AsyncIterator[Broker]:
     """The broker that BROKER_URL names, connected."""
     if settings.broker_url.startswith("memory:"):
@@ -265,7 +277,7 @@ async def message_broker(
         return
     async with rabbitmq.connect(
         settings.broker_url,
-        service=SERVICE,
+        service=name,
         heartbeat=settings.heartbeat,
         publish_timeout=settings.publish_timeout,
         metrics=metrics,
@@ -297,33 +309,44 @@ async def verify(settings: Settings, manager: Manager) -> None:
 
 @asynccontextmanager
 async def connected(
-    settings: Settings, metrics: Metrics, supervisor: Supervisor | None = None
+    definition: Definition,
+    settings: Settings,
+    metrics: Metrics,
+    supervisor: Supervisor | None = None,
 ) -> AsyncIterator[Service]:
     """The service with its connections open, its schema verified and its topology declared.
 
     Raises:
-        ConfigurationError: migrations are pending, the role may do too much, PostgreSQL is too
-            old, or RabbitMQ holds other queues of these names.
+        ConfigurationError: slices do not go together, migrations are pending, the role may do too
+            much, PostgreSQL is too old, or RabbitMQ holds other queues of these names.
         DatabaseUnavailable: PostgreSQL does not answer.
         BrokerUnavailable: RabbitMQ does not answer.
     """
-    supervisor = supervisor or Supervisor(metrics)
+    name, supervisor = definition.name, supervisor or Supervisor(metrics)
     async with (
-        closed_quickly(database(settings, metrics)) as manager,
-        closed_quickly(message_broker(settings, metrics, supervisor)) as broker,
+        closed_quickly(database(name, settings, metrics)) as manager,
+        closed_quickly(message_broker(name, settings, metrics, supervisor)) as broker,
     ):
         await verify(settings, manager)
         service = assemble(
-            settings, metrics=metrics, manager=manager, broker=broker, supervisor=supervisor
+            definition,
+            settings,
+            metrics=metrics,
+            manager=manager,
+            broker=broker,
+            supervisor=supervisor,
         )
         await broker.declare(service.topology.exchange, service.topology)
         yield service
 
 
-async def run(settings: Settings, metrics: Metrics, *, only: str | None = None) -> None:
+async def run(
+    definition: Definition, settings: Settings, metrics: Metrics, *, only: str | None = None
+) -> None:
     """Run every part until the process is told to stop, then drain.
 
     Args:
+        definition: of the service.
         settings: of the process.
         metrics: of the process.
         only: run just the part of this name; the operations port is always served.
@@ -331,7 +354,7 @@ async def run(settings: Settings, metrics: Metrics, *, only: str | None = None) 
     supervisor = Supervisor(metrics)
     with Shutdown(settings.drain_timeout, metrics) as shutdown, ExitStack() as stack:
         # feature: tracing {
-        tracing = Tracing(SERVICE)
+        tracing = Tracing(definition.name)
         stack.callback(tracing.close)
         # feature: tracing }
         ports = {"operations": ClientLimits()}
@@ -359,7 +382,7 @@ async def run(settings: Settings, metrics: Metrics, *, only: str | None = None) 
         # feature: http_api }
         async with (
             watch_loop(metrics, supervisor, limit=settings.loop_lag_limit),
-            connected(settings, metrics, supervisor) as service,
+            connected(definition, settings, metrics, supervisor) as service,
         ):
             trace(service, tracing)  # feature: tracing
             parts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {

@@ -1,0 +1,93 @@
+"""What a team adds to the chassis: slices of business, and the service that they make."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING  # feature: http_api
+
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.repository import Repository
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.messaging.envelope import Handler
+from acme_orders.chassis.messaging.event import Event
+from acme_orders.chassis.messaging.outbox import Outbox
+
+# feature: http_api {
+if TYPE_CHECKING:  # it takes as long to import as all the rest, and few processes need it
+    from fastapi import APIRouter
+# feature: http_api }
+
+
+@dataclass(frozen=True)
+class Chassis:
+    """What a slice is built on; nothing is connected yet.
+
+    Args:
+        manager: of the database, for its repositories.
+        outbox: where its events go.
+    """
+
+    manager: Manager
+    outbox: Outbox
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the business, and all that it has.
+
+    Args:
+        name: of its folder.
+        repositories: with its registered queries.
+        handlers: by the type of the messages that they take.
+        publishes: the types of its events.
+        routes: makes those of the API; called by a process that serves it.  # feature: http_api
+    """
+
+    name: str
+    repositories: tuple[Repository, ...] = ()
+    handlers: Mapping[str, Handler] = field(default_factory=dict)
+    publishes: tuple[Event, ...] = ()
+    routes: Callable[[], "APIRouter"] | None = None  # feature: http_api
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a service is.
+
+    Args:
+        name: of the service: its queues and its connections have it, and it is the source of its
+            events. With another name it is another service, with an empty inbox and empty queues.
+        title: for people.
+        slices: functions that make them.
+    """
+
+    name: str
+    title: str
+    slices: tuple[Callable[[Chassis], Slice], ...]
+
+    def built_on(self, chassis: Chassis) -> tuple[Slice, ...]:
+        """Make the slices.
+
+        Raises:
+            ConfigurationError: two of them have one name, or take messages or publish events of one
+                type.
+        """
+        slices = tuple(make(chassis) for make in self.slices)
+        for one, other in combinations(slices, 2):
+            if one.name == other.name:
+                raise ConfigurationError(
+                    f"service.py lists two slices with the name {one.name!r}: list each slice "
+                    "once, and give each a name of its own"
+                )
+            for twice in one.handlers.keys() & other.handlers.keys():
+                raise ConfigurationError(
+                    f"the slices {one.name!r} and {other.name!r} both have a handler of "
+                    f"{twice!r}: a message has one handler; let the other slice handle an event "
+                    "that the first one publishes"
+                )
+            for event in set(one.publishes) & set(other.publishes):
+                raise ConfigurationError(
+                    f"the slices {one.name!r} and {other.name!r} both publish {event.name!r}: "
+                    "a type of events belongs to one slice"
+                )
+        return slices

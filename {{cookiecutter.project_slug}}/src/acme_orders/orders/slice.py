@@ -1,0 +1,48 @@
+"""All that this slice has. What is not named here, the service does not know."""
+
+from functools import partial
+from typing import TYPE_CHECKING  # feature: http_api
+
+from acme_orders.chassis.messaging.envelope import Handler
+from acme_orders.chassis.messaging.event import Event
+from acme_orders.chassis.slice import Chassis, Slice
+from acme_orders.orders.handlers import place_order, place_orders
+from acme_orders.orders.messages import ORDER_ACCEPTED, ORDER_PLACED, OrderAccepted, OrderPlaced
+from acme_orders.orders.repository import Orders
+
+# feature: http_api {
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+# feature: http_api }
+
+
+def orders(chassis: Chassis) -> Slice:
+    """Orders: they come as messages or through the API, are stored, and announced."""
+    repository = Orders(chassis.manager)
+    return Slice(
+        "orders",
+        repositories=(repository,),
+        handlers={
+            ORDER_PLACED: Handler(
+                OrderPlaced,
+                partial(place_order, orders=repository, outbox=chassis.outbox),
+                partial(place_orders, orders=repository, outbox=chassis.outbox),
+            )
+        },
+        publishes=(
+            Event(ORDER_ACCEPTED, OrderAccepted),
+            Event(ORDER_PLACED, OrderPlaced, needs_listener=True),  # feature: http_api
+        ),
+        routes=partial(_routes, chassis, repository),  # feature: http_api
+    )
+
+
+# feature: http_api {
+def _routes(chassis: Chassis, repository: Orders) -> "APIRouter":
+    # FastAPI is half of all that is imported, and only a process that serves the API needs it.
+    from acme_orders.orders.api import router  # noqa: PLC0415
+
+    return router(manager=chassis.manager, orders=repository, outbox=chassis.outbox)
+
+
+# feature: http_api }

@@ -1,0 +1,6 @@
+"""This service: its name, and its slices, one line for each."""
+
+from acme_orders.chassis.slice import Definition
+from acme_orders.orders.slice import orders
+
+SERVICE = Definition("acme-orders", title="Acme Orders", slices=(orders,))
