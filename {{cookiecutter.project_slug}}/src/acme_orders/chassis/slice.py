@@ -74,20 +74,21 @@ class Definition:
         """
         slices = tuple(make(chassis) for make in self.slices)
         for one, other in combinations(slices, 2):
-            if one.name == other.name:
-                raise ConfigurationError(
-                    f"service.py lists two slices with the name {one.name!r}: list each slice "
-                    "once, and give each a name of its own"
-                )
-            for twice in one.handlers.keys() & other.handlers.keys():
-                raise ConfigurationError(
-                    f"the slices {one.name!r} and {other.name!r} both have a handler of "
-                    f"{twice!r}: a message has one handler; let the other slice handle an event "
-                    "that the first one publishes"
-                )
-            for event in set(one.publishes) & set(other.publishes):
-                raise ConfigurationError(
-                    f"the slices {one.name!r} and {other.name!r} both publish {event.name!r}: "
-                    "a type of events belongs to one slice"
-                )
+            _refuse_clash(one, other)
         return slices
+
+
+def _refuse_clash(one: Slice, other: Slice) -> None:
+    if one.name == other.name:
+        raise ConfigurationError(
+            f"service.py lists two slices with the name {one.name!r}: list each slice once, and "
+            "give each a name of its own"
+        )
+    both = f"the slices {one.name!r} and {other.name!r} both"
+    for type_ in one.handlers.keys() & other.handlers.keys():
+        raise ConfigurationError(
+            f"{both} have a handler of {type_!r}: a message has one; let the other slice handle "
+            "an event that this one publishes"
+        )
+    for type_ in {each.name for each in one.publishes} & {each.name for each in other.publishes}:
+        raise ConfigurationError(f"{both} publish {type_!r}: a type of events has one publisher")

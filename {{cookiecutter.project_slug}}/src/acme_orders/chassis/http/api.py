@@ -7,12 +7,14 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from acme_orders.chassis.database.failures import is_permanent
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.errors import (
+    ConfigurationError,
     Conflict,
     ConstraintViolated,
     DatabaseError,
@@ -55,7 +57,11 @@ def api(
     settings: Settings,
     metrics: Metrics,
 ) -> ASGIApp:
-    """The application of the API port."""
+    """The application of the API port.
+
+    Raises:
+        ConfigurationError: two slices have the same route.
+    """
     what_comes = Input(settings.max_body_bytes)
     app = FastAPI(
         title=title,
@@ -63,8 +69,7 @@ def api(
         responses={"4XX": {"model": Refusal}, "5XX": {"model": Refusal}},
         redirect_slashes=False,  # it would send clients to whatever host they have named
     )
-    for router in routers:
-        app.include_router(router)
+    _include(app, routers)
     for error, _ in STATUS:
         app.add_exception_handler(error, _explain)
     app.add_exception_handler(RequestValidationError, _refuse)
@@ -84,6 +89,23 @@ def api(
         await requests(scope, receive, send)
 
     return answer
+
+
+def _include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Add the routes of all slices; FastAPI would let the first of two answer, and be silent."""
+    taken: dict[tuple[str, str], str] = {}
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                place = route.endpoint.__module__
+                for method in sorted(route.methods or ()):
+                    other = taken.setdefault((method, route.path), place)
+                    if other != place:
+                        raise ConfigurationError(
+                            f"{other} and {place} both have the route {method} {route.path}: give "
+                            "the router of each slice a prefix of its own"
+                        )
+        app.include_router(router)
 
 
 async def _explain(_: Request, error: Exception) -> JSONResponse:

@@ -1,0 +1,145 @@
+"""Finds what stands in the package and hangs from no slice that `service.py` lists.
+
+No query of such a repository is checked, measured or explained, no message reaches such a handler
+and no request such a route; and nothing fails, so nobody would notice.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import ModuleType
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+
+from fastapi import APIRouter  # feature: http_api
+
+import acme_orders
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.repository import Repository
+from acme_orders.chassis.database.table import Table
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.messaging.envelope import Payload, Received
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.slice import Chassis, Definition, Slice
+
+_NO_SLICES = {"chassis", "readiness", "service", "settings", "__main__"}
+_NOWHERE = "postgresql://nobody@localhost/none"  # nothing is connected
+
+
+class Part(NamedTuple):
+    """Something that a slice should know; `field` of `Slice` is where it names it."""
+
+    name: str
+    thing: Any
+    kind: str
+    field: str = ""
+    table: str = ""
+
+
+def strays(definition: Definition, package: ModuleType = acme_orders) -> list[str]:
+    """What hangs from no slice, each with the line to add.
+
+    Raises:
+        ConfigurationError: the slices do not go together.
+    """
+    manager = Manager(_NOWHERE, size=1, metrics=Metrics())
+    slices = definition.built_on(Chassis(manager, Outbox(manager)))
+    known: dict[str, list[Slice]] = {}
+    for make, one in zip(definition.slices, slices, strict=True):
+        known.setdefault(_folder(make), []).append(one)
+    found, tables = [], dict[str, str]()
+    for module in _modules(package):
+        folder = module.__name__.split(".")[1]
+        for part in _parts(module):
+            what = f"{module.__name__}.{part.name} is {part.kind}"
+            if folder not in known:
+                found.append(
+                    f"{what} of no slice: list the slice of {folder}/ in `slices` in service.py"
+                )
+            elif not any(_knows(one, part) for one in known[folder]):
+                found.append(f"{what} of no slice: name it in `{part.field}` in {folder}/slice.py")
+            if part.table and (other := tables.setdefault(part.table, folder)) != folder:
+                found.append(
+                    f"{what} of {part.table!r}, which {other}/ has too: one slice has a table, and "
+                    "others ask its repository"
+                )
+    return found
+
+
+def _modules(package: ModuleType) -> Iterator[ModuleType]:
+    for found in pkgutil.iter_modules(package.__path__):
+        if found.name in _NO_SLICES:
+            continue
+        module = importlib.import_module(f"{package.__name__}.{found.name}")
+        yield module
+        if found.ispkg:
+            for inner in pkgutil.walk_packages(module.__path__, f"{module.__name__}."):
+                yield importlib.import_module(inner.name)
+
+
+def _parts(module: ModuleType) -> Iterator[Part]:
+    for name, thing in vars(module).items():
+        if getattr(thing, "__module__", None) != module.__name__ or name.startswith("_"):
+            continue
+        if isinstance(thing, type):
+            if issubclass(thing, Repository):
+                yield Part(name, thing, "a repository", "repositories")
+            elif issubclass(thing, Table):
+                table = thing._meta.table_name  # noqa: SLF001
+                yield Part(name, thing, "a model", table=table)
+        elif inspect.isfunction(thing):
+            hints = get_type_hints(thing)
+            first = next(iter(hints.values()), None)
+            if module.__name__.endswith(".handlers") and _is_payload(first):
+                yield Part(name, thing, "a handler", "handlers")
+            # feature: http_api {
+            elif hints.get("return") is APIRouter:
+                yield Part(name, thing, "a router", "routes")
+            # feature: http_api }
+
+
+def _is_payload(hint: Any) -> bool:
+    """Whether it is one, or many as a handler of many gets them."""
+    for inner in get_args(hint):
+        if get_origin(inner) is Received:
+            return True
+    return isinstance(hint, type) and issubclass(hint, Payload)
+
+
+def _knows(one: Slice, part: Part) -> bool:
+    match part.field:
+        case "repositories":
+            return any(isinstance(each, part.thing) for each in one.repositories)
+        case "handlers":
+            handles = [
+                handle
+                for each in one.handlers.values()
+                for handle in (each.handle, each.handle_all)
+                if handle is not None
+            ]
+            return part.thing in map(_plain, handles)
+        case "routes":  # feature: http_api
+            return one.routes is not None  # feature: http_api
+    return True
+
+
+def _plain(function: Callable[..., Any]) -> Any:
+    while isinstance(function, partial):
+        function = function.func
+    return inspect.unwrap(function)
+
+
+def _folder(make: Callable[..., Any]) -> str:
+    return str(_plain(make).__module__).split(".")[1]
+
+
+def refuse_strays(definition: Definition) -> None:
+    """Let nothing pass that no slice knows.
+
+    Raises:
+        ConfigurationError: names each, and the line to add.
+    """
+    if found := strays(definition):
+        raise ConfigurationError("\n".join(found))
