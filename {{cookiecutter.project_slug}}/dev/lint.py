@@ -1,4 +1,4 @@
-"""Finds what goes around the guards of the database, and waits that may never end.
+"""Finds what goes around the guards of the database, waits that may never end, and wrong imports.
 
 `# lint: D4 (why)` lets a line pass.
 """
@@ -69,6 +69,7 @@ class Source:
 
     path: str
     package: str
+    folders: frozenset[str]
     parts: tuple[str, ...]
     test: bool
     text: str
@@ -219,6 +220,35 @@ def lost_cancellations(_: Source, tree: ast.Module) -> Found:
                 yield node, f"{name}(timeout=…) may wait with asyncio.wait_for"
 
 
+def business_in_the_chassis(source: Source, tree: ast.Module) -> Found:
+    """What knows one slice serves no other, and falls when that slice goes.
+
+    Let the slice say in its slice.py what the chassis has to know.
+    """
+    if source.parts[0] in _CHASSIS:
+        for node, name in _imports(tree):
+            if (inside := _within(source, name)) and inside[0] not in _CHASSIS:
+                yield node, f"imports {'.'.join(inside)}"
+
+
+def insides_of_another_slice(source: Source, tree: ast.Module) -> Found:
+    """Two slices that know each other's insides cannot change one without the other.
+
+    Import its messages and its repository, and nothing else of it.
+    """
+    folder, *inner = source.parts
+    if not inner or folder in _CHASSIS:
+        return
+    for node, name in _imports(tree):
+        other, *of_it = [*_within(source, name), ""]
+        if other == "service" or (
+            other in source.folders - _CHASSIS - {folder}
+            and of_it[0] not in {"messages", "repository"}
+        ):
+            yield node, f"imports {'.'.join(_within(source, name))}"
+
+
+_CHASSIS = frozenset({"chassis", "readiness"})
 _DATABASE = frozenset({"chassis.database", "chassis.migrations", "chassis.tenancy"})
 _TABLES = frozenset({"chassis.messaging", "chassis.relay", "chassis.dead_letters"})
 RULES = (
@@ -231,6 +261,8 @@ RULES = (
     Rule("D7", results_and_tests_of_the_orm, exempt=_DATABASE, tests=True),
     Rule("D8", tasks_inside_transactions),
     Rule("D9", lost_cancellations),
+    Rule("D10", business_in_the_chassis),
+    Rule("D11", insides_of_another_slice),
 )
 
 
@@ -246,8 +278,17 @@ def _imports(tree: ast.AST) -> Found:
         if isinstance(node, ast.Import):
             yield from ((node, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            yield from ((node, f"{module}.{alias.name}") for alias in node.names)
+            module = "." * node.level + (f"{node.module}." if node.module else "")
+            yield from ((node, f"{module}{alias.name}") for alias in node.names)
+
+
+def _within(source: Source, name: str) -> list[str]:
+    """An imported name inside the package, without the name of the package; else nothing."""
+    dots = len(name) - len(name.lstrip("."))
+    if dots:
+        return [*source.parts[:-dots], *name[dots:].split(".")]
+    first, *inside = name.split(".")
+    return inside if first == source.package else []
 
 
 def _names(tree: ast.AST) -> Found:
@@ -394,11 +435,13 @@ def sources(root: Path) -> Iterator[Source]:
     packages = [file.parent for file in root.glob("src/*/__init__.py")]
     if len(packages) != 1:
         raise LookupError(f"{root / 'src'} holds {len(packages)} packages instead of one")
+    folders = frozenset(each.name for each in packages[0].iterdir() if each.is_dir())
     for folder in (packages[0], root / "tests"):
         for file in sorted(folder.rglob("*.py")):
             parts = file.relative_to(folder).with_suffix("").parts
             path, test = str(file.relative_to(root)), folder != packages[0]
-            yield Source(path, packages[0].name, parts, test, file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
+            yield Source(path, packages[0].name, folders, parts, test, text)
 
 
 def findings(source: Source) -> Iterator[Finding]:

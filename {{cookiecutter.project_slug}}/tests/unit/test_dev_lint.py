@@ -25,7 +25,7 @@ AROUND_THE_MANAGER = """
 def project(tmp_path: Path) -> Path:
     """Return a project whose package has nothing in it."""
     package = tmp_path / "src" / "shop"
-    package.mkdir(parents=True)
+    (package / "parcels").mkdir(parents=True)
     (package / "__init__.py").write_text('"""Sells."""\n')
     (tmp_path / "src" / "shop.egg-info").mkdir()
     return tmp_path
@@ -94,6 +94,35 @@ def test_models_stay_in_repositories(codes: Codes, path: str, text: str) -> None
 def test_repositories_and_machinery_may_use_models(codes: Codes, path: str, text: str) -> None:
     """Models of other packages are not meant, and tests may look at everything."""
     assert codes(path, text) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "code"),
+    [
+        ("src/shop/chassis/cli/doctor.py", "from shop.orders.repository import Orders\n", ["D10"]),
+        ("src/shop/chassis/errors.py", "import shop.orders\n", ["D10"]),
+        ("src/shop/chassis/errors.py", "from shop import service\n", ["D10"]),
+        ("src/shop/chassis/http/api.py", "from ...orders.api import router\n", ["D10"]),
+        ("src/shop/readiness/plans.py", "from shop.parcels import messages\n", ["D10"]),
+        ("src/shop/chassis/http/api.py", "from ..errors import Conflict\nimport shopping\n", []),
+        ("src/shop/readiness/plans.py", "from shop.chassis.errors import Conflict\n", []),
+        ("src/shop/service.py", "from shop.orders.slice import orders\n", []),
+        (API, "from shop.parcels.handlers import send\n", ["D11"]),
+        (API, "from shop.parcels.slice import parcels\n", ["D11"]),
+        (API, "from shop import parcels\n", ["D11"]),
+        (API, "from ..parcels.api import router\n", ["D11"]),
+        (API, "from shop.service import SERVICE\n", ["D11"]),
+        (REPOSITORY, "from shop.parcels.models import Parcel\n", ["D11"]),
+        (API, "from shop.parcels.messages import Sent\n", []),
+        (API, "from shop.parcels.repository import Parcels\n", []),
+        (API, "from shop.parcels import messages\nfrom shop.settings import Settings\n", []),
+        (API, "from shop.orders.handlers import place\nfrom . import handlers\n", []),
+        ("tests/test_orders.py", "from shop.parcels.models import Parcel\n", []),
+    ],
+)
+def test_who_may_know_whom(codes: Codes, path: str, text: str, code: list[str]) -> None:
+    """However many slices there are, and whatever they are called."""
+    assert codes(path, text) == code
 
 
 @pytest.mark.parametrize("name", AROUND_THE_MANAGER.split())
