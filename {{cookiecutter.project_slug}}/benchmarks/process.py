@@ -14,7 +14,6 @@ import psutil
 
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, connected
-from acme_orders.chassis.settings import load_settings
 from acme_orders.readiness.scratch import session
 from acme_orders.service import SERVICE
 
@@ -125,5 +124,7 @@ async def watch(
 async def assembled(environment: Mapping[str, str]) -> AsyncIterator[Service]:
     """The service in this process, with its queues declared; nothing of it runs."""
     overrides = {name.lower(): value for name, value in environment.items()}
-    async with connected(SERVICE, load_settings(_env_file=None, **overrides), Metrics()) as service:
+    async with connected(
+        SERVICE, SERVICE.load_settings(_env_file=None, **overrides), Metrics()
+    ) as service:
         yield service

@@ -25,7 +25,7 @@ def main() -> None:
 
 def _consume(*, one_by_one: bool) -> None:
     metrics = Metrics()
-    settings = command_settings(metrics)
+    settings = command_settings(SERVICE, metrics)
     if one_by_one:
         assemble = app.assemble
 

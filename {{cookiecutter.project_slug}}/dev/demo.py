@@ -26,7 +26,6 @@ from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability import logs
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, connected
-from acme_orders.chassis.settings import load_settings
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.orders.messages import (
     ORDER_ACCEPTED,
@@ -57,7 +56,7 @@ class Faltering:
 
 async def demonstrate(console: Console) -> bool:
     """Run the demo; whether every message is accounted for."""
-    settings = load_settings(retry_ladder=(1.0, 2.0, 5.0), listen_host="127.0.0.1")
+    settings = SERVICE.load_settings(retry_ladder=(1.0, 2.0, 5.0), listen_host="127.0.0.1")
     logs.configure(level="CRITICAL", style="console")
     for migration, seconds in Migrator(settings.database_url).up():
         console.print(f"migration {migration} applied ({seconds:.2f} s)")

@@ -19,7 +19,7 @@ from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, connected
-from acme_orders.chassis.settings import Settings, load_settings
+from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls, schema
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
@@ -83,9 +83,9 @@ def broker_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def settings(database_url: str) -> Settings:
+def settings(database_url: str) -> ChassisSettings:
     """Settings for one process in memory, with waits that suit a test."""
-    return load_settings(
+    return SERVICE.load_settings(
         _env_file=None,
         environment="test",
         database_url=database_url,
@@ -98,7 +98,7 @@ def settings(database_url: str) -> Settings:
 
 
 @pytest.fixture
-def connect(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Connect:
+def connect(settings: ChassisSettings, monkeypatch: pytest.MonkeyPatch) -> Connect:
     """Connect the service; keyword arguments change its settings."""
     monkeypatch.chdir(PROJECT)
 

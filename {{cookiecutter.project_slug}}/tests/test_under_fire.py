@@ -16,7 +16,6 @@ from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.memory import MemoryBroker
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import assemble
-from acme_orders.chassis.settings import load_settings
 from acme_orders.service import SERVICE
 
 from dev.databases import Databases
@@ -34,7 +33,7 @@ def handlers() -> dict[str, Handler]:
     metrics = Metrics()
     url = "postgresql://nobody@nowhere/none"
     manager = Manager(url, size=1, metrics=metrics)
-    settings = load_settings(_env_file=None, environment="test", database_url=url)
+    settings = SERVICE.load_settings(_env_file=None, environment="test", database_url=url)
     service = assemble(SERVICE, settings, metrics=metrics, manager=manager, broker=MemoryBroker())
     return service.handlers
 

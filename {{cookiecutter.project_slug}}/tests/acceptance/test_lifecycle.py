@@ -24,7 +24,6 @@ from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
 from acme_orders.chassis.process.shutdown import CLOSING
-from acme_orders.chassis.settings import load_settings
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
@@ -185,7 +184,7 @@ async def stuck(environment: dict[str, str]) -> AsyncIterator[Callable[[], None]
         cursor.execute("BEGIN; LOCK TABLE inbox")
         values = {name.lower(): value for name, value in environment.items()}
         async with connected(
-            SERVICE, load_settings(_env_file=None, **values), Metrics()
+            SERVICE, SERVICE.load_settings(_env_file=None, **values), Metrics()
         ) as service:
             await send(service, placed())
         yield session.close
@@ -334,7 +333,7 @@ async def test_a_part_that_fails_never_leaves_half_a_process(
     values = {name.lower(): value for name, value in environment.items()}
     for life in range(1, lives + 1):
         async with connected(
-            SERVICE, load_settings(_env_file=None, **values), Metrics()
+            SERVICE, SERVICE.load_settings(_env_file=None, **values), Metrics()
         ) as service:
             await send(service, *(placed() for _ in range(30)))
         async with process(environment) as running:

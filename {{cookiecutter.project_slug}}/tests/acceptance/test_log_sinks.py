@@ -18,7 +18,6 @@ import pytest
 
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
-from acme_orders.chassis.settings import load_settings
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.service import SERVICE
 
@@ -139,7 +138,7 @@ async def answers(started: Process, environment: dict[str, str]) -> bool:
 async def work(environment: dict[str, str]) -> None:
     """Good messages, and bad ones of which each is worth a line; each gets where it belongs."""
     values = {name.lower(): value for name, value in environment.items()}
-    settings = load_settings(_env_file=None, **values)
+    settings = SERVICE.load_settings(_env_file=None, **values)
     messages = [placed() for _ in range(GOOD)]
     messages += [replace(placed(), body=b"{") for _ in range(BAD)]
     async with connected(SERVICE, settings, Metrics()) as service:

@@ -14,7 +14,6 @@ from acme_orders.chassis.messaging.broker import Broker, Delivery, Message
 from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE, Queue
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import message_broker
-from acme_orders.chassis.settings import load_settings
 from acme_orders.service import SERVICE
 
 from tests.conftest import eventually
@@ -48,7 +47,7 @@ VALUES: dict[str, Any] = {
 async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
     """Each broker, with the queues declared."""
     memory = request.param == "memory"
-    settings = load_settings(
+    settings = SERVICE.load_settings(
         _env_file=None,
         environment="test",
         database_url="postgresql://nobody@127.0.0.1:1/none",
@@ -336,7 +335,7 @@ async def test_what_rabbitmq_would_close_the_connection_over_is_not_sent(
     broker_url: str, changes: dict[str, Any]
 ) -> None:
     """Others that are under way at the same time are not lost, and the next publish works."""
-    settings = load_settings(
+    settings = SERVICE.load_settings(
         _env_file=None,
         environment="test",
         database_url="postgresql://nobody@127.0.0.1:1/none",

@@ -15,7 +15,6 @@ from acme_orders.chassis.messaging.topology import Queue, Topology
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
 from acme_orders.chassis.rabbitmq.addresses import nodes
-from acme_orders.chassis.settings import load_settings
 from acme_orders.orders.messages import ORDER_ACCEPTED
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.service import SERVICE
@@ -120,7 +119,7 @@ async def opened(
         **(environment or {}),
     }
     overrides: dict[str, Any] = {name.lower(): value for name, value in variables.items()}
-    settings = load_settings(_env_file=None, **overrides)
+    settings = SERVICE.load_settings(_env_file=None, **overrides)
     async with connected(SERVICE, settings, Metrics()) as service:
         listener = Queue(LISTENER, bindings=(ORDER_ACCEPTED,))
         await service.broker.declare("events", [listener])

@@ -13,7 +13,6 @@ from acme_orders.chassis.messaging.broker import Delivery
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected as service_on
 from acme_orders.chassis.rabbitmq.broker import RabbitBroker
-from acme_orders.chassis.settings import load_settings
 from acme_orders.orders.messages import ORDER_ACCEPTED
 from acme_orders.service import SERVICE
 
@@ -98,7 +97,7 @@ async def test_double_acks(
         return lost
 
     monkeypatch.setattr(RabbitBroker, "ack", twice)
-    settings, metrics = load_settings(_env_file=None, **_lowered(site)), Metrics()
+    settings, metrics = SERVICE.load_settings(_env_file=None, **_lowered(site)), Metrics()
     async with service_on(SERVICE, settings, metrics) as service, consuming(service):
         await load.send(100)
         await eventually(lambda: arrived(site, load))

@@ -19,7 +19,6 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process import service as app
 from acme_orders.chassis.rabbitmq.broker import RabbitBroker
 from acme_orders.chassis.relay.pending import Pending
-from acme_orders.chassis.settings import load_settings
 from acme_orders.service import SERVICE
 
 Place = Literal["statement", "ack", "publish", "published", "forget"]
@@ -72,7 +71,7 @@ def _run(
     environment: dict[str, str], faults: tuple[Fault, ...], only: str | None, plant: str
 ) -> None:
     os.environ.update(environment)
-    settings = load_settings(_env_file=None)
+    settings = SERVICE.load_settings(_env_file=None)
     logs.configure(level="CRITICAL", style="json")
     if plant:
         module, _, name = plant.partition(":")

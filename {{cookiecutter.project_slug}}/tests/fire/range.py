@@ -12,7 +12,6 @@ import aio_pika
 
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
-from acme_orders.chassis.settings import load_settings
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.service import SERVICE
 
@@ -139,7 +138,9 @@ async def opened(database_url: str, broker_url: str, plant: str = "") -> AsyncIt
     """A range with its topology declared, and a listener that hears every event."""
     found = Range(database_url, broker_url, "", plant)
     variables = {name.lower(): value for name, value in found.environment().items()}
-    async with connected(SERVICE, load_settings(_env_file=None, **variables), Metrics()) as service:
+    async with connected(
+        SERVICE, SERVICE.load_settings(_env_file=None, **variables), Metrics()
+    ) as service:
         found.queue = service.topology.main.name
         exchange = service.topology.exchange
     async with await aio_pika.connect(broker_url) as connection, connection.channel() as channel:

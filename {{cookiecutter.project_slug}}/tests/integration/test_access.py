@@ -14,7 +14,7 @@ from acme_orders.chassis.errors import ConfigurationError, DatabaseError
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, connected
-from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import system_scope  # feature: rls
 from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
@@ -204,7 +204,7 @@ def owned() -> Iterator[Owned]:
 
 
 async def test_an_owner_that_is_no_superuser_prepares_all_that_the_service_needs(
-    owned: Owned, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    owned: Owned, settings: ChassisSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From an empty server to a message that is processed by a login of the service's own."""
     monkeypatch.chdir(PROJECT)
@@ -214,7 +214,7 @@ async def test_an_owner_that_is_no_superuser_prepares_all_that_the_service_needs
 
 
 async def test_an_owner_that_is_no_superuser_passes_the_checklist(
-    owned: Owned, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    owned: Owned, settings: ChassisSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each check, in scratch databases that it makes itself."""
     monkeypatch.chdir(PROJECT)

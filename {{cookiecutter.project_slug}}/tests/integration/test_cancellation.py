@@ -20,7 +20,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process import service as app
 from acme_orders.chassis.process.service import message_broker
 from acme_orders.chassis.process.shutdown import CLOSING, Shutdown
-from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.orders.messages import ORDER_PLACED
 from acme_orders.readiness.scratch import rows_of
 from acme_orders.service import SERVICE
@@ -70,7 +70,7 @@ class Life:
 
     orders = 0  # that all lives together were sent
 
-    def __init__(self, settings: Settings, loop: Moments) -> None:
+    def __init__(self, settings: ChassisSettings, loop: Moments) -> None:
         self.settings, self._loop = settings, loop
         self.shutdown: Shutdown | None = None
 
@@ -143,7 +143,7 @@ def _sockets() -> int:
 
 @pytest.fixture
 def lives(
-    settings: Settings, broker_url: str, monkeypatch: pytest.MonkeyPatch
+    settings: ChassisSettings, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Moments], Life]:
     """Makes lives of the service on real servers; their last resort spares this process."""
     monkeypatch.chdir(PROJECT)

@@ -21,7 +21,7 @@ from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, connected
-from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
@@ -114,14 +114,14 @@ def login(database_url: str) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def service_on(settings: Settings, url: str) -> AsyncIterator[Service]:
+async def service_on(settings: ChassisSettings, url: str) -> AsyncIterator[Service]:
     """The service on this database."""
     changed = settings.model_copy(update={"database_url": url})
     async with connected(SERVICE, changed, Metrics()) as service:
         yield service
 
 
-async def seen(settings: Settings, url: str) -> dict[str, Any]:
+async def seen(settings: ChassisSettings, url: str) -> dict[str, Any]:
     """What comes out of an order with each time and text, after the whole round."""
     orders = [
         placed(
@@ -177,7 +177,7 @@ async def plans(service: Service) -> Sequence[str]:
 
 @pytest.mark.parametrize("whom", ["database", "role", "role in database"])
 async def test_what_others_have_set_changes_nothing(
-    whom: str, driver: str, settings: Settings, database_url: str, login: str, migrated: str
+    whom: str, driver: str, settings: ChassisSettings, database_url: str, login: str, migrated: str
 ) -> None:
     """Orders make the whole round; pages, sums per day and values are the same."""
     databases = Databases(os.environ["DATABASE_URL"])
@@ -211,7 +211,7 @@ async def test_what_others_have_set_changes_nothing(
 
 
 async def test_migrations_are_the_same_in_a_hostile_database(
-    driver: str, settings: Settings
+    driver: str, settings: ChassisSettings
 ) -> None:
     """From an empty database on."""
     databases = Databases(os.environ["DATABASE_URL"])
@@ -236,7 +236,7 @@ async def test_migrations_are_the_same_in_a_hostile_database(
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_JP"])
 async def test_a_database_that_cannot_store_every_text_is_refused(
-    encoding: str, driver: str, settings: Settings
+    encoding: str, driver: str, settings: ChassisSettings
 ) -> None:
     """By `migrate` and by the service, before a message becomes a dead letter."""
     name = f"test_{uuid4().hex}"
@@ -258,7 +258,7 @@ async def test_a_database_that_cannot_store_every_text_is_refused(
 
 
 async def test_what_cannot_be_set_back_is_refused(
-    driver: str, settings: Settings, database_url: str, login: str
+    driver: str, settings: ChassisSettings, database_url: str, login: str
 ) -> None:
     """Without triggers there are no foreign keys."""
     rows_of(database_url, f"ALTER ROLE {login} SET session_replication_role = 'replica'")
@@ -269,7 +269,7 @@ async def test_what_cannot_be_set_back_is_refused(
 
 
 async def test_a_proxy_that_drops_startup_options_is_noticed(
-    driver: str, settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
+    driver: str, settings: ChassisSettings, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sessions would be as the database sets them."""
     rows_of(

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.settings import load_settings
 from acme_orders.readiness import report, scratch
 from acme_orders.readiness.check import Check
 from acme_orders.readiness.checklist import CHECKS, go_through
@@ -29,7 +28,9 @@ def subject() -> Subject:
     url = os.environ["DATABASE_URL"]
     return Subject(
         SERVICE,
-        load_settings(environment="test", database_url=url, broker_url="memory://", _env_file=None),
+        SERVICE.load_settings(
+            environment="test", database_url=url, broker_url="memory://", _env_file=None
+        ),
     )
 
 

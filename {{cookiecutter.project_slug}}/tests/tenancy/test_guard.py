@@ -10,11 +10,12 @@ import pytest
 from acme_orders.chassis.database.manager import Manager  # feature: row, rls
 from acme_orders.chassis.errors import ConfigurationError, TransactionMisused
 from acme_orders.chassis.observability.metrics import Metrics  # feature: row, rls
-from acme_orders.chassis.settings import Settings, load_settings
+from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.scope import system_scope, tenant_scope
 from acme_orders.orders.models import Customer, Order  # feature: row, rls
 from acme_orders.orders.repository import Orders
 from acme_orders.readiness.scratch import rows_of  # feature: row, rls
+from acme_orders.service import SERVICE
 
 from tests.conftest import Connect
 from tests.tenancy.several import ADA, BOB, order, register
@@ -38,9 +39,9 @@ def url(database_url: str) -> str:
     return database_url
 
 
-def settings(**changes: str) -> Settings:
+def settings(**changes: str) -> ChassisSettings:
     """What a process would have read."""
-    return load_settings(_env_file=None, **URLS, **changes)
+    return SERVICE.load_settings(_env_file=None, **URLS, **changes)
 
 
 @pytest.mark.parametrize("environment", ["production", "development", "test"])

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.settings import load_settings
+from acme_orders.service import SERVICE
 
 from tests.hostile_passwords import PASSWORDS, leaks
 
@@ -43,7 +43,7 @@ WITHOUT_PASSWORD = [
 
 def load(**changes: Any) -> Any:
     """Settings of production, with these changes."""
-    return load_settings(_env_file=None, **({"environment": "production"} | GOOD | changes))
+    return SERVICE.load_settings(_env_file=None, **({"environment": "production"} | GOOD | changes))
 
 
 @pytest.mark.parametrize(("name", "url"), PLACEHOLDERS)

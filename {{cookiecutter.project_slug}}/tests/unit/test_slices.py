@@ -17,12 +17,13 @@ from acme_orders.chassis.messaging.envelope import Handler, Payload
 from acme_orders.chassis.messaging.event import Event
 from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.settings import load_settings  # feature: http_api
 from acme_orders.chassis.slice import Chassis, Definition, Slice
 from acme_orders.readiness.strays import strays
 from acme_orders.service import SERVICE
+from acme_orders.settings import Settings
 
 NOWHERE = "postgresql://nobody@localhost/none"
+SETTINGS = SERVICE.load_settings(_env_file=None, database_url=NOWHERE, broker_url="memory://")
 
 
 class Parcel(Payload):
@@ -34,10 +35,10 @@ async def handle(parcel: Parcel) -> None:
 
 
 @pytest.fixture
-def chassis() -> Chassis:
+def chassis() -> Chassis[Settings]:
     """Not connected."""
     manager = Manager(NOWHERE, size=1, metrics=Metrics())
-    return Chassis(manager, Outbox(manager))
+    return Chassis(SETTINGS, manager, Outbox(manager))
 
 
 CLASHES = {
@@ -54,15 +55,15 @@ CLASHES = {
 
 
 @pytest.mark.parametrize("says", CLASHES)
-def test_slices_that_do_not_go_together_are_refused(chassis: Chassis, says: str) -> None:
+def test_slices_that_do_not_go_together_are_refused(chassis: Chassis[Settings], says: str) -> None:
     """With both places and what helps."""
     one, other = CLASHES[says]
-    definition = Definition("shop", "Shop", (lambda _: one, lambda _: other))
+    definition = Definition("shop", "Shop", Settings, (lambda _: one, lambda _: other))
     with pytest.raises(ConfigurationError, match=says):
         definition.built_on(chassis)
 
 
-def test_a_slice_that_is_listed_twice_is_refused(chassis: Chassis) -> None:
+def test_a_slice_that_is_listed_twice_is_refused(chassis: Chassis[Settings]) -> None:
     """It would take each message once, and nobody could say which of the two."""
     twice = replace(SERVICE, slices=SERVICE.slices * 2)
     with pytest.raises(ConfigurationError, match="list each slice once"):
@@ -70,7 +71,7 @@ def test_a_slice_that_is_listed_twice_is_refused(chassis: Chassis) -> None:
 
 
 # feature: http_api {
-def test_one_route_in_two_slices_is_refused(chassis: Chassis) -> None:
+def test_one_route_in_two_slices_is_refused(chassis: Chassis[Settings]) -> None:
     """The first would answer for both."""
 
     def made(place: str) -> APIRouter:
@@ -82,10 +83,9 @@ def test_one_route_in_two_slices_is_refused(chassis: Chassis) -> None:
         router.get("/{parcel_id}")(show)
         return router
 
-    settings = load_settings(_env_file=None, database_url=NOWHERE, broker_url="memory://")
     routers = [made("shop.parcels.api"), made("shop.returns.api")]
     with pytest.raises(ConfigurationError, match=r"both have the route GET /parcels/\{parcel_id\}"):
-        api("Shop", routers, chassis.manager, settings=settings, metrics=Metrics())
+        api("Shop", routers, chassis.manager, settings=SETTINGS, metrics=Metrics())
 
 
 # feature: http_api }

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -61,8 +61,8 @@ Ladder = Annotated[
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(BaseSettings):
-    """Settings from the environment and `.env`; durations are written like `250ms`, `30s`, `2m`."""
+class ChassisSettings(BaseSettings):
+    """From the environment and `.env`; durations are written like `250ms`, `30s`, `2m`."""
 
     model_config = SettingsConfigDict(
         env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
@@ -310,23 +310,27 @@ class Settings(BaseSettings):
         return self.prefetch or 3 * max(self.batch_size, self.concurrency)
 
 
-def load_settings(**overrides: Any) -> Settings:
-    """Read the settings.
+Kind = TypeVar("Kind", bound=ChassisSettings)
+
+
+def load_settings(kind: type[Kind], **overrides: Any) -> Kind:
+    """Read the settings of this kind.
 
     Raises:
         ConfigurationError: one line for each bad or missing variable, with what is allowed.
     """
     try:
-        return Settings(**overrides)
+        return kind(**overrides)
     except ValidationError as error:
-        raise ConfigurationError("\n".join(_explain(item) for item in error.errors())) from None
+        found = [_explain(kind, item) for item in error.errors()]
+        raise ConfigurationError("\n".join(found)) from None
 
 
-def _explain(item: Any) -> str:
+def _explain(kind: type[ChassisSettings], item: Any) -> str:
     name = "_".join(str(part) for part in item["loc"][:1]).upper()
     if not name:
         return str(item["msg"]).removeprefix("Value error, ")
-    field = Settings.model_fields[name.lower()]
+    field = kind.model_fields[name.lower()]
     about = f" ({field.description})" if field.description else ""
     if item["type"] == "missing":
         return f"{name} is not set{about}; set it in the environment or in .env"

@@ -3,7 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING  # feature: http_api
+from typing import (
+    TYPE_CHECKING,  # feature: http_api
+    Any,
+    Generic,
+    TypeVar,
+)
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Repository
@@ -11,6 +16,7 @@ from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.event import Event
 from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.settings import ChassisSettings, load_settings
 
 # feature: http_api {
 if TYPE_CHECKING:  # it takes as long to import as all the rest, and few processes need it
@@ -18,15 +24,20 @@ if TYPE_CHECKING:  # it takes as long to import as all the rest, and few process
 # feature: http_api }
 
 
+Settings = TypeVar("Settings", bound=ChassisSettings)
+
+
 @dataclass(frozen=True)
-class Chassis:
+class Chassis(Generic[Settings]):
     """What a slice is built on; nothing is connected yet.
 
     Args:
+        settings: of the process, with those of your own.
         manager: of the database, for its repositories.
         outbox: where its events go.
     """
 
+    settings: Settings
     manager: Manager
     outbox: Outbox
 
@@ -51,21 +62,31 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Definition:
+class Definition(Generic[Settings]):
     """What a service is.
 
     Args:
         name: of the service: its queues and its connections have it, and it is the source of its
             events. With another name it is another service, with an empty inbox and empty queues.
         title: for people.
+        settings: their class.
         slices: functions that make them.
     """
 
     name: str
     title: str
-    slices: tuple[Callable[[Chassis], Slice], ...]
+    settings: type[Settings]
+    slices: tuple[Callable[[Chassis[Settings]], Slice], ...]
 
-    def built_on(self, chassis: Chassis) -> tuple[Slice, ...]:
+    def load_settings(self, **overrides: Any) -> Settings:
+        """Read the settings.
+
+        Raises:
+            ConfigurationError: one line for each bad or missing variable, with what is allowed.
+        """
+        return load_settings(self.settings, **overrides)
+
+    def built_on(self, chassis: Chassis[Settings]) -> tuple[Slice, ...]:
         """Make the slices.
 
         Raises:

@@ -9,6 +9,7 @@ from acme_orders.chassis.slice import Chassis, Slice
 from acme_orders.orders.handlers import place_order, place_orders
 from acme_orders.orders.messages import ORDER_ACCEPTED, ORDER_PLACED, OrderAccepted, OrderPlaced
 from acme_orders.orders.repository import Orders
+from acme_orders.settings import Settings
 
 # feature: http_api {
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 # feature: http_api }
 
 
-def orders(chassis: Chassis) -> Slice:
+def orders(chassis: Chassis[Settings]) -> Slice:
     """Orders: they come as messages or through the API, are stored, and announced."""
     repository = Orders(chassis.manager)
     return Slice(
@@ -38,7 +39,7 @@ def orders(chassis: Chassis) -> Slice:
 
 
 # feature: http_api {
-def _routes(chassis: Chassis, repository: Orders) -> "APIRouter":
+def _routes(chassis: Chassis[Settings], repository: Orders) -> "APIRouter":
     # FastAPI is half of all that is imported, and only a process that serves the API needs it.
     from acme_orders.orders.api import router  # noqa: PLC0415
 

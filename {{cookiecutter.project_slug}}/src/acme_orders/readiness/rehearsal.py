@@ -24,7 +24,7 @@ from acme_orders.chassis.migrations.files import FOLDER
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, assemble
-from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
@@ -46,8 +46,8 @@ class Subject:
         prepare: called with every assembled service; likewise.
     """
 
-    definition: Definition
-    settings: Settings
+    definition: Definition[Any]
+    settings: ChassisSettings
     migrations: Path = FOLDER
     source: Path = Path(acme_orders.__file__).parent
     alter: str = ""

@@ -38,14 +38,15 @@ class Part(NamedTuple):
     table: str = ""
 
 
-def strays(definition: Definition, package: ModuleType = acme_orders) -> list[str]:
+def strays(definition: Definition[Any], package: ModuleType = acme_orders) -> list[str]:
     """What hangs from no slice, each with the line to add.
 
     Raises:
         ConfigurationError: the slices do not go together.
     """
     manager = Manager(_NOWHERE, size=1, metrics=Metrics())
-    slices = definition.built_on(Chassis(manager, Outbox(manager)))
+    settings = definition.settings.model_construct()  # no slice may need one to say what it has
+    slices = definition.built_on(Chassis(settings, manager, Outbox(manager)))
     known: dict[str, list[Slice]] = {}
     for make, one in zip(definition.slices, slices, strict=True):
         known.setdefault(_folder(make), []).append(one)
@@ -135,7 +136,7 @@ def _folder(make: Callable[..., Any]) -> str:
     return str(_plain(make).__module__).split(".")[1]
 
 
-def refuse_strays(definition: Definition) -> None:
+def refuse_strays(definition: Definition[Any]) -> None:
     """Let nothing pass that no slice knows.
 
     Raises:

@@ -6,7 +6,7 @@ import json as json_text
 import re
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID, uuid4  # feature: row, rls, schema
 
 import typer
@@ -56,8 +56,8 @@ class Part(StrEnum):
     api = "api"  # feature: http_api
 
 
-def _migrator() -> Migrator:
-    settings = command_settings()
+def _migrator(context: typer.Context) -> Migrator:
+    settings = command_settings(context.obj)
     return Migrator(settings.owner_url, lock_timeout=settings.migration_lock_timeout)
 
 
@@ -70,7 +70,7 @@ def run(
     # What is wrong is said before the loop is closed: a thread that hangs would keep it to itself.
     with asyncio.Runner() as runner, explained():
         metrics = Metrics()
-        settings = command_settings(metrics)
+        settings = command_settings(context.obj, metrics)
         part = only.value if only else None
         runner.run(application.run(context.obj, settings, metrics, only=part))
 
@@ -79,7 +79,7 @@ def run(
 def doctor(context: typer.Context) -> None:
     """Check settings, PostgreSQL, schema and queues, and say what is wrong and what helps."""
     with explained():
-        findings = asyncio.run(examine(context.obj, command_settings()))
+        findings = asyncio.run(examine(context.obj, command_settings(context.obj)))
         for finding in findings:
             mark = "wrong" if finding.problem else "ok"
             typer.echo(f"{mark:7}{finding.part}: {finding.problem or finding.says}")
@@ -96,7 +96,7 @@ def topology(
 ) -> None:
     """Show exchange and queues as declared and as RabbitMQ has them; 78 if they differ."""
     with explained():
-        states, unseen = asyncio.run(inspect_topology(context.obj, command_settings()))
+        states, unseen = asyncio.run(inspect_topology(context.obj, command_settings(context.obj)))
         if json:
             typer.echo(json_text.dumps([_as_json(state) for state in states], indent=2))
         else:
@@ -157,7 +157,7 @@ def explain(
     """Show how PostgreSQL runs a query with its example."""
 
     async def look() -> None:
-        settings = command_settings().model_copy(update={"broker_url": "memory://"})
+        settings = command_settings(context.obj).model_copy(update={"broker_url": "memory://"})
         async with application.connected(context.obj, settings, Metrics()) as service:
             known = service.queries()
             if name not in known:
@@ -186,7 +186,7 @@ def readiness(
 ) -> None:
     """Inspect what this project has become; status 1 if it is not ready for production."""
     with explained():
-        settings = command_settings()
+        settings = command_settings(context.obj)
         logs.configure(level="CRITICAL", style=settings.log_format)  # defects are tried on purpose
         results = asyncio.run(checklist.go_through(Subject(context.obj, settings)))
         if json:
@@ -198,10 +198,10 @@ def readiness(
 
 
 @migrations.command()
-def plan() -> None:
+def plan(context: typer.Context) -> None:
     """Print the SQL that `up` would run."""
     with explained():
-        pending = _migrator().pending()
+        pending = _migrator(context).pending()
         check_files(pending)
         for migration in pending:
             typer.echo(f"-- {migration.id}\n{migration.text}")
@@ -209,25 +209,27 @@ def plan() -> None:
 
 @migrations.command()
 def up(
+    context: typer.Context,
     count: Annotated[int | None, typer.Option(help="Only so many; all without it.", min=1)] = None,
 ) -> None:
     """Apply what is pending."""
-    _report(lambda: _migrator().up(count=count), "applied", "nothing is pending")
+    _report(lambda: _migrator(context).up(count=count), "applied", "nothing is pending")
 
 
 @migrations.command()
 def down(
+    context: typer.Context,
     count: Annotated[int, typer.Option(help="How many to take back.", min=1)] = 1,
 ) -> None:
     """Take back the newest migrations."""
-    _report(lambda: _migrator().down(count=count), "taken back", "nothing was applied")
+    _report(lambda: _migrator(context).down(count=count), "taken back", "nothing was applied")
 
 
 @migrations.command()
-def status() -> None:
+def status(context: typer.Context) -> None:
     """Show which migrations are applied and which are pending."""
     with explained():
-        migrator = _migrator()
+        migrator = _migrator(context)
         table = Table("migration", "applied at", "ms")
         for identity, _, applied_at, milliseconds in migrator.applied():
             table.add_row(identity, f"{applied_at:%Y-%m-%d %H:%M:%S%z}", str(milliseconds))
@@ -261,6 +263,7 @@ cli.add_typer(tenants, name="tenants")
 
 @tenants.command("add")
 def add_tenant(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="What people call it.")],
     *,
     identity: Annotated[UUID | None, typer.Option("--id", help="A new one without it.")] = None,
@@ -268,16 +271,16 @@ def add_tenant(
     """Register a tenant and print its id, which messages and requests name."""
     with explained():
         tenant = identity or uuid4()
-        Tenants(command_settings().owner_url).add(tenant, name)
-        list(_migrator().up())  # feature: schema
+        Tenants(command_settings(context.obj).owner_url).add(tenant, name)
+        list(_migrator(context).up())  # feature: schema
         typer.echo(tenant)
 
 
 @tenants.command("list")
-def list_tenants() -> None:
+def list_tenants(context: typer.Context) -> None:
     """Show every tenant."""
     with explained():
-        known = Tenants(command_settings().owner_url).all()
+        known = Tenants(command_settings(context.obj).owner_url).all()
         for tenant, name in known:
             typer.echo(f"{tenant}  {name}")
         if not known:
@@ -297,7 +300,7 @@ def _report(work: Callable[[], Iterator[tuple[str, float]]], verb: str, nothing:
             typer.echo(nothing)
 
 
-def command_line(definition: Definition) -> None:
+def command_line(definition: Definition[Any]) -> None:
     """Run the command line of a service."""
     with standard_error():
         cli(obj=definition)

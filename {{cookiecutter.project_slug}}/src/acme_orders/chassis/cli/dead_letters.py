@@ -128,7 +128,7 @@ def replay(
     wanted = _selection(ids, reason, fingerprint, type_, everything=all_)
 
     async def send() -> bool:
-        settings = command_settings()
+        settings = command_settings(context.obj)
         if settings.broker_url.startswith("memory:") and not dry_run:
             raise ConfigurationError(
                 "BROKER_URL=memory:// has no queue that outlives this command: "
@@ -212,7 +212,7 @@ async def _service(
     context: typer.Context, *, connected: bool = False
 ) -> AsyncIterator[application.Service]:
     """The service, with a connection to RabbitMQ only where it is needed."""
-    settings = command_settings()
+    settings = command_settings(context.obj)
     if not connected:
         settings = settings.model_copy(update={"broker_url": "memory://"})
     work_for(None)  # feature: row, rls, schema

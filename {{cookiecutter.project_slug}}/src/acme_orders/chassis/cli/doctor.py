@@ -2,12 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
 from acme_orders.chassis.messaging.topology import MISSING, State
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import assemble, database, message_broker, verify
-from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
 
 
@@ -26,7 +27,7 @@ class Finding:
     problem: ServiceError | None = None
 
 
-async def examine(definition: Definition, settings: Settings) -> list[Finding]:
+async def examine(definition: Definition[Any], settings: ChassisSettings) -> list[Finding]:
     """Look at PostgreSQL, the schema, RabbitMQ and its queues."""
     return [
         Finding("settings", f"can be read; ENVIRONMENT={settings.environment}"),
@@ -36,7 +37,7 @@ async def examine(definition: Definition, settings: Settings) -> list[Finding]:
 
 
 async def inspect_topology(
-    definition: Definition, settings: Settings
+    definition: Definition[Any], settings: ChassisSettings
 ) -> tuple[list[State], str | None]:
     """The exchange and each queue as they should be and as they are; nothing is changed.
 
@@ -54,14 +55,14 @@ async def inspect_topology(
         return await broker.inspect(topology.exchange, topology), broker.unseen
 
 
-async def _postgresql(definition: Definition, settings: Settings) -> list[Finding]:
+async def _postgresql(definition: Definition[Any], settings: ChassisSettings) -> list[Finding]:
     async with database(definition.name, settings, Metrics()) as manager:
         await manager.ping()
         await verify(settings, manager)
     return [Finding("PostgreSQL", "answers, takes writes, has the schema of this version")]
 
 
-async def _rabbitmq(definition: Definition, settings: Settings) -> list[Finding]:
+async def _rabbitmq(definition: Definition[Any], settings: ChassisSettings) -> list[Finding]:
     states, unseen = await inspect_topology(definition, settings)
     found = [finding for state in states for finding in _findings(state)]
     return [*found, _seen(unseen)]

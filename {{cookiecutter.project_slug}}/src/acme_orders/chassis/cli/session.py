@@ -15,7 +15,7 @@ from acme_orders.chassis.observability import logs
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.observability.redaction import Redactor
 from acme_orders.chassis.observability.sink import Sink
-from acme_orders.chassis.settings import Settings, load_settings
+from acme_orders.chassis.slice import Definition, Settings
 
 MISCONFIGURED = 78  # EX_CONFIG of sysexits.h
 _LAST_LINES = 1.0  # seconds for the log at the end; whoever reads it has had all the time before
@@ -38,16 +38,17 @@ def explained() -> Iterator[None]:
         raise typer.Exit(MISCONFIGURED if bad else 1)
 
 
-def command_settings(metrics: Metrics | None = None) -> Settings:
+def command_settings(definition: Definition[Settings], metrics: Metrics | None = None) -> Settings:
     """The settings, with the log set up as they say.
 
     Args:
+        definition: of the service.
         metrics: of a process that has some, for the lines that are not written.
 
     Raises:
         ConfigurationError: a variable is missing, or has a value that is not allowed.
     """
-    settings = load_settings()
+    settings = definition.load_settings()
     logs.configure(
         level=settings.log_level,
         style=settings.log_format,
@@ -65,7 +66,7 @@ def command_settings(metrics: Metrics | None = None) -> Settings:
 def standard_error() -> Iterator[None]:
     """Standard error that neither stops nor fails the process, for the whole of it."""
     sys.stderr = Sink(sys.stderr)
-    # Settings that cannot be read have passwords too.
+    # ChassisSettings that cannot be read have passwords too.
     passwords = [guessed_password(os.environ.get(name, "")) for name in _ADDRESSES]
     passwords.append(os.environ.get("PGPASSWORD", ""))
     redact = Redactor(each for each in passwords if not is_placeholder("", each))

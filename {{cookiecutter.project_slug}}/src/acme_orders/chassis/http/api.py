@@ -27,7 +27,7 @@ from acme_orders.chassis.http.input import Input, explain
 from acme_orders.chassis.http.requests import Requests, refusal
 from acme_orders.chassis.http.tenant_header import scoped_by_header  # feature: row, rls, schema
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.scope import UnknownTenant  # feature: row, rls, schema
 
 _UNFIT = 422
@@ -54,7 +54,7 @@ def api(
     routers: Iterable[APIRouter],
     manager: Manager,
     *,
-    settings: Settings,
+    settings: ChassisSettings,
     metrics: Metrics,
 ) -> ASGIApp:
     """The application of the API port.

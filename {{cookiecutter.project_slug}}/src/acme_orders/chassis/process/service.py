@@ -47,7 +47,7 @@ from acme_orders.chassis.rabbitmq import broker as rabbitmq
 from acme_orders.chassis.rabbitmq.topology_watch import TopologyWatch
 from acme_orders.chassis.relay.queries import RelayQueries
 from acme_orders.chassis.relay.relay import Relay
-from acme_orders.chassis.settings import Settings
+from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Chassis, Definition, Slice
 from acme_orders.chassis.supervision import Supervisor
 from acme_orders.chassis.tenancy.system_role import verify_system_role  # feature: rls
@@ -63,7 +63,7 @@ class Service:
 
     name: str
     slices: tuple[Slice, ...]
-    settings: Settings
+    settings: ChassisSettings
     metrics: Metrics
     manager: Manager
     broker: Broker
@@ -105,8 +105,8 @@ class Service:
 
 
 def assemble(
-    definition: Definition,
-    settings: Settings,
+    definition: Definition[Any],
+    settings: ChassisSettings,
     *,
     metrics: Metrics,
     manager: Manager,
@@ -121,7 +121,7 @@ def assemble(
     name, supervisor = definition.name, supervisor or Supervisor(metrics)
     largest_body = settings.max_body_bytes
     outbox = Outbox(manager, largest_body=largest_body)
-    slices = definition.built_on(Chassis(manager, outbox))
+    slices = definition.built_on(Chassis(settings, manager, outbox))
     inbox = Inbox(manager, name, window=settings.inbox_retention)
     relay_queries = RelayQueries.of(manager, largest_body=largest_body)
     dead_letters = DeadLetters(manager)
@@ -242,7 +242,7 @@ def _api(title: str, slices: Sequence[Slice], manager: Manager, **others: Any) -
 
 
 # feature: http_api }
-def database(name: str, settings: Settings, metrics: Metrics) -> Manager:
+def database(name: str, settings: ChassisSettings, metrics: Metrics) -> Manager:
     """The manager of this service as it is configured."""
     return Manager(
         settings.database_url,
@@ -269,7 +269,7 @@ def database(name: str, settings: Settings, metrics: Metrics) -> Manager:
 
 @asynccontextmanager
 async def message_broker(
-    name: str, settings: Settings, metrics: Metrics, supervisor: Supervisor | None = None
+    name: str, settings: ChassisSettings, metrics: Metrics, supervisor: Supervisor | None = None
 ) -> AsyncIterator[Broker]:
     """The broker that BROKER_URL names, connected."""
     if settings.broker_url.startswith("memory:"):
@@ -287,7 +287,7 @@ async def message_broker(
         yield broker
 
 
-async def verify(settings: Settings, manager: Manager) -> None:
+async def verify(settings: ChassisSettings, manager: Manager) -> None:
     """Check that the schema and the role are those that this version was written for.
 
     Raises:
@@ -309,8 +309,8 @@ async def verify(settings: Settings, manager: Manager) -> None:
 
 @asynccontextmanager
 async def connected(
-    definition: Definition,
-    settings: Settings,
+    definition: Definition[Any],
+    settings: ChassisSettings,
     metrics: Metrics,
     supervisor: Supervisor | None = None,
 ) -> AsyncIterator[Service]:
@@ -341,7 +341,11 @@ async def connected(
 
 
 async def run(
-    definition: Definition, settings: Settings, metrics: Metrics, *, only: str | None = None
+    definition: Definition[Any],
+    settings: ChassisSettings,
+    metrics: Metrics,
+    *,
+    only: str | None = None,
 ) -> None:
     """Run every part until the process is told to stop, then drain.
 
