@@ -18,6 +18,7 @@ from acme_orders.chassis.cli import commands as cli
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.http import api
 from acme_orders.orders.api import router
+from acme_orders.service import SERVICE
 
 from tests.edge.cost import peak
 from tests.edge.forms import Everything, Plain, Point
@@ -134,7 +135,7 @@ def main(arguments: list[str]) -> None:
     files = int(arguments[0])
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     vars(api)["router"] = observed
-    cli.cli(arguments[1:])
+    cli.cli(arguments[1:], obj=SERVICE)
 
 
 if __name__ == "__main__":

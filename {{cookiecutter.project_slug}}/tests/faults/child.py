@@ -29,6 +29,7 @@ from acme_orders.chassis.messaging.envelope import Envelope
 from acme_orders.chassis.process import service as app
 from acme_orders.orders.handlers import place_order, place_orders
 from acme_orders.orders.messages import OrderPlaced
+from acme_orders.service import SERVICE
 
 from tests.faults.clock import jump
 
@@ -174,7 +175,7 @@ def main(arguments: list[str]) -> None:
         Failpoint.parse(text).arm()
     vars(app)["place_order"] = fateful(place_order)
     vars(app)["place_orders"] = fateful_all(place_orders)
-    cli.cli(arguments[divided + 1 :])
+    cli.cli(arguments[divided + 1 :], obj=SERVICE)
 
 
 if __name__ == "__main__":
