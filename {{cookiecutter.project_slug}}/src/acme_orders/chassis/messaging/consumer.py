@@ -22,10 +22,11 @@ from acme_orders.chassis.messaging.triage import Triage
 from acme_orders.chassis.messaging.waiting_room import Held
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.supervision import Supervisor, apart
-from acme_orders.chassis.tenancy.messages import (  # feature: row, rls, schema
-    in_its_tenant,
-    per_tenant,
-)
+
+# feature: row, rls, schema {
+from acme_orders.chassis.tenancy.messages import in_its_tenant, per_tenant
+
+# feature: row, rls, schema }
 
 _LATE_ACKS = 10_000  # remembered; a channel has never more than its prefetch under way
 
