@@ -66,7 +66,7 @@ SOME = ["08006", "23505", "25006", "25P03", "40001", "42501", "53300", "57014", 
 SOON = 20.0  # seconds; five on a machine that has nothing else to do
 # Shorter than in production, so that thousands of cells take a minute.
 WAITS = {
-    "messaging.archiver._FIRST_PAUSE": 0.01,
+    "dead_letters.archiver._FIRST_PAUSE": 0.01,
     "messaging.circuit_breaker._FIRST_PAUSE": 0.01,
     "messaging.intake._LOOK": 0.01,
     "messaging.intake._UNFORESEEN": 0.01,
@@ -138,7 +138,7 @@ def trouble(monkeypatch: pytest.MonkeyPatch) -> Trouble:
     for name, place in (("basic_publish", "publish"), ("basic_ack", "ack")):
         monkeypatch.setattr(Channel, name, _refusing(getattr(Channel, name), trouble, place))
     for name, seconds in WAITS.items():
-        monkeypatch.setattr(f"acme_orders.{name}", seconds)
+        monkeypatch.setattr(f"acme_orders.chassis.{name}", seconds)
     return trouble
 
 

@@ -70,12 +70,12 @@ STEPS: dict[str, tuple[type, str]] = {
 }
 # Shorter than in production, so that each step is met hundreds of times in this file.
 WAITS = {
-    "parked_types._LONGEST_WAIT": 0.05,
-    "parked_types._UNDER_WAY": 0.2,
-    "prober._IDLE": 0.05,
-    "prober._TIDY_EVERY": 0.05,
-    "relay._REPORT_EVERY": 0.05,
-    "steady._FIRST_PAUSE": 0.005,
+    "relay.parked_types._LONGEST_WAIT": 0.05,
+    "relay.parked_types._UNDER_WAY": 0.2,
+    "relay.prober._IDLE": 0.05,
+    "relay.prober._TIDY_EVERY": 0.05,
+    "relay.relay._REPORT_EVERY": 0.05,
+    "messaging.steady._FIRST_PAUSE": 0.005,
 }
 FAIL = """
     CREATE FUNCTION fail(state text) RETURNS void LANGUAGE plpgsql AS
@@ -89,7 +89,7 @@ async def service(
 ) -> AsyncIterator[Service]:
     """The service on a real RabbitMQ; its relay tidies up and reports all the time."""
     for name, seconds in WAITS.items():
-        monkeypatch.setattr(f"acme_orders.chassis.messaging.{name}", seconds)
+        monkeypatch.setattr(f"acme_orders.chassis.{name}", seconds)
     with capture_logs():  # hundreds of tracebacks
         async with connect(broker_url=broker_url, relay_lease=3) as connected:
             await rows(connected, FAIL)

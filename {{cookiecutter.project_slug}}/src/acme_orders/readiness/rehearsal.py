@@ -110,19 +110,33 @@ class Rehearsal:
                 yield repository, query, method
 
     async def call(self, repository: Repository, query: Query, method: str) -> Call:
-        """Call a query with its example inside a transaction, and undo what it did."""
+        """Call a query with its example inside a transaction, and undo what it did.
+
+        It finds what the writes before it in its repository leave with theirs.
+        """
         seen, failure = len(self.statements), None
-        manager = self.service.manager
         work_for(None if repository.across_tenants else TENANT)  # feature: row, rls, schema
         try:
             with suppress(_Undo):
-                async with manager.transaction("readiness"):
+                async with self.service.manager.transaction("readiness"):
+                    await self._begin_with_earlier_writes(repository, query)
+                    seen = len(self.statements)
                     await getattr(repository, method)(**query.example)
-                    await manager.flush()
+                    await self.service.manager.flush()
                     raise _Undo  # noqa: TRY301  # leaving with it is what rolls back
         except Exception as error:
             failure = error
         return Call(tuple(self.statements[seen:]), failure)
+
+    async def _begin_with_earlier_writes(self, repository: Repository, query: Query) -> None:
+        for earlier, method in repository.queries():
+            if earlier is query:
+                break
+            if earlier.writes:
+                with suppress(Exception):  # it is called for itself as well, and that one counts
+                    async with self.service.manager.savepoint():
+                        await getattr(repository, method)(**earlier.example)
+                        await self.service.manager.flush()
 
     def letter(
         self,

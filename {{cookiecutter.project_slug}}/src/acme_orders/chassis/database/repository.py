@@ -103,8 +103,9 @@ class Repository(Reader):
 
     @classmethod
     def queries(cls) -> Iterator[tuple[Query, str]]:
-        """Every registered query of this repository, with the name of its method."""
-        for name in dir(cls):
+        """Every registered query with the name of its method, in the order of the source."""
+        names = (name for each in reversed(cls.__mro__) for name in vars(each))
+        for name in dict.fromkeys(names):
             registered = getattr(getattr(cls, name), "query", None)
             if isinstance(registered, Query):
                 yield registered, name

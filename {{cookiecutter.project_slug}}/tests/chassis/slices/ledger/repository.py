@@ -85,7 +85,7 @@ class Books(Repository):
                     peewee.fn.sum(Entry.amount).filter(Entry.amount > 0), Decimal(0)
                 ).alias("received"),
                 peewee.fn.coalesce(
-                    peewee.fn.sum(-Entry.amount).filter(Entry.amount < 0), Decimal(0)
+                    peewee.fn.sum(Entry.amount * -1).filter(Entry.amount < 0), Decimal(0)
                 ).alias("paid"),
             )
             .where(Entry.account == account)
