@@ -9,15 +9,16 @@ import asyncio
 import resource
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Cookie, Query, Request
 
 from acme_orders.chassis.cli import commands as cli
 from acme_orders.chassis.database.manager import Manager
-from acme_orders.chassis.http import api
-from acme_orders.orders.api import router
+from acme_orders.chassis.slice import Chassis, Slice
 from acme_orders.service import SERVICE
 
 from tests.edge.cost import peak
@@ -103,8 +104,8 @@ def _without(routes: APIRouter, manager: Manager) -> None:
         raise RuntimeError("a bug")
 
 
-def observed(**collaborators: Any) -> APIRouter:
-    """The routes of all slices; called when the loop runs."""
+def observed(manager: Manager) -> APIRouter:
+    """These routes and the cost of all; called when the loop runs."""
     longest = 0.0
 
     async def watch() -> None:
@@ -117,8 +118,7 @@ def observed(**collaborators: Any) -> APIRouter:
 
     watching = asyncio.get_running_loop().create_task(watch())
     routes = APIRouter()
-    routes.include_router(router(**collaborators))
-    routes.include_router(slice_of_its_own(collaborators["manager"]))
+    routes.include_router(slice_of_its_own(manager))
 
     @routes.get("/cost")
     async def cost() -> dict[str, float]:
@@ -130,12 +130,16 @@ def observed(**collaborators: Any) -> APIRouter:
     return routes
 
 
+def edge(chassis: Chassis[Any]) -> Slice:
+    """It has routes and nothing else."""
+    return Slice("edge", routes=partial(observed, chassis.manager))
+
+
 def main(arguments: list[str]) -> None:
     """Run the command line, with as many open files as the first argument says."""
     files = int(arguments[0])
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    vars(api)["router"] = observed
-    cli.cli(arguments[1:], obj=SERVICE)
+    cli.cli(arguments[1:], obj=replace(SERVICE, slices=(*SERVICE.slices, edge)))
 
 
 if __name__ == "__main__":
