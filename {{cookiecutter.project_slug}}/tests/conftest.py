@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +21,7 @@ from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, connected
 from acme_orders.chassis.settings import ChassisSettings
+from acme_orders.chassis.slice import Chassis, Slice
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls, schema
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
@@ -32,6 +34,7 @@ from dev.virtual_hosts import VirtualHosts
 
 PROJECT = Path(__file__).resolve().parent.parent
 Connect = Callable[..., AbstractAsyncContextManager[Service]]
+Make = Callable[[Chassis[Any]], Slice]
 
 
 def _server(variable: str) -> str:
@@ -99,12 +102,13 @@ def settings(database_url: str) -> ChassisSettings:
 
 @pytest.fixture
 def connect(settings: ChassisSettings, monkeypatch: pytest.MonkeyPatch) -> Connect:
-    """Connect the service; keyword arguments change its settings."""
+    """Connect the service with more slices, if any; keyword arguments change its settings."""
     monkeypatch.chdir(PROJECT)
 
     @asynccontextmanager
-    async def connect(**changes: Any) -> AsyncIterator[Service]:
-        async with connected(SERVICE, settings.model_copy(update=changes), Metrics()) as service:
+    async def connect(*slices: Make, **changes: Any) -> AsyncIterator[Service]:
+        definition = replace(SERVICE, slices=(*SERVICE.slices, *slices))
+        async with connected(definition, settings.model_copy(update=changes), Metrics()) as service:
             yield service
 
     return connect

@@ -9,12 +9,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-from fastapi import APIRouter
 
-from acme_orders.chassis.http import api
 from acme_orders.chassis.http.server import listen, serve
 from acme_orders.chassis.process.service import Service
-from acme_orders.orders.api import router
+from acme_orders.chassis.slice import Chassis, Slice
 from acme_orders.orders.messages import OrderForm
 
 from tests.conftest import Connect, count
@@ -27,17 +25,13 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture
-async def service(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
+async def service(connect: Connect) -> AsyncIterator[Service]:
     """The service in memory, with one more slice."""
 
-    def routers(**collaborators: Any) -> APIRouter:
-        routes = APIRouter()
-        routes.include_router(router(**collaborators))
-        routes.include_router(slice_of_its_own(collaborators["manager"]))
-        return routes
+    def forms(chassis: Chassis[Any]) -> Slice:
+        return Slice("forms", routes=partial(slice_of_its_own, chassis.manager))
 
-    monkeypatch.setattr(api, "router", routers)
-    async with connect() as connected:
+    async with connect(forms) as connected:
         yield connected
 
 

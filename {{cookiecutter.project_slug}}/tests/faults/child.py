@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Self
 
@@ -26,8 +26,7 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 from acme_orders.chassis import errors
 from acme_orders.chassis.cli import commands as cli
 from acme_orders.chassis.messaging.envelope import Envelope
-from acme_orders.chassis.process import service as app
-from acme_orders.orders.handlers import place_order, place_orders
+from acme_orders.chassis.slice import Chassis, Slice
 from acme_orders.orders.messages import OrderPlaced
 from acme_orders.service import SERVICE
 
@@ -138,8 +137,8 @@ def fateful(handle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[N
     """A handler that first handles the order, and then meets its fate before the commit."""
 
     @wraps(handle)
-    async def meet(order: OrderPlaced, **collaborators: Any) -> None:
-        await handle(order, **collaborators)
+    async def meet(order: OrderPlaced) -> None:
+        await handle(order)
         await _meet(order)
 
     return meet
@@ -149,8 +148,8 @@ def fateful_all(handle: Callable[..., Awaitable[None]]) -> Callable[..., Awaitab
     """A handler of many that stores the orders, and then meets the fate of each."""
 
     @wraps(handle)
-    async def meet(received: Sequence[Envelope], **collaborators: Any) -> None:
-        await handle(received, **collaborators)
+    async def meet(received: Sequence[Envelope]) -> None:
+        await handle(received)
         for message in received:
             assert isinstance(message.payload, OrderPlaced)
             with bound_contextvars(attempt=message.attempt):
@@ -168,14 +167,31 @@ async def _meet(order: OrderPlaced) -> None:
             await met
 
 
+def meeting_fates(make: Callable[[Chassis[Any]], Slice]) -> Callable[[Chassis[Any]], Slice]:
+    """A slice whose handlers all do."""
+
+    def made(chassis: Chassis[Any]) -> Slice:
+        one = make(chassis)
+        handlers = {
+            type_: replace(
+                each,
+                handle=fateful(each.handle),
+                handle_all=each.handle_all and fateful_all(each.handle_all),
+            )
+            for type_, each in one.handlers.items()
+        }
+        return replace(one, handlers=handlers)
+
+    return made
+
+
 def main(arguments: list[str]) -> None:
     """Arm the failpoints and run the command line."""
     divided = arguments.index("--")
     for text in arguments[:divided]:
         Failpoint.parse(text).arm()
-    vars(app)["place_order"] = fateful(place_order)
-    vars(app)["place_orders"] = fateful_all(place_orders)
-    cli.cli(arguments[divided + 1 :], obj=SERVICE)
+    service = replace(SERVICE, slices=tuple(map(meeting_fates, SERVICE.slices)))
+    cli.cli(arguments[divided + 1 :], obj=service)
 
 
 if __name__ == "__main__":
