@@ -1,5 +1,5 @@
 """Acme Orders.
 
-`orders` is the business: edit it every day. `messaging`, `database`, `observability` and
-`readiness` are machinery and know nothing of it. `app` puts the parts together, `cli` starts them.
+A slice such as `orders` is business: edit it every day. `service` lists the slices, `settings` are
+your own. `chassis` is everything else and knows nothing of them; `readiness` inspects all of it.
 """

@@ -1,4 +1,4 @@
-"""The command line, installed as `acme-orders`; or `python -m acme_orders`."""
+"""The command line, installed as `acme-orders`."""
 
 from acme_orders.chassis.cli.commands import command_line
 from acme_orders.service import SERVICE

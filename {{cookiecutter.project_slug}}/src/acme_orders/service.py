@@ -4,4 +4,9 @@ from acme_orders.chassis.slice import Definition
 from acme_orders.orders.slice import orders
 from acme_orders.settings import Settings
 
-SERVICE = Definition("acme-orders", title="Acme Orders", settings=Settings, slices=(orders,))
+SERVICE = Definition(
+    name="acme-orders",
+    title="Acme Orders",
+    settings=Settings,
+    slices=(orders,),
+)

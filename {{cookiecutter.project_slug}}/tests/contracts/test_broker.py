@@ -9,7 +9,11 @@ from uuid import uuid4
 
 import pytest
 
-from acme_orders.chassis.errors import BrokerUnavailable, Unpublishable, Unroutable
+from acme_orders.chassis.errors import (
+    BrokerUnavailable,
+    Unpublishable,
+    Unroutable,
+)
 from acme_orders.chassis.messaging.broker import Broker, Delivery, Message
 from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE, Queue
 from acme_orders.chassis.observability.metrics import Metrics

@@ -48,7 +48,7 @@ class Failpoint:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `before:acme_orders.chassis.messaging.outbox:Outbox.add:kill@3`."""
+        """Read one such as `before:asyncio.tasks:Task.cancel:kill@3`."""
         point, _, call = text.partition("@")
         when, module, path, action = point.split(":")
         owner, _, method = path.rpartition(".")

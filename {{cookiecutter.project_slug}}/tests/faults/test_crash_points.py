@@ -13,7 +13,8 @@ from tests.faults.fleet import Fleet
 from tests.faults.load import Load
 from tests.faults.site import LISTENER, Site
 
-ADD = "acme_orders.chassis.messaging.outbox:Outbox.add"  # the last step of a handler
+# The last step of a handler.
+ADD = "acme_orders.chassis.messaging.outbox:Outbox.add"
 ACK = "acme_orders.chassis.rabbitmq.broker:RabbitBroker.ack"
 PUBLISH = "acme_orders.chassis.rabbitmq.broker:RabbitBroker.publish"
 FORGET = "acme_orders.chassis.relay.pending:Pending.published"

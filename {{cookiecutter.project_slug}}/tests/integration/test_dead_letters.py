@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from acme_orders.chassis.dead_letters import archiver
 from acme_orders.chassis.dead_letters.record import DeadLetter, read
 from acme_orders.chassis.dead_letters.replay import Outcome
 from acme_orders.chassis.dead_letters.store import DeadLetters, Selection, State
@@ -116,7 +117,7 @@ async def test_what_postgresql_refuses_is_stored_without_it(
         found = read(message, largest_body=largest_body)
         return replace(found, type="\x00") if message.body == b"bad" else found
 
-    monkeypatch.setattr("acme_orders.chassis.dead_letters.archiver.read", careless)
+    monkeypatch.setattr(archiver, "read", careless)
     async with connect() as service:
         await archived(service, failed(), failed(body=b"bad"), failed())
         kept = await rows(service, "SELECT reason, body = 'bad' FROM dead_letters ORDER BY 1")

@@ -10,7 +10,7 @@ from peewee import SQL, Check
 from peewee_async import AioModel
 from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
 
-import acme_orders.chassis.process.service  # noqa: F401  # every model is imported with it
+import acme_orders.service  # noqa: F401  # every model is imported with it
 from acme_orders.chassis.migrations.ddl import table_sql
 from acme_orders.chassis.migrations.draft import draft
 from acme_orders.chassis.migrations.drift import Drift, ModelRefused, drift

@@ -12,7 +12,11 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from acme_orders.chassis.errors import BrokerUnavailable, TopologyDiffers, Unroutable
+from acme_orders.chassis.errors import (
+    BrokerUnavailable,
+    TopologyDiffers,
+    Unroutable,
+)
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.topology import Topology
 from acme_orders.chassis.observability.metrics import Metrics

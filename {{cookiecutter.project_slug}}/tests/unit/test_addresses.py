@@ -6,7 +6,11 @@ from urllib.parse import quote, unquote
 import aiormq
 import pytest
 
-from acme_orders.chassis.addresses import guessed_password, is_placeholder, with_path
+from acme_orders.chassis.addresses import (
+    guessed_password,
+    is_placeholder,
+    with_path,
+)
 from acme_orders.chassis.database.address import DatabaseAddress
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.rabbitmq.addresses import nodes

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import (
-    TYPE_CHECKING,  # feature: http_api
     Any,
     Generic,
     TypeVar,
@@ -17,12 +16,6 @@ from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.event import Event
 from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.settings import ChassisSettings, load_settings
-
-# feature: http_api {
-if TYPE_CHECKING:  # it takes as long to import as all the rest, and few processes need it
-    from fastapi import APIRouter
-# feature: http_api }
-
 
 Settings = TypeVar("Settings", bound=ChassisSettings)
 
@@ -51,14 +44,14 @@ class Slice:
         repositories: with its registered queries.
         handlers: by the type of the messages that they take.
         publishes: the types of its events.
-        routes: makes those of the API; called by a process that serves it.  # feature: http_api
+        routes: makes the router of its API, in a process that serves it.  # feature: http_api
     """
 
     name: str
     repositories: tuple[Repository, ...] = ()
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     publishes: tuple[Event, ...] = ()
-    routes: Callable[[], "APIRouter"] | None = None  # feature: http_api
+    routes: Callable[[], Any] | None = None  # feature: http_api
 
 
 @dataclass(frozen=True)

@@ -29,16 +29,27 @@ _NOWHERE = "postgresql://nobody@localhost/none"  # nothing is connected
 
 
 class Part(NamedTuple):
-    """Something that a slice should know; `field` of `Slice` is where it names it."""
+    """Something that a slice should know.
+
+    Args:
+        name: of it.
+        kind: what it is.
+        field: of `Slice`, where it is named.
+        known: whether a slice does.
+        table: of a model.
+    """
 
     name: str
-    thing: Any
     kind: str
-    field: str = ""
+    field: str
+    known: Callable[[Slice], bool]
     table: str = ""
 
 
-def strays(definition: Definition[Any], package: ModuleType = acme_orders) -> list[str]:
+def strays(
+    definition: Definition[Any],
+    package: ModuleType = acme_orders,
+) -> list[str]:
     """What hangs from no slice, each with the line to add.
 
     Raises:
@@ -59,7 +70,7 @@ def strays(definition: Definition[Any], package: ModuleType = acme_orders) -> li
                 found.append(
                     f"{what} of no slice: list the slice of {folder}/ in `slices` in service.py"
                 )
-            elif not any(_knows(one, part) for one in known[folder]):
+            elif not any(map(part.known, known[folder])):
                 found.append(f"{what} of no slice: name it in `{part.field}` in {folder}/slice.py")
             if part.table and (other := tables.setdefault(part.table, folder)) != folder:
                 found.append(
@@ -86,18 +97,18 @@ def _parts(module: ModuleType) -> Iterator[Part]:
             continue
         if isinstance(thing, type):
             if issubclass(thing, Repository):
-                yield Part(name, thing, "a repository", "repositories")
+                yield Part(name, "a repository", "repositories", partial(_asks, thing))
             elif issubclass(thing, Table):
                 table = thing._meta.table_name  # noqa: SLF001
-                yield Part(name, thing, "a model", table=table)
+                yield Part(name, "a model", "", lambda _: True, table)
         elif inspect.isfunction(thing):
             hints = get_type_hints(thing)
             first = next(iter(hints.values()), None)
             if module.__name__.endswith(".handlers") and _is_payload(first):
-                yield Part(name, thing, "a handler", "handlers")
+                yield Part(name, "a handler", "handlers", partial(_handles, thing))
             # feature: http_api {
             elif hints.get("return") is APIRouter:
-                yield Part(name, thing, "a router", "routes")
+                yield Part(name, "a router", "routes", lambda one: one.routes is not None)
             # feature: http_api }
 
 
@@ -109,21 +120,18 @@ def _is_payload(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, Payload)
 
 
-def _knows(one: Slice, part: Part) -> bool:
-    match part.field:
-        case "repositories":
-            return any(isinstance(each, part.thing) for each in one.repositories)
-        case "handlers":
-            handles = [
-                handle
-                for each in one.handlers.values()
-                for handle in (each.handle, each.handle_all)
-                if handle is not None
-            ]
-            return part.thing in map(_plain, handles)
-        case "routes":  # feature: http_api
-            return one.routes is not None  # feature: http_api
-    return True
+def _asks(repository: type, one: Slice) -> bool:
+    return any(isinstance(each, repository) for each in one.repositories)
+
+
+def _handles(handler: Callable[..., Any], one: Slice) -> bool:
+    handles = [
+        handle
+        for each in one.handlers.values()
+        for handle in (each.handle, each.handle_all)
+        if handle is not None
+    ]
+    return handler in map(_plain, handles)
 
 
 def _plain(function: Callable[..., Any]) -> Any:

@@ -14,7 +14,12 @@ from rich.progress import Progress
 
 from acme_orders.chassis.cli.session import command_settings, explained
 from acme_orders.chassis.dead_letters.replay import Outcome, Replay
-from acme_orders.chassis.dead_letters.store import Group, Selection, State, Summary
+from acme_orders.chassis.dead_letters.store import (
+    Group,
+    Selection,
+    State,
+    Summary,
+)
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process import service as application

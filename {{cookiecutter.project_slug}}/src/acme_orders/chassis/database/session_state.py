@@ -9,7 +9,12 @@ from typing import Any
 from pglast import ast
 from pglast.enums import CURSOR_OPT_HOLD, OnCommitAction, VariableSetKind
 
-from acme_orders.chassis.database.sql_text import QUERIES, called, check, descendants
+from acme_orders.chassis.database.sql_text import (
+    QUERIES,
+    called,
+    check,
+    descendants,
+)
 
 # What is over with its transaction, or changes rows and nothing else.
 _HARMLESS = (

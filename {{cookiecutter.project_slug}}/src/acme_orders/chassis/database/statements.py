@@ -151,9 +151,9 @@ def refuse_session_state(sql: str, *, filled: bool) -> None:
 @remembered
 def _problems(sql: str, *, filled: bool) -> tuple[str, ...]:
     # The parser takes a tenth of a second to import: the first statement has time for that.
-    from acme_orders.chassis.database.session_state import problems  # noqa: PLC0415
+    from acme_orders.chassis.database import session_state  # noqa: PLC0415
 
-    return problems(sql, filled=filled)
+    return session_state.problems(sql, filled=filled)
 
 
 def _short(sql: str) -> str:

@@ -12,7 +12,11 @@ from pydantic_core import PydanticCustomError, SchemaValidator
 from acme_orders.chassis.errors import Malformed
 from acme_orders.chassis.messaging.edge_schema import for_the_edge
 from acme_orders.chassis.messaging.json_text import ESCAPED_NUL, ONCE, inspect
-from acme_orders.chassis.messaging.schema_tree import has_json, tries, widest_union
+from acme_orders.chassis.messaging.schema_tree import (
+    has_json,
+    tries,
+    widest_union,
+)
 
 T = TypeVar("T")
 

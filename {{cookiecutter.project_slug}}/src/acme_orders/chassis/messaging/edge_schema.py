@@ -9,7 +9,12 @@ from typing import Any
 from pydantic_core import core_schema
 
 from acme_orders.chassis.messaging import storable
-from acme_orders.chassis.messaging.schema_tree import ARRAYS, Schema, inside, is_schema
+from acme_orders.chassis.messaging.schema_tree import (
+    ARRAYS,
+    Schema,
+    inside,
+    is_schema,
+)
 
 Check = Callable[[Any], Any]
 _FUNCTIONS = ("function-before", "function-after", "function-wrap", "function-plain")

@@ -21,7 +21,11 @@ from acme_orders.chassis.messaging.canary import Canary
 from acme_orders.chassis.messaging.circuit_breaker import CircuitBreaker
 from acme_orders.chassis.messaging.envelope import Envelope
 from acme_orders.chassis.messaging.evidence import Evidence
-from acme_orders.chassis.messaging.failures import alike, is_doubtful, is_permanent
+from acme_orders.chassis.messaging.failures import (
+    alike,
+    is_doubtful,
+    is_permanent,
+)
 from acme_orders.chassis.messaging.waiting_room import Until
 from acme_orders.chassis.observability.metrics import Metrics
 

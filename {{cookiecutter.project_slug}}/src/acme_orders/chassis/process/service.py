@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import (
     AsyncIterator,
     Callable,
-    Coroutine,
-    Sequence,  # feature: http_api
+    Coroutine,  # feature: http_api
 )
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -233,7 +232,7 @@ def assemble(
 
 
 # feature: http_api {
-def _api(title: str, slices: Sequence[Slice], manager: Manager, **others: Any) -> ASGIApp:
+def _api(title: str, slices: tuple[Slice, ...], manager: Manager, **others: Any) -> ASGIApp:
     # FastAPI is half of all that is imported, and only a process that serves the API needs it.
     from acme_orders.chassis.http.api import api  # noqa: PLC0415
 

@@ -17,7 +17,10 @@ from acme_orders.chassis.rabbitmq.link import Link
 from acme_orders.chassis.rabbitmq.management import Management
 from acme_orders.chassis.rabbitmq.properties import tolerate
 from acme_orders.chassis.rabbitmq.publisher import Publisher
-from acme_orders.chassis.rabbitmq.subscription import RabbitSubscription, ack_together
+from acme_orders.chassis.rabbitmq.subscription import (
+    RabbitSubscription,
+    ack_together,
+)
 from acme_orders.chassis.supervision import Supervisor
 
 _CLOSE = 1.0  # seconds; a channel is closed in milliseconds, or with its connection

@@ -26,7 +26,12 @@ from acme_orders.chassis.messaging.topology import (
 )
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.rabbitmq import differences
-from acme_orders.chassis.rabbitmq.answers import ANSWER, answered, goodbye, within
+from acme_orders.chassis.rabbitmq.answers import (
+    ANSWER,
+    answered,
+    goodbye,
+    within,
+)
 from acme_orders.chassis.rabbitmq.link import Link
 from acme_orders.chassis.rabbitmq.management import Management
 

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from acme_orders.chassis.database.repository import query
-from acme_orders.chassis.relay.outgoing import EXAMPLE_LEASE, OutboxTable, Outgoing
+from acme_orders.chassis.relay.outgoing import (
+    EXAMPLE_LEASE,
+    OutboxTable,
+    Outgoing,
+)
 
 UNHEARD = "unheard"
 _LARGEST_PORTION = 5000  # rows that are offered again with one statement

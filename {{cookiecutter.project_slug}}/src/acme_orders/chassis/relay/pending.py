@@ -5,7 +5,11 @@ from uuid import UUID
 
 from acme_orders.chassis.database.repository import among, query
 from acme_orders.chassis.messaging.outbox import OutboxRow
-from acme_orders.chassis.relay.outgoing import EXAMPLE_LEASE, OutboxTable, Outgoing
+from acme_orders.chassis.relay.outgoing import (
+    EXAMPLE_LEASE,
+    OutboxTable,
+    Outgoing,
+)
 
 
 class Pending(OutboxTable):

@@ -22,7 +22,11 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from acme_orders.chassis.database.lease import Lease
-from acme_orders.chassis.errors import Malformed, MessageError, TransactionMisused
+from acme_orders.chassis.errors import (
+    Malformed,
+    MessageError,
+    TransactionMisused,
+)
 from acme_orders.chassis.tenancy import isolation
 
 Arguments = ParamSpec("Arguments")

@@ -9,7 +9,12 @@ from typing import Any
 from pglast import ast
 
 from acme_orders.chassis.database import session_state
-from acme_orders.chassis.database.sql_text import QUERIES, called, check, descendants
+from acme_orders.chassis.database.sql_text import (
+    QUERIES,
+    called,
+    check,
+    descendants,
+)
 
 # What decides whose rows are seen: the tenant (`app.…`), the role, the schema, the policies.
 _DECIDES = re.compile(r"app\..*|search_path|role|session_authorization|row_security", re.IGNORECASE)
