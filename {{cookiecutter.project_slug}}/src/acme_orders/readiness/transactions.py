@@ -75,9 +75,8 @@ async def _reading(
     rehearsal: Rehearsal, repository: Repository, query: Query, method: str
 ) -> AsyncGenerator[str, None]:
     """What is not registered as a write does not write."""
-    seen = len(rehearsal.statements)
-    await rehearsal.call(repository, query, method)
-    if any(_WRITE.search(each.sql) for each in rehearsal.statements[seen:]):
+    call = await rehearsal.call(repository, query, method)
+    if any(_WRITE.search(each.sql) for each in call.statements):
         yield f"{query.name} writes, but is not registered with writes=True"
 
 
