@@ -22,11 +22,7 @@ from acme_orders.chassis.messaging.triage import Triage
 from acme_orders.chassis.messaging.waiting_room import Held
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.supervision import Supervisor, apart
-
-# feature: row, rls, schema {
-from acme_orders.chassis.tenancy.messages import in_its_tenant, per_tenant
-
-# feature: row, rls, schema }
+from acme_orders.chassis.tenancy import messages as tenants  # feature: row, rls, schema
 
 _LATE_ACKS = 10_000  # remembered; a channel has never more than its prefetch under way
 
@@ -104,7 +100,7 @@ class Consumer:
         except MessageError:
             return False
 
-    @in_its_tenant  # feature: row, rls, schema
+    @tenants.in_its_tenant  # feature: row, rls, schema
     async def _knows(self, envelope: Envelope) -> bool:
         async with self._manager.transaction("consume.look", read_only=True):
             return await self._inbox.knows(envelope)
@@ -117,7 +113,7 @@ class Consumer:
             max_header_bytes=self._limits.max_header_bytes,
         )
 
-    @per_tenant  # feature: row, rls, schema
+    @tenants.per_tenant  # feature: row, rls, schema
     async def _commit(self, batch: Mapping[Delivery, Envelope], held: Held) -> None:
         self._metrics.batch_messages.observe(len(batch))
         envelopes, began = list(batch.values()), time.monotonic()
