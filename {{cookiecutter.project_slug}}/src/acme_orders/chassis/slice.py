@@ -1,6 +1,6 @@
 """What a team adds to the chassis: slices of business, and the service that they make."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import (
@@ -50,7 +50,7 @@ class Slice:
     name: str
     repositories: tuple[Repository, ...] = ()
     handlers: Mapping[str, Handler] = field(default_factory=dict)
-    publishes: tuple[Event, ...] = ()
+    publishes: Sequence[Event] = ()
     routes: Callable[[], Any] | None = None  # feature: http_api
 
 

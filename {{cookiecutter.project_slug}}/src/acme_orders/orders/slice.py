@@ -30,10 +30,10 @@ def orders(chassis: Chassis[Settings]) -> Slice:
                 partial(place_orders, orders=repository, outbox=chassis.outbox),
             )
         },
-        publishes=(
+        publishes=[
             Event(ORDER_ACCEPTED, OrderAccepted),
             Event(ORDER_PLACED, OrderPlaced, needs_listener=True),  # feature: http_api
-        ),
+        ],
         routes=partial(_routes, chassis, repository),  # feature: http_api
     )
 
