@@ -23,7 +23,6 @@ from acme_orders.service import SERVICE
 from acme_orders.settings import Settings
 
 NOWHERE = "postgresql://nobody@localhost/none"
-SETTINGS = SERVICE.load_settings(_env_file=None, database_url=NOWHERE, broker_url="memory://")
 
 
 class Parcel(Payload):
@@ -37,8 +36,11 @@ async def handle(parcel: Parcel) -> None:
 @pytest.fixture
 def chassis() -> Chassis[Settings]:
     """Not connected."""
+    settings = SERVICE.load_settings(
+        _env_file=None, environment="test", database_url=NOWHERE, broker_url="memory://"
+    )
     manager = Manager(NOWHERE, size=1, metrics=Metrics())
-    return Chassis(SETTINGS, manager, Outbox(manager))
+    return Chassis(settings, manager, Outbox(manager))
 
 
 CLASHES = {
@@ -85,7 +87,7 @@ def test_one_route_in_two_slices_is_refused(chassis: Chassis[Settings]) -> None:
 
     routers = [made("shop.parcels.api"), made("shop.returns.api")]
     with pytest.raises(ConfigurationError, match=r"both have the route GET /parcels/\{parcel_id\}"):
-        api("Shop", routers, chassis.manager, settings=SETTINGS, metrics=Metrics())
+        api("Shop", routers, chassis.manager, settings=chassis.settings, metrics=Metrics())
 
 
 # feature: http_api }
