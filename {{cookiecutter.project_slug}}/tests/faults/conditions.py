@@ -65,6 +65,12 @@ def readiness(fleet: Fleet, status: int) -> Callable[[], Awaitable[bool]]:
     return same
 
 
+async def told(fleet: Fleet, status: int, words: str) -> bool:
+    """Whether `/ready` of all processes answers with this status, and in these words."""
+    answers = [await member.answer("/ready") for member in fleet.members]
+    return all(found == status and words in text for found, text in answers)
+
+
 async def entered(site: Site) -> set[str]:
     """The ids of the messages that were processed."""
     return {identity for (identity,) in await site.rows("SELECT id FROM inbox")}

@@ -14,7 +14,14 @@ from dev.postgres import Postgres
 from dev.postgres_binaries import server_user
 from dev.small_disk import NoSmallDisk, SmallDisk
 from tests.conftest import eventually
-from tests.faults.conditions import at_least, busy, published, readiness, spent_nothing
+from tests.faults.conditions import (
+    at_least,
+    busy,
+    published,
+    readiness,
+    spent_nothing,
+    told,
+)
 from tests.faults.conftest import Settle, migrate
 from tests.faults.fleet import Fleet
 from tests.faults.load import Load
@@ -90,12 +97,6 @@ async def full(server: Postgres, disk: SmallDisk) -> AsyncIterator[None]:
         await asyncio.to_thread(disk.free)
 
 
-async def told(fleet: Fleet, words: str) -> bool:
-    """Whether `/ready` of all processes answers 503 in these words."""
-    answers = [await member.answer("/ready") for member in fleet.members]
-    return all(status == 503 and words in text for status, text in answers)
-
-
 @pytest.mark.long
 @pytest.mark.fault("F57", "PostgreSQL has no room for rows")
 async def test_no_room_for_rows(
@@ -112,7 +113,7 @@ async def test_no_room_for_rows(
     async with busy(load):
         await eventually(lambda: site.count("orders"))
         async with full(server, disk):
-            await eventually(lambda: told(pair, "No space left on device"), within=60)
+            await eventually(lambda: told(pair, 503, "No space left on device"), within=60)
         began = time.monotonic()
         await eventually(readiness(pair, 200), within=SOON)
         record_property("seconds until all went on", round(time.monotonic() - began, 1))
