@@ -13,7 +13,7 @@ from dev.virtual_hosts import VirtualHosts
 
 CUT = (
     "Others = {others},"
-    " [erlang:set_cookie(Other, cut) || Other <- Others],"
+    " [erlang:set_cookie(Other, node()) || Other <- Others],"
     " [erlang:disconnect_node(Other) || Other <- Others]."
 )
 MEND = "[erlang:set_cookie(Other, erlang:get_cookie()) || Other <- {others}]."
@@ -79,7 +79,7 @@ class RabbitMQCluster:
     def cut_off(self, *cut: RabbitMQ) -> None:
         """Cut the network between these nodes and all others; clients reach them as before.
 
-        Erlang then has another password for each of the others, so that neither side can connect.
+        Each node then has a password of its own for the others, so that neither side can connect.
         All links of a node are cut at once: with one of them left, others would pause as well.
         """
         with ThreadPoolExecutor() as pool:

@@ -105,14 +105,13 @@ async def test_a_node_is_cut_off(
     settle: Settle,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """The one that leads the queue, and has all clients. It pauses; they go to the others."""
+    """It pauses, and its clients go to the others. It leads the queue, if a process uses it."""
     await asyncio.to_thread(cluster.pause_minorities)
     await _replicated(cluster, site)
-    victim = await _leader(cluster, site)
-    others = [node for node in cluster.nodes if node is not victim]
-    environment = {"BROKER_URL": _through(site, [victim, *others]), "HEARTBEAT": "3"}
     for _ in range(2):
-        await fleet.start(environment=environment)
+        await fleet.start(environment={"HEARTBEAT": "3"})
+    leader = await _leader(cluster, site)
+    victim = await _connected(cluster, site, preferred=[leader])
     sending = asyncio.gather(
         load.send(300, duplicates=30, rate=30), load.send(30, fate="fail-1", rate=3)
     )
@@ -120,14 +119,14 @@ async def test_a_node_is_cut_off(
     await asyncio.to_thread(cluster.cut_off, victim)
     try:
         await eventually(lambda: _paused(victim), within=LONGEST)
-        assert not await _paused(others[0])
-        assert not await _paused(others[1])
+        for node in cluster.nodes:
+            assert await _paused(node) is (node is victim)
         fresh, _ = await sending
         prompt = {each.id for each in fresh}
         await eventually(lambda: _entered(site, prompt & load.acknowledged), within=LONGEST)
         await eventually(readiness(fleet, 200), within=LONGEST)
         ((pause,),) = await site.rows(LONGEST_PAUSE)
-        assert await fleet.metric("broker_reconnects_total") >= 3
+        assert await fleet.metric("broker_reconnects_total") > 0
         assert await _paused(victim)
     finally:
         await asyncio.to_thread(cluster.rejoin, victim)
