@@ -13,6 +13,7 @@ from dev.environment import POSTGRES, without
 from dev.ports import on_free_ports
 from dev.postgres_binaries import binaries_for, server_user
 from dev.scratch import Scratch
+from dev.small_disk import SmallDisk
 
 # Nothing here survives the machine, so nothing has to reach the disk. Everything that a program can
 # observe, such as the order of commits, stays as it is in production.
@@ -38,7 +39,8 @@ class Postgres:
     `with Postgres() as server:` and connect to `server.url` as the superuser `postgres`, without a
     password. In between it can be stopped, killed and started again: data and port stay the same.
     `settings` overrides postgresql.conf, for example `{"max_connections": "20"}`. With `standby_of`
-    it begins as a copy of that server, follows it, and can only be read.
+    it begins as a copy of that server, follows it, and can only be read. With `disk`, which has to
+    belong to `server_user()`, its data and its WAL are on that disk.
     """
 
     url: str
@@ -46,16 +48,20 @@ class Postgres:
     version: str
 
     def __init__(
-        self, *, settings: Mapping[str, str] | None = None, standby_of: "Postgres | None" = None
+        self,
+        *,
+        settings: Mapping[str, str] | None = None,
+        standby_of: "Postgres | None" = None,
+        disk: SmallDisk | None = None,
     ) -> None:
         self._settings = {**SETTINGS, **(settings or {})}
-        self._primary = standby_of
+        self._primary, self._disk = standby_of, disk
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             scratch = stack.enter_context(Scratch("dev-postgres-"))
             self._scratch = scratch
-            self._data = scratch.path / "data"
+            self._data = (self._disk or scratch).path / "data"
             self._user = server_user()
             self._binaries = binaries_for(self._user, scratch.path)
             self.version = self._run("postgres", "--version").split()[2]
@@ -72,6 +78,11 @@ class Postgres:
         trace: TracebackType | None,
     ) -> None:
         self._exit.close()
+
+    @property
+    def running(self) -> bool:
+        """Whether the server is there; it may be paused, or recovering."""
+        return self._server.running
 
     @property
     def pid(self) -> int:
@@ -125,9 +136,10 @@ class Postgres:
             self.url, binaries=self._binaries, environment=without(*POSTGRES)
         )
         options = [f"--{name}={value}" for name, value in self._settings.items()]
+        program = str(self._binaries / "postgres")
         self._server = Child(
             "postgres",
-            [str(self._binaries / "postgres"), f"-D{self._data}", f"-p{self.port}", *options],
+            self._where([program, f"-D{self._data}", f"-p{self.port}", *options]),
             scratch=self._scratch,
             environment=_environment(),
             user=self._user,
@@ -138,14 +150,18 @@ class Postgres:
         # As pg_ctl does; on our port, another server could answer that was given the same one.
         try:
             pid = str(self.pid)
-            lines = (self._data / "postmaster.pid").read_text().split()
+            data = self._disk.seen(self._data) if self._disk else self._data
+            lines = (data / "postmaster.pid").read_text().split()
         except (FileNotFoundError, ServerFailed):
             return False
         return lines[:1] == [pid] and lines[-1:] == ["ready"]
 
+    def _where(self, command: list[str]) -> list[str]:
+        return self._disk.inside(command) if self._disk else command
+
     def _run(self, program: str, *arguments: str) -> str:
         done = subprocess.run(
-            [str(self._binaries / program), *arguments],
+            self._where([str(self._binaries / program), *arguments]),
             capture_output=True,
             text=True,
             check=False,

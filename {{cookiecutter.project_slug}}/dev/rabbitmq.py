@@ -15,6 +15,7 @@ from dev.ports import on_free_ports
 from dev.rabbitmq_installation import NoRabbitMQ, find_epmd, find_rabbitmq, install_rabbitmq
 from dev.rabbitmq_node import Node
 from dev.scratch import Scratch
+from dev.small_disk import SmallDisk
 from dev.virtual_hosts import VirtualHosts
 
 __all__ = ["NoRabbitMQ", "RabbitMQ", "find_rabbitmq", "install_rabbitmq"]
@@ -30,6 +31,7 @@ class RabbitMQ:
     HTTP, both as guest/guest. In between it can be stopped, killed and started again: data and
     ports stay the same. It runs the installed RabbitMQ as whoever we are, root included, apart from
     any node that the system runs. With `joins` it forms a cluster with that node, which has to run.
+    With `disk` its data is on that disk.
     """
 
     url: str
@@ -37,12 +39,18 @@ class RabbitMQ:
     version: str
     _node: Node
 
-    def __init__(self, server: Path | None = None, *, joins: "RabbitMQ | None" = None) -> None:
+    def __init__(
+        self,
+        server: Path | None = None,
+        *,
+        joins: "RabbitMQ | None" = None,
+        disk: SmallDisk | None = None,
+    ) -> None:
         found = server or find_rabbitmq()
         epmd = find_epmd(found) if found else None
         if found is None or epmd is None:
             raise NoRabbitMQ
-        self._program, self._epmd = found, epmd
+        self._program, self._epmd, self._disk = found, epmd, disk
         self._joins, self._clustered = joins, joins is not None
         if joins:
             joins._clustered = True  # noqa: SLF001
@@ -109,7 +117,8 @@ class RabbitMQ:
 
     def queues_written(self) -> bool:
         """Whether each quorum queue that there is stands in the directory of this node."""
-        directories = self._scratch.path.rglob("quorum/*/names.dets")
+        data = self._disk.seen(self._node.data) if self._disk else self._node.data
+        directories = data.rglob("quorum/*/names.dets")
         written = b"".join(file.read_bytes() for file in directories)
         # As Erlang writes them: the name, then `m`, the mark of the text that follows.
         names = [
@@ -147,8 +156,9 @@ class RabbitMQ:
         peer = self._joins._node if self._joins else None  # noqa: SLF001
         amqp, management, distribution, mapper_port = ports
         epmd = peer.epmd_port if peer else mapper_port
+        data = (self._disk or self._scratch).path / "data"
         self._node = node = Node(
-            self._scratch.path, amqp, management, distribution, epmd, peer=peer
+            self._scratch.path, data, amqp, management, distribution, epmd, peer=peer
         )
         node.write_files()
         self.url, self.management_url = node.url, node.management_url
@@ -157,8 +167,12 @@ class RabbitMQ:
         # for ever.
         mapper = [self._epmd, "-port", str(node.epmd_port), "-address", "127.0.0.1"]
         self._mapper = Child("epmd", mapper, scratch=self._scratch, environment=node.environment())
+        program = [str(self._program)]
         self._server = Child(
-            "rabbitmq", [str(self._program)], scratch=self._scratch, environment=node.environment()
+            "rabbitmq",
+            self._disk.inside(program) if self._disk else program,
+            scratch=self._scratch,
+            environment=node.environment(),
         )
         try:
             if not self._joins:

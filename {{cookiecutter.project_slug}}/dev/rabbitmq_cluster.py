@@ -11,6 +11,13 @@ from dev.child import ServerFailed
 from dev.rabbitmq import RabbitMQ
 from dev.virtual_hosts import VirtualHosts
 
+CUT = (
+    "Others = {others},"
+    " [erlang:set_cookie(Other, node()) || Other <- Others],"
+    " [erlang:disconnect_node(Other) || Other <- Others]."
+)
+MEND = "[erlang:set_cookie(Other, erlang:get_cookie()) || Other <- {others}]."
+
 
 class RabbitMQCluster:
     """Nodes that form one cluster, gone when the block ends.
@@ -62,6 +69,30 @@ class RabbitMQCluster:
         """The names of the nodes that run, as the first living one sees it."""
         nodes = self._virtual_hosts.ask("GET", "/api/nodes")
         return {node["name"] for node in nodes if node["running"]}
+
+    def pause_minorities(self) -> None:
+        """Have a node that sees less than half of the others pause until it sees more of them."""
+        setting = "application:set_env(rabbit, cluster_partition_handling, pause_minority)."
+        for node in self.nodes:
+            node.ctl("eval", setting)
+
+    def cut_off(self, *cut: RabbitMQ) -> None:
+        """Cut the network between these nodes and all others; clients reach them as before.
+
+        Each node then has a password of its own for the others, so that neither side can connect.
+        All links of a node are cut at once: with one of them left, others would pause as well.
+        """
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda node: self._eval_for_others(node, CUT), cut))
+
+    def rejoin(self, *cut: RabbitMQ) -> None:
+        """Mend the network again; the nodes find each other within seconds."""
+        for node in cut:
+            self._eval_for_others(node, MEND)
+
+    def _eval_for_others(self, node: RabbitMQ, what: str) -> None:
+        names = ", ".join(f"'{other.name}'" for other in self.nodes if other is not node)
+        node.ctl("eval", what.format(others=f"[{names}]"))
 
     def queues_written(self) -> bool:
         """Whether every node has written its new quorum queues; see `RabbitMQ.kill`."""

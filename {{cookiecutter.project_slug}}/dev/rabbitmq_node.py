@@ -33,9 +33,11 @@ class Node:
     """A node that shares nothing with any other on this machine, the system's own included.
 
     Only with its `peer` it forms a cluster; then both have one port mapper and one cookie.
+    `data` is a folder for what clients store, which may be elsewhere.
     """
 
     folder: Path
+    data: Path
     amqp_port: int
     management_port: int
     distribution_port: int
@@ -90,7 +92,7 @@ class Node:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
             "RABBITMQ_SCHEMA_DIR": str(self.folder / "schema"),
-            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_MNESIA_BASE": str(self.data),
             "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG.format(node=self),

@@ -1,12 +1,31 @@
 """What the tests of this folder wait for, and what an outage must not have cost."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from http.client import HTTPException
 
 from tests.conftest import eventually
 from tests.faults.fleet import Fleet, Member
 from tests.faults.load import Load
 from tests.faults.site import Site
+
+
+@asynccontextmanager
+async def busy(load: Load) -> AsyncIterator[None]:
+    """Orders come in while the block runs, some of them twice."""
+    over = asyncio.Event()
+
+    async def send() -> None:
+        while not over.is_set():
+            await load.send(20, duplicates=2, rate=20)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send())
+        try:
+            yield
+        finally:
+            over.set()
 
 
 def at_least(
@@ -44,6 +63,12 @@ def readiness(fleet: Fleet, status: int) -> Callable[[], Awaitable[bool]]:
         return all([await answers(member, status) for member in fleet.members])
 
     return same
+
+
+async def told(fleet: Fleet, status: int, words: str) -> bool:
+    """Whether `/ready` of all processes answers with this status, and in these words."""
+    answers = [await member.answer("/ready") for member in fleet.members]
+    return all(found == status and words in text for found, text in answers)
 
 
 async def entered(site: Site) -> set[str]:

@@ -1,7 +1,8 @@
-"""F47: one of three RabbitMQ nodes dies under load, and the service goes on with the others."""
+"""F47, F56: one of three RabbitMQ nodes dies or is cut off under load; or all of them are."""
 
 import asyncio
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -13,7 +14,7 @@ from dev.rabbitmq import RabbitMQ
 from dev.rabbitmq_cluster import RabbitMQCluster
 from dev.virtual_hosts import VirtualHosts
 from tests.conftest import eventually
-from tests.faults.conditions import entered, published
+from tests.faults.conditions import entered, published, readiness, spent_nothing
 from tests.faults.conftest import Settle
 from tests.faults.fleet import Fleet
 from tests.faults.load import Load
@@ -91,6 +92,97 @@ async def test_a_node_dies(
     await load.send(50)
     assert [member.lives for member in fleet.members] == [1, 1]
     (await settle(within=LONGEST_RETRY)).check()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.fault("F56", "a RabbitMQ node is cut off from the others")
+async def test_a_node_is_cut_off(
+    cluster: RabbitMQCluster,
+    site: Site,
+    load: Load,
+    fleet: Fleet,
+    settle: Settle,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """It pauses, and its clients go to the others. It leads the queue, if a process uses it."""
+    await asyncio.to_thread(cluster.pause_minorities)
+    await _replicated(cluster, site)
+    for _ in range(2):
+        await fleet.start(environment={"HEARTBEAT": "3"})
+    leader = await _leader(cluster, site)
+    victim = await _connected(cluster, site, preferred=[leader])
+    sending = asyncio.gather(
+        load.send(300, duplicates=30, rate=30), load.send(30, fate="fail-1", rate=3)
+    )
+    await eventually(lambda: site.count("orders"))
+    await asyncio.to_thread(cluster.cut_off, victim)
+    try:
+        await eventually(lambda: _paused(victim), within=LONGEST)
+        for node in cluster.nodes:
+            assert await _paused(node) is (node is victim)
+        fresh, _ = await sending
+        prompt = {each.id for each in fresh}
+        await eventually(lambda: _entered(site, prompt & load.acknowledged), within=LONGEST)
+        await eventually(readiness(fleet, 200), within=LONGEST)
+        ((pause,),) = await site.rows(LONGEST_PAUSE)
+        assert await fleet.metric("broker_reconnects_total") > 0
+        assert await _paused(victim)
+    finally:
+        await asyncio.to_thread(cluster.rejoin, victim)
+        await eventually(lambda: _whole(cluster), within=LONGEST)
+    record_property("longest pause in seconds", float(pause))
+    assert pause < LONGEST
+    await load.send(50)
+    assert [member.lives for member in fleet.members] == [1, 1]
+    (await settle(within=LONGEST_RETRY)).check()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.fault("F56", "all RabbitMQ nodes are cut off from each other")
+async def test_all_nodes_are_cut_off(
+    cluster: RabbitMQCluster, site: Site, load: Load, fleet: Fleet, settle: Settle
+) -> None:
+    """None has most of the others, so all pause: an outage, which is over when they meet again."""
+    await asyncio.to_thread(cluster.pause_minorities)
+    await _replicated(cluster, site)
+    for _ in range(2):
+        await fleet.start(environment={"HEARTBEAT": "3"})
+    sending = asyncio.create_task(load.send(300, duplicates=30, rate=30))
+    await eventually(lambda: site.count("orders"))
+    await asyncio.to_thread(cluster.cut_off, *cluster.nodes)
+    try:
+        await eventually(lambda: _paused(*cluster.nodes), within=LONGEST)
+        await eventually(readiness(fleet, 503), within=LONGEST)
+    finally:
+        await asyncio.to_thread(cluster.rejoin, *cluster.nodes)
+        await eventually(lambda: _whole(cluster), within=2 * LONGEST)
+    await eventually(readiness(fleet, 200), within=LONGEST)
+    await sending
+    await spent_nothing(fleet, site, load)
+    (await settle(within=LONGEST_RETRY)).check()
+
+
+async def _paused(*nodes: RabbitMQ) -> bool:
+    """Whether their Erlang machines run, and RabbitMQ on none of them."""
+    asked = ("eval", "rabbit:is_running().")
+    running = [await asyncio.to_thread(node.ctl, *asked) for node in nodes]
+    return [answer.strip() for answer in running] == ["false"] * len(nodes)
+
+
+async def _whole(cluster: RabbitMQCluster) -> bool:
+    """Whether every node runs, and sees all others."""
+    names = {node.name for node in cluster.nodes}
+    for node in cluster.nodes:
+        ask = VirtualHosts(node.url, node.management_url).ask
+        try:
+            found = await asyncio.to_thread(ask, "GET", "/api/nodes")
+        except (OSError, HTTPException, RuntimeError):
+            return False
+        if names != {each["name"] for each in found if each["running"]}:
+            return False
+    return True
 
 
 async def _replicated(cluster: RabbitMQCluster, site: Site) -> None:

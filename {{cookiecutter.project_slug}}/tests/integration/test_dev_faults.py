@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from acme_orders.chassis.database.driver import DriverError
 from dev.postgres import Postgres
 from dev.proxy import Proxy
 from dev.rabbitmq_cluster import RabbitMQCluster
+from dev.small_disk import NoSmallDisk, SmallDisk
 from dev.standby import PostgresPair
 from tests.conftest import eventually
 from tests.integration.hazards_bare import DRIVERS
@@ -225,6 +227,26 @@ def test_a_paused_postgres_answers_nobody(postgres: Postgres) -> None:
         postgres.resume()
     asking.join(10)
     assert answered.is_set()
+
+
+def test_a_full_disk_takes_no_more_until_it_is_freed() -> None:
+    """Only programs inside see it, and nothing of it is left afterwards."""
+    try:
+        with SmallDisk(4) as disk:
+            write = ["dd", "if=/dev/zero", f"of={disk.path / 'written'}", "bs=1024k", "count=1"]
+            disk.fill(leave=100_000)
+            assert 0 <= disk.left - 100_000 < 4096
+            disk.fill()
+            assert disk.left == 0
+            full = subprocess.run(disk.inside(write), capture_output=True, text=True, check=False)
+            assert "No space left on device" in full.stderr
+            disk.free()
+            subprocess.run(disk.inside(write), capture_output=True, check=True)
+            assert disk.seen(disk.path / "written").stat().st_size == 1024 * 1024
+            assert list(disk.path.iterdir()) == []
+    except NoSmallDisk as why:
+        pytest.skip(str(why))
+    assert not disk.path.exists()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from acme_orders.chassis.errors import (
 )
 
 _CONFLICTS = {"40001": "serialization", "40P01": "deadlock", "55P03": "lock"}
-_READ_ONLY, _FAILED, _SEQUENCE_USED_UP = "25006", "25P02", "2200H"
+_READ_ONLY, _FAILED, _SEQUENCE_USED_UP, _DISK_FULL = "25006", "25P02", "2200H", "53100"
 # Connection, out of resources, shutdown, the files below.
 _UNAVAILABLE = ("08", "53", "57P", "58")
 # What may be wrong with the schema, a right, the role or the server, whatever the values are. The
@@ -89,6 +89,11 @@ def is_doubtful(error: DatabaseError) -> bool:
     return state != _FAILED and (
         error.own or (state.startswith(_DOUBTFUL) and not isinstance(error, StatementTimeout))
     )
+
+
+def is_out_of_room(error: Exception) -> bool:
+    """Whether PostgreSQL found no room on a disk for what a statement needed."""
+    return isinstance(error, DatabaseError) and error.sqlstate == _DISK_FULL
 
 
 def is_permanent(error: DatabaseError) -> bool:

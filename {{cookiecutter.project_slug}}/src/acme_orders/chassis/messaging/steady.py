@@ -31,7 +31,14 @@ class Steady:
     ) -> None:
         self._name, self._step = name, step
         self._paused = metrics.relay_paused.labels(name)
-        self._failures, self._since = 0, 0.0
+        self._failures, self._since, self._why = 0, 0.0, ""
+
+    @property
+    def waits(self) -> str:
+        """How long it has paused, and why; empty if it does not."""
+        if not self._failures:
+            return ""
+        return f"{self._name} for {time.monotonic() - self._since:.0f} s: {self._why}"
 
     async def run(self, stop: asyncio.Event, *wakers: asyncio.Event) -> None:
         """Repeat the step until `stop` is set; after an error it waits, longer each time.
@@ -54,6 +61,8 @@ class Steady:
 
     def _pause(self, error: BaseException) -> None:
         self._failures += 1
+        known = isinstance(error, ServiceError)  # others may say too much to be shown
+        self._why = f"{type(error).__name__}: {error}" if known else type(error).__name__
         if self._failures == 1:
             self._since = time.monotonic()
             self._paused.set(1)
@@ -64,7 +73,7 @@ class Steady:
                 failures=self._failures,
                 error=type(error).__name__,
                 why=str(error),
-                exc_info=None if isinstance(error, ServiceError) else error,
+                exc_info=None if known else error,
             )
 
     def _resume(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import structlog
 
+from acme_orders.chassis.database.failures import is_out_of_room
 from acme_orders.chassis.errors import (
     BrokerUnavailable,
     Conflict,
@@ -119,6 +120,10 @@ class Triage:
         if not await self.postgresql_answers():
             return self.postgresql
         circuit, sign = self.of(envelope), alike(error)
+        if is_out_of_room(error) and (why := await self._canary.finds_no_room()):
+            # Who still succeeds proves nothing: whose rows fit into pages that are there is chance.
+            circuit.trip(why, everybody=True)
+            return circuit
         own = isinstance(error, DatabaseError) and error.own
         if own and (why := await self._canary.processes()):
             circuit.trip(f"{sign}; nor does a harmless message pass: {why}", everybody=True)

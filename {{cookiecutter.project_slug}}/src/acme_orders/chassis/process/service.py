@@ -439,6 +439,7 @@ def _probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
         "postgresql": postgresql,
         "broker": broker,
         "consumer": service.triage.check,
+        "relay": service.relay.check,
         "running": running,
         "parts": service.supervisor.check,
         "topology": service.topology_watch.check,

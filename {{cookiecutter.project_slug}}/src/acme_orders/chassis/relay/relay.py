@@ -79,6 +79,7 @@ class Relay:
             metrics=metrics,
         )
         self._unsettled: tuple[UUID, list[Outcome]] | None = None
+        self._steps: list[Steady] = []
 
     @in_system_scope("relay")  # feature: row, rls, schema
     async def run(self, stop: asyncio.Event) -> None:
@@ -97,9 +98,15 @@ class Relay:
                 for name, step in steps.items():
                     wakers = [self._committed] if name == "publish" else []
                     steady = Steady(name, step, metrics=self._metrics)
+                    self._steps.append(steady)
                     group.create_task(steady.run(stop, *wakers), name=f"relay {name}")
         finally:
+            self._steps.clear()
             await self._prober.close()
+
+    async def check(self) -> str:
+        """What it waits for; empty if nothing. Messages are processed all the same."""
+        return "; ".join(filter(None, (step.waits for step in self._steps)))
 
     @in_system_scope("relay")  # feature: row, rls, schema
     async def run_once(self) -> int:
