@@ -101,13 +101,14 @@ def _any_depth() -> Iterator[None]:
     """
     try:
         from google._upb._message import SetAllowOversizeProtos  # noqa: PLC0415
-    except ImportError:  # protobuf in pure Python
+
+        SetAllowOversizeProtos(True)
+        try:
+            yield
+        finally:
+            SetAllowOversizeProtos(False)
+    except (ImportError, DecodeError):  # protobuf in pure Python has no such switch
         raise RecursionError("it is nested too deeply") from None
-    SetAllowOversizeProtos(True)
-    try:
-        yield
-    finally:
-        SetAllowOversizeProtos(False)
 
 
 def _with_numbers(sql: str) -> str | None:
