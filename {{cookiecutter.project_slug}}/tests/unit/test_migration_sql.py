@@ -40,6 +40,14 @@ NO_SQL = [
     ("-- für alle\nSELECT 'ü';\n".encode("latin-1"), 1, "byte 5 of this line, 0xFC, is not UTF-8"),
     ("SELECT 1;\n".encode("utf-16"), 1, "byte 1 of this line, 0xFF, is not UTF-8"),
     ("-- ä\nSELECT 'ä';\nCREATE TABEL a (x int);\n".encode(), 3, 'syntax error at or near "TABEL"'),
+    ("SELECT 'ä😀'; SELEC 'ü';\n".encode(), 1, "`SELEC 'ü'`: syntax error"),
+    ("SELECT 'ä'; -- 😀\nSELECT 'ü'; COMMIT;\n".encode(), 2, "`COMMIT`: a file is one transaction"),
+    (
+        "SELECT 'ä😀';\nCOPY a (x) FROM stdin;\nü\n\\.\n".encode(),
+        2,
+        r"`COPY a \(x\) FROM stdin`: its rows travel outside of SQL",
+    ),
+    (b"CREATE TABLE a (\n    id integer,\n", 3, "syntax error at end of input"),
     (b"SELECT 'open;\n", 1, "unterminated quoted string"),
     (b"/* open\nSELECT 1;\n", 1, r"unterminated /\* comment"),
 ]
@@ -51,6 +59,7 @@ NO_TRANSACTION = [
     "CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$",
     "SELECT E'\\'; COMMIT; --'",
     "SELECT CASE WHEN true THEN 1 END",
+    "SELECT 'a'" + " || 'b'" * 300,
 ]
 
 

@@ -2,7 +2,9 @@
 
 import random
 
+import postgast
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,6 +67,7 @@ OUTLIVES = [
     "SELECT setseed(0.5)",
     "SELECT dblink_connect('x')",
     "SELECT set_limit(0.5)",
+    "SELECT pg_advisory_lock(1)" + " + 1" * 300,
 ]
 MANAGED = [
     "BEGIN",
@@ -142,6 +145,8 @@ FINE = [
     "TRUNCATE orders",
     "REFRESH MATERIALIZED VIEW a",
     "SELECT 10 %% 3, 'a%%' LIKE %(pattern)s",
+    "SELECT 'a'" + " || 'b'" * 300,
+    " UNION ALL ".join(["SELECT 1"] * 300),
 ]
 
 
@@ -180,6 +185,12 @@ def test_what_nobody_can_read_is_refused(sql: str) -> None:
         refuse_session_state(sql, filled="%" in sql or "$1" in sql)
 
 
+def test_the_place_is_told_that_cannot_be_read() -> None:
+    """In characters, of which some are several bytes."""
+    (found,) = problems("SELECT 'ä', '😀' FORM orders", filled=False)
+    assert found.endswith('syntax error at or near "orders", at index 21')
+
+
 @pytest.mark.parametrize("sql", FINE, ids=title)
 def test_what_ends_with_the_transaction_is_let_through(sql: str) -> None:
     """Words in strings, comments and names are no statements."""
@@ -192,6 +203,14 @@ def test_what_ends_with_the_transaction_is_let_through(sql: str) -> None:
 def test_without_parameters_a_percent_sign_is_one(sql: str) -> None:
     """The drivers read no placeholders then."""
     refuse_session_state(sql, filled=False)
+
+
+def test_what_others_read_with_protobuf_is_not_read_deeper() -> None:
+    """A hostile message could end the process."""
+    deep = "SELECT 'a'" + " || 'b'" * 100
+    refuse_session_state(deep, filled=False)
+    with pytest.raises(DecodeError):
+        postgast.parse(deep)
 
 
 PIECES = """

@@ -6,8 +6,8 @@ Functions and procedures are not looked into, and neither are texts that they ru
 from collections.abc import Iterator
 from typing import Any
 
-from pglast import ast
-from pglast.enums import CURSOR_OPT_HOLD, OnCommitAction, VariableSetKind
+from postgast import nodes as ast
+from postgast import pg_query_pb2 as enums
 
 from acme_orders.chassis.database.sql_text import (
     QUERIES,
@@ -43,6 +43,7 @@ _FUNCTIONS = {
     *(f"pg_{how}advisory_lock{mode}" for how in ("", "try_") for mode in ("", "_shared")),
     *("dblink_connect", "dblink_connect_u", "set_limit", "setseed"),
 }
+_HOLD = 0x20  # CURSOR_OPT_HOLD, which the parser has only as a number
 _OF_THE_TRANSACTION = {"TRANSACTION", "TRANSACTION SNAPSHOT"}
 _TRUE = {"t", "true", "y", "yes", "on", "1"}
 # With another value of these, later texts would not mean what was read here.
@@ -69,7 +70,7 @@ def judge(statement: Any) -> Iterator[str]:
     yield from _kind_of(statement)
     for node in descendants(statement):
         match node:
-            case ast.DeclareCursorStmt(options=int(options)) if options & CURSOR_OPT_HOLD:
+            case ast.DeclareCursorStmt(options=options) if options & _HOLD:
                 yield _outlives("WITH HOLD")
             case ast.IntoClause() if isinstance(statement, ast.SelectStmt):
                 yield f"SELECT INTO makes a table: {_CREATE}"
@@ -90,7 +91,7 @@ def _kind_of(statement: Any) -> Iterator[str]:
 
 
 def _setting(statement: Any) -> Iterator[str]:
-    reset = statement.kind in (VariableSetKind.VAR_RESET, VariableSetKind.VAR_RESET_ALL)
+    reset = statement.kind in (enums.VAR_RESET, enums.VAR_RESET_ALL)
     what = f"{'RESET' if reset else 'SET'} {statement.name or 'ALL'}"
     if not statement.is_local and statement.name not in _OF_THE_TRANSACTION:
         yield _outlives(what)
@@ -103,8 +104,8 @@ def _call(node: Any) -> Iterator[str]:
     if name in _FUNCTIONS:
         yield _outlives(f"{name}()")
     elif name == "set_config":
-        given = dict(zip(("setting_name", "new_value", "is_local"), node.args or (), strict=False))
-        given |= {each.name: each.arg for each in node.args or () if _is_named(each)}
+        given = dict(zip(("setting_name", "new_value", "is_local"), node.args, strict=False))
+        given |= {each.name: each.arg for each in node.args if _is_named(each)}
         if _constant(given.get("is_local")).lower() not in _TRUE:
             yield _outlives("set_config(…) whose third argument is not written as true")
         if _constant(given.get("setting_name")).lower() in _READING:
@@ -130,9 +131,9 @@ def _is_named(argument: Any) -> bool:
 def _ends_with_the_transaction(statement: Any) -> bool:
     """Whether it makes a temporary table that COMMIT drops."""
     match statement:
-        case ast.CreateStmt(oncommit=OnCommitAction.ONCOMMIT_DROP):
+        case ast.CreateStmt(oncommit=enums.ONCOMMIT_DROP):
             return True
-        case ast.CreateTableAsStmt(into=ast.IntoClause(onCommit=OnCommitAction.ONCOMMIT_DROP)):
+        case ast.CreateTableAsStmt(into=ast.IntoClause(on_commit=enums.ONCOMMIT_DROP)):
             return True
     return False
 

@@ -3,10 +3,14 @@
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from pglast import ast
-from pglast.parser import ParseError, parse_sql, scan
+import postgast
+from google.protobuf.message import DecodeError
+from postgast import nodes as ast
+from postgast import pg_query_pb2 as enums
+from postgast.errors import PgQueryError
 
 QUERIES = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 
@@ -15,6 +19,7 @@ _AMBIGUOUS = (
     "a placeholder stands in quotes or a comment, or beside $1: write %s alone, as in "
     "make_interval(days => %s), and %% for a percent sign"
 )
+_UNREADABLE = "this SQL cannot be read, so nothing is known about it"
 
 
 def check(
@@ -34,36 +39,76 @@ def check(
         text = _with_numbers(sql) if filled else sql
         if text is None:
             return (_AMBIGUOUS,)
-        found = [each for raw in parse_sql(text) for each in judge(raw.stmt)]
-    except (ParseError, UnicodeEncodeError, RecursionError) as error:
-        return (f"this SQL cannot be read, so nothing is known about it: {error}",)
+        found = [each for raw in parse(text) for each in judge(raw.stmt)]
+    except PgQueryError as error:
+        return (f"{_UNREADABLE}: {error}, at index {index_of(error)}",)
+    except (UnicodeEncodeError, RecursionError) as error:
+        return (f"{_UNREADABLE}: {error}",)
     return tuple(dict.fromkeys(found))
+
+
+def parse(sql: str) -> list[ast.RawStmt]:
+    """The statements of SQL. Where they and their parts begin is counted in bytes of UTF-8.
+
+    Raises:
+        PgQueryError: it cannot be read; see `index_of`.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        tree = postgast.parse(sql)
+    except DecodeError:  # protobuf reads 100 messages in one another: 46 operators in a row
+        with _any_depth():
+            tree = postgast.parse(sql)
+    return [ast.RawStmt(each) for each in tree.stmts]
+
+
+def index_of(error: PgQueryError) -> int:
+    """The character of the SQL that cannot be read; unlike places in a tree, no byte."""
+    return max(error.cursorpos - 1, 0)
 
 
 def descendants(node: Any) -> Iterator[Any]:
     """The node, if it is one, and all nodes under it."""
-    if isinstance(node, ast.Node):
+    if isinstance(node, ast.AstNode):
         yield node
     for child in children(node):
         yield from descendants(child)
 
 
 def children(node: Any) -> Iterator[Any]:
-    """The nodes right under a node, or in a tuple of nodes and tuples."""
-    values = node if isinstance(node, tuple) else (getattr(node, name) for name in node)
-    for value in values:
-        if isinstance(value, ast.Node):
-            yield value
-        elif isinstance(value, tuple):
-            yield from children(value)
+    """The nodes right under a node, or in a list of nodes."""
+    parts = node if isinstance(node, list) else [getattr(node, n) for n in node.__match_args__]
+    for part in parts:
+        if isinstance(part, ast.AstNode):
+            yield part
+        elif isinstance(part, list):
+            yield from children(part)
 
 
 def called(node: Any) -> str:
     """The name of the function that a node calls, without its schema; empty if it calls none."""
     match node:
-        case ast.FuncCall(funcname=(*_, ast.String(sval=name))):
-            return str(name)
+        case ast.FuncCall(funcname=[*_, ast.String(sval=name)]):
+            return name
     return ""
+
+
+@contextmanager
+def _any_depth() -> Iterator[None]:
+    """Lets protobuf read any depth.
+
+    No longer than needed: the switch is the process's, and a hostile message would end it.
+    """
+    try:
+        from google._upb._message import SetAllowOversizeProtos  # noqa: PLC0415
+
+        SetAllowOversizeProtos(True)
+        try:
+            yield
+        finally:
+            SetAllowOversizeProtos(False)
+    except (ImportError, DecodeError):  # protobuf in pure Python has no such switch
+        raise RecursionError("it is nested too deeply") from None
 
 
 def _with_numbers(sql: str) -> str | None:
@@ -73,5 +118,5 @@ def _with_numbers(sql: str) -> str | None:
     """
     numbers = itertools.count(1)
     text = _PLACEHOLDER.sub(lambda found: found[1] or f"${next(numbers)}", sql)
-    parameters = sum(token.name == "PARAM" for token in scan(text))
+    parameters = sum(each.token == enums.PARAM for each in postgast.scan(text).tokens)
     return text if parameters == next(numbers) - 1 else None

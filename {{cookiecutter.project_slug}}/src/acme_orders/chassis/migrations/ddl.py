@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import peewee
-from pglast.keywords import RESERVED_KEYWORDS, TYPE_FUNC_NAME_KEYWORDS
+import postgast
+from postgast import pg_query_pb2 as enums
 
 from acme_orders.chassis.database.dialect import Dialect
 from acme_orders.chassis.migrations.keys import Keys  # feature: tenancy=none, schema
@@ -21,7 +22,7 @@ Model = type[peewee.Model]
 _KEYS = Keys()  # feature: tenancy=none, schema
 _KEYS = TenantKeys()  # feature: row, rls
 
-_RESERVED = {*RESERVED_KEYWORDS, *TYPE_FUNC_NAME_KEYWORDS}
+_RESERVED = (enums.RESERVED_KEYWORD, enums.TYPE_FUNC_NAME_KEYWORD)
 _AUTO = {"AUTO": "integer", "BIGAUTO": "bigint"}
 _SPELLINGS = {"int": "integer", "bool": "boolean"}
 
@@ -184,5 +185,10 @@ def _names(columns: Iterable[str]) -> str:
 
 def quoted(name: str) -> str:
     """A name as SQL, in quotes where it needs them."""
-    plain = re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name not in _RESERVED
+    plain = re.fullmatch(r"[a-z_][a-z0-9_]*", name) and not _is_reserved(name)
     return name if plain else '"' + name.replace('"', '""') + '"'
+
+
+def _is_reserved(word: str) -> bool:
+    (token,) = postgast.scan(word).tokens
+    return token.keyword_kind in _RESERVED

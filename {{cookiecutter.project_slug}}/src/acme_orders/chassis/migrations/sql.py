@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from pglast import ast
-from pglast.parser import ParseError, parse_sql
+from postgast import nodes as ast
+from postgast.errors import PgQueryError
 
+from acme_orders.chassis.database.sql_text import index_of, parse
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.files import text_of
 
@@ -32,14 +33,14 @@ def sql_of(file: Path) -> str:
     if "\0" in sql:
         raise _refused(file, sql, sql.index("\0"), "what follows a NUL would not run: leave it out")
     try:
-        statements = parse_sql(sql)
-    except ParseError as error:
-        raise _unreadable(file, sql, *error.args) from None
+        statements = parse(sql)
+    except PgQueryError as error:
+        raise _unreadable(file, sql, error.message, index_of(error)) from None
     except RecursionError:
         raise ConfigurationError(f"{file}: its SQL is nested too deeply to be read") from None
     for each in statements:
         if problem := _problem(each.stmt):
-            raise _refused(file, sql, each.stmt_location or 0, problem)
+            raise _refused(file, sql, _begin_of(each, sql), problem)
     return sql if statements else ""
 
 
@@ -47,7 +48,7 @@ def _problem(statement: Any) -> str | None:
     match statement:
         case ast.TransactionStmt():
             return _TRANSACTION
-        case ast.CopyStmt(filename=None):
+        case ast.CopyStmt(filename=""):
             return _COPY
     return None
 
@@ -58,13 +59,17 @@ def _unreadable(file: Path, sql: str, reason: str, where: int) -> ConfigurationE
     # Behind COPY … FROM stdin come rows, which are no SQL: they are not what is wrong.
     end = sql.rfind(";", 0, where)
     try:
-        *_, last = parse_sql(sql[: end + 1])
-    except (ParseError, RecursionError, ValueError):
+        *_, last = parse(sql[: end + 1])
+    except (PgQueryError, RecursionError, ValueError):
         pass
     else:
         if problem := _problem(last.stmt):
-            return _refused(file, sql, last.stmt_location or 0, problem)
+            return _refused(file, sql, _begin_of(last, sql), problem)
     return _refused(file, sql, where, f"{reason}; correct it")
+
+
+def _begin_of(statement: ast.RawStmt, sql: str) -> int:
+    return len(sql.encode()[: statement.stmt_location].decode())
 
 
 def _refused(file: Path, sql: str, where: int, problem: str) -> ConfigurationError:

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pglast import ast, enums
+from postgast import nodes as ast
+from postgast import pg_query_pb2 as enums
 
 from acme_orders.chassis.database.sql_shape import remembered
 from acme_orders.chassis.database.sql_text import QUERIES, children, descendants
@@ -62,7 +63,7 @@ class _Query:
 
     def __init__(self, node: Any, around: _Scope) -> None:
         self.inside = replace(
-            around, ctes=around.ctes | set(_cte_names(node.withClause)), outer=self
+            around, ctes=around.ctes | set(_cte_names(node.with_clause)), outer=self
         )
         self.nodes = list(_own_nodes(node))
         self.tenants = [each for each in self.nodes if self._is_tenants(each, node)]
@@ -72,11 +73,11 @@ class _Query:
         self._equal: list[tuple[str, str]] = []  # the first is pinned if the second is
         self._conditions: list[tuple[Any, set[str]]] = []  # each with the names that it may pin
 
-        parts = ("relation", "fromClause", "usingClause", "sourceRelation")
-        _, self._bare = self._relations(tuple(getattr(node, part, None) for part in parts))
-        self._conditions.append((getattr(node, "whereClause", None), set(self.names)))
+        parts = ("relation", "from_clause", "using_clause", "source_relation")
+        _, self._bare = self._relations([getattr(node, part, None) for part in parts])
+        self._conditions.append((getattr(node, "where_clause", None), set(self.names)))
         if isinstance(node, ast.MergeStmt):
-            self._conditions.append((node.joinCondition, _matched_only(node)))
+            self._conditions.append((node.join_condition, _matched_only(node)))
         if isinstance(node, ast.InsertStmt):  # its columns and values are judged instead
             self.names["excluded"] = 1
             self.pinned |= set(self.names)
@@ -98,7 +99,7 @@ class _Query:
         if not isinstance(each, ast.RangeVar) or each.relname not in self.inside.tables:
             return False
         # What has a schema is no CTE, and neither is the target of a write.
-        target = each is getattr(node, "relation", None)
+        target = each == getattr(node, "relation", None)
         return target or bool(each.schemaname) or each.relname not in self.inside.ctes
 
     def _relations(self, item: Any) -> tuple[set[str], set[str]]:
@@ -108,7 +109,7 @@ class _Query:
         refuse it as ambiguous.
         """
         match item:
-            case tuple():
+            case list():
                 parts = [self._relations(each) for each in item]
                 return set().union(*(a for a, _ in parts)), set().union(*(b for _, b in parts))
             case ast.JoinExpr():
@@ -116,7 +117,7 @@ class _Query:
             case ast.RangeTableSample():
                 return self._relations(item.relation)
         name = {_name(item)} - {""}
-        if any(item is each for each in self.tenants):
+        if item in self.tenants:
             if item.alias and item.alias.colnames:
                 self.names.update(name)  # another column may be the one called tenant_id here
             return name, name
@@ -125,34 +126,34 @@ class _Query:
     def _join(self, item: Any) -> tuple[set[str], set[str]]:
         (left, left_bare), (right, right_bare) = map(self._relations, (item.larg, item.rarg))
         may_pin = {
-            enums.JoinType.JOIN_INNER: left | right,
-            enums.JoinType.JOIN_LEFT: right,
-            enums.JoinType.JOIN_RIGHT: left,
+            enums.JOIN_INNER: left | right,
+            enums.JOIN_LEFT: right,
+            enums.JOIN_RIGHT: left,
         }.get(item.jointype, set())
         self._conditions.append((item.quals, may_pin))
         if item.alias:
             self.names.update(left | right)  # hidden by it: their names mean an outer query's
-        if COLUMN not in [each.sval for each in item.usingClause or ()]:
+        if COLUMN not in [each.sval for each in item.using_clause]:
             return left | right, left_bare | right_bare
         # PostgreSQL refuses USING where more than one on a side has the column.
         pairs = itertools.permutations(left_bare | right_bare, 2)
         self._equal += [(one, other) for one, other in pairs if one in may_pin]
-        if item.jointype == enums.JoinType.JOIN_RIGHT:
+        if item.jointype == enums.JOIN_RIGHT:
             return left | right, right_bare or left_bare
         return left | right, left_bare or right_bare
 
     def _read(self, condition: Any, may_pin: set[str]) -> None:
         match condition:
-            case ast.BoolExpr(boolop=enums.BoolExprType.AND_EXPR):
-                for each in condition.args or ():
+            case ast.BoolExpr(boolop=enums.AND_EXPR):
+                for each in condition.args:
                     self._read(each, may_pin)
-            case ast.A_Expr(kind=enums.A_Expr_Kind.AEXPR_OP, name=(ast.String(sval="="),)):
+            case ast.A_Expr(kind=enums.AEXPR_OP, name=[ast.String(sval="=")]):
                 self._equate(condition.lexpr, condition.rexpr, may_pin)
 
     def _equate(self, left: Any, right: Any, may_pin: set[str]) -> None:
         if isinstance(left, ast.RowExpr) and isinstance(right, ast.RowExpr):
-            for one, other in zip(left.args or (), right.args or (), strict=False):
-                self._equate(one, other, may_pin)
+            for pair in zip(left.args, right.args, strict=False):
+                self._equate(*pair, may_pin)
             return
         for column, value in ((left, right), (right, left)):
             query, name = self._column(column)
@@ -172,7 +173,7 @@ class _Query:
 
     def _column(self, node: Any) -> tuple["_Query | None", str]:
         """The query and the relation whose tenant_id this is, if it is one."""
-        match [getattr(each, "sval", None) for each in getattr(node, "fields", None) or ()]:
+        match [getattr(each, "sval", None) for each in getattr(node, "fields", ())]:
             case [column] if column == COLUMN and len(self._bare) == 1:
                 return self, next(iter(self._bare))
             case [str(name), column] if column == COLUMN:
@@ -187,7 +188,7 @@ def _judge(node: Any, around: _Scope) -> Iterator[str]:
     if not isinstance(node, QUERIES):
         return
     query = _Query(node, around)
-    yield from _judge_ctes(node.withClause, around)
+    yield from _judge_ctes(node.with_clause, around)
     for table in query.tenants:
         name = _name(table)
         if query.names[name] > 1:
@@ -218,23 +219,24 @@ def _writes(node: Any, query: _Query, title: str) -> Iterator[str]:
     """What is wrong with the rows that a query writes to a tenant's table."""
     match node:
         case ast.UpdateStmt():
-            yield from _assigns(node.targetList, title)
+            yield from _assigns(node.target_list, title)
         case ast.InsertStmt():
             at = _position(node.cols)
-            if at is None or not _gives(node.selectStmt, at, query.inside):
+            if at is None or not _gives(node.select_stmt, at, query.inside):
                 yield _inserts(title)
-            conflict = node.onConflictClause
-            if conflict and conflict.infer and _position(conflict.infer.indexElems) is None:
+            conflict = node.on_conflict_clause
+            if conflict and conflict.infer and _position(conflict.infer.index_elems) is None:
                 yield f"ON CONFLICT of {title} may meet another tenant's row: add {COLUMN} to it"
-            yield from _assigns(conflict and conflict.targetList, title)
+            yield from _assigns(conflict and conflict.target_list, title)
         case ast.MergeStmt():
-            for when in node.mergeWhenClauses or ():
-                if when.commandType == enums.CmdType.CMD_UPDATE:
-                    yield from _assigns(when.targetList, title)
-                if when.commandType == enums.CmdType.CMD_INSERT:
-                    at = _position(when.targetList)
-                    if at is None or not _has_tenant(when.values, at, query):
-                        yield _inserts(title)
+            for when in node.merge_when_clauses:
+                yield from _writes(when, query, title)
+        case ast.MergeWhenClause(command_type=enums.CMD_UPDATE):
+            yield from _assigns(node.target_list, title)
+        case ast.MergeWhenClause(command_type=enums.CMD_INSERT):
+            at = _position(node.target_list)
+            if at is None or not _has_tenant(node.values, at, query):
+                yield _inserts(title)
 
 
 def _inserts(title: str) -> str:
@@ -251,9 +253,10 @@ def _gives(source: Any, at: int, around: _Scope) -> bool:
     if source is None:
         return False
     query = _Query(source, around)
-    if source.op != enums.SetOperation.SETOP_NONE:
+    if source.op != enums.SETOP_NONE:
         return all(_gives(arm, at, query.inside) for arm in (source.larg, source.rarg))
-    rows = source.valuesLists or (tuple(each.val for each in source.targetList or ()),)
+    rows = [each.items for each in source.values_lists]
+    rows = rows or [[each.val for each in source.target_list]]
     return all(_has_tenant(row, at, query) for row in rows)
 
 
@@ -277,12 +280,12 @@ def _own_nodes(node: Any) -> Iterator[Any]:
 
 def _matched_only(merge: Any) -> set[str]:
     """Whose rows a MERGE touches only where its ON is true."""
-    kinds = {when.matchKind for when in merge.mergeWhenClauses}
+    kinds = {when.match_kind for when in merge.merge_when_clauses}
     names = set()
-    if enums.MergeMatchKind.MERGE_WHEN_NOT_MATCHED_BY_SOURCE not in kinds:
+    if enums.MERGE_WHEN_NOT_MATCHED_BY_SOURCE not in kinds:
         names.add(_name(merge.relation))
-    if enums.MergeMatchKind.MERGE_WHEN_NOT_MATCHED_BY_TARGET not in kinds:
-        names.add(_name(merge.sourceRelation))
+    if enums.MERGE_WHEN_NOT_MATCHED_BY_TARGET not in kinds:
+        names.add(_name(merge.source_relation))
     return names
 
 

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from pglast import ast
+from postgast import nodes as ast
 
 from acme_orders.chassis.database.sql_shape import remembered
 from acme_orders.chassis.database.sql_text import descendants
@@ -18,7 +18,7 @@ from acme_orders.chassis.tenancy.sql import check_for_tenant
 COLUMN = "tenant_id"
 
 _SHARED = {"pg_catalog", "information_schema", "public"}
-_NAMES = ("funcname", "names", "name", "collname", "operName")  # of functions, types, operators
+_NAMES = ("funcname", "names", "name", "collname", "oper_name")  # of functions, types, operators
 
 
 @remembered
@@ -46,12 +46,10 @@ def _judge(statement: Any, tables: frozenset[str]) -> Iterator[str]:
 def _qualified(node: Any) -> Iterator[tuple[str, str]]:
     """The schemas that a node names, each with what it names in it."""
     if isinstance(node, ast.RangeVar) and node.schemaname:
-        yield node.schemaname, node.relname or ""
+        yield node.schemaname, node.relname
+    named = [getattr(node, each, None) for each in _NAMES]
     if isinstance(node, ast.ColumnRef):
-        *where, _ = node.fields or (None,)
-        if len(where) > 1:
-            yield where[-2].sval, where[-1].sval
-    for attribute in _NAMES:
-        names = getattr(node, attribute, None)
-        if isinstance(names, tuple) and len(names) > 1:
+        named.append(node.fields[:-1])
+    for names in named:
+        if isinstance(names, list) and len(names) > 1:
             yield names[-2].sval, names[-1].sval

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from pglast import ast
+from postgast import nodes as ast
 
 from acme_orders.chassis.database import session_state
 from acme_orders.chassis.database.sql_text import (
@@ -64,7 +64,7 @@ def _changed(node: Any) -> str | None:
             return str(node.name) if node.name else "role"  # RESET ALL has no name
         case ast.FuncCall() if called(node) == "set_config":
             match node.args:
-                case (ast.A_Const(val=ast.String(sval=str(setting))), *_):
+                case [ast.A_Const(val=ast.String(sval=setting)), *_]:
                     return setting
             return "role"
     return None

@@ -4,7 +4,10 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pglast import ast, enums
+from postgast import nodes as ast
+from postgast import pg_query_pb2 as enums
+
+from acme_orders.chassis.database.sql_text import children
 
 _SETTING = (["current_setting"], ["pg_catalog", "current_setting"])
 
@@ -16,15 +19,15 @@ def is_constant(value: Any) -> bool:
             return True
         case ast.TypeCast():
             return is_constant(value.arg)
-        case ast.A_Expr(kind=enums.A_Expr_Kind.AEXPR_NULLIF):
+        case ast.A_Expr(kind=enums.AEXPR_NULLIF):
             return is_constant(value.lexpr) and is_constant(value.rexpr)
         case ast.FuncCall():
-            names = [each.sval for each in value.funcname or ()]
-            return names in _SETTING and all(map(is_constant, value.args or ()))
-        case ast.SubLink(subLinkType=enums.SubLinkType.EXPR_SUBLINK):  # (SELECT current_setting(…))
-            select: Any = value.subselect
-            used = {name for name in select if isinstance(getattr(select, name), ast.Node | tuple)}
-            return used == {"targetList"} and all(is_constant(e.val) for e in select.targetList)
+            names = [each.sval for each in value.funcname if isinstance(each, ast.String)]
+            return names in _SETTING and all(map(is_constant, value.args))
+        case ast.SubLink(sub_link_type=enums.EXPR_SUBLINK):  # (SELECT current_setting(…))
+            match list(children(value.subselect)):
+                case [ast.ResTarget(val=only)]:
+                    return is_constant(only)
     return False
 
 
@@ -32,9 +35,9 @@ def pins(constants: Iterable[Any]) -> Iterator[int | str]:
     """For each constant the number of its parameter, from 0, or its text; nothing for settings."""
     for value in constants:
         match value:
-            case ast.ParamRef(number=int(number)):
+            case ast.ParamRef(number=number):
                 yield number - 1
-            case ast.A_Const(val=ast.String(sval=str(text))):
+            case ast.A_Const(val=ast.String(sval=text)):
                 yield text
             case ast.A_Const():
                 yield "no tenant"
