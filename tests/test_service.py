@@ -181,12 +181,13 @@ def test_an_empty_down_migration_turns_exactly_its_check_red(bake_fresh: Bake) -
     assert red(project, "acme_orders") == ["K5"]
 
 
+@pytest.mark.timeout(1800)
 def test_the_verbs_of_a_generated_project(bake_fresh: Bake) -> None:
     """`check`, `readiness` and `demo` succeed; the environment is shared to save its making."""
     project = bake_fresh(project_name="My Shop", project_slug="my-shop", package_name="my_shop")
     venv = Path(sys.prefix)
     for verb in ("check", "readiness", "demo"):
         command = ["make", f"VENV={venv}", "-o", f"{venv}/.ready", verb]
-        ended = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=240)
+        ended = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=900)
         assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "│ lost" in ended.stdout
