@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from acme_orders.http import listen, serve
+from acme_orders.http_clients import ClientLimits, Clients
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from benchmarks.process import assembled
@@ -32,9 +33,10 @@ async def rush(servers: Servers, *, requests: int) -> Rush:
     """Send so many requests at once, each on a connection of its own."""
     listening, stop = listen("127.0.0.1", 0, "HTTP_PORT"), asyncio.Event()
     port = listening.getsockname()[1]
+    all_of_them = Clients(ClientLimits(clients=requests, accepted=requests))
     with servers.site() as environment:
         async with assembled(environment) as service, asyncio.TaskGroup() as group:
-            group.create_task(serve(service.api(), listening, stop))
+            group.create_task(serve(service.api(), listening, stop, all_of_them))
             await _ask(port)
             began = time.perf_counter()
             statuses = await asyncio.gather(*(_ask(port) for _ in range(requests)))
