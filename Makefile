@@ -64,7 +64,7 @@ test-template: $(READY) ## the tests of the template alone
 	@root="$$PWD" && cd '$(LIVE)' && python -m dev.servers --broker rabbitmq -- \
 		sh -c "cd '$$root' && exec python -m pytest $(ONLY) -n $$(($(WORKERS) + 1)) --dist worksteal"
 
-matrix: $(READY) ## those tests of the template that make all choices, ways and verbs; half an hour
+matrix: $(READY) ## those tests of the template that make all choices, ways and verbs; hours
 	@$(MAKE) --no-print-directory test-template ONLY='-m matrix'
 
 faults: $(READY) ## every fault on real servers, 10,000 interleavings, and an account of it all
