@@ -31,6 +31,13 @@ Arguments = TypeVarTuple("Arguments")
 
 FEW = 43  # callbacks from one moment to the next
 
+_DONE = """
+SELECT count(*) FROM (
+    SELECT id FROM inbox
+    UNION SELECT message_id FROM dead_letters WHERE reason = 'delivery_limit'
+) AS done
+"""
+
 
 class Moments(asyncio.SelectorEventLoop):
     """An event loop that does something before one of its callbacks."""
@@ -116,8 +123,9 @@ class Life:
         return service
 
     async def _all_done(self) -> bool:
-        url, counted = self.settings.database_url, "SELECT count(*) FROM orders"
-        return await asyncio.to_thread(rows_of, url, counted) == [(Life.orders,)]
+        """Each message was processed, or became a dead letter: too many lives ended with it."""
+        done = await asyncio.to_thread(rows_of, self.settings.database_url, _DONE)
+        return done == [(Life.orders,)]
 
     async def _ends(self, service: asyncio.Task[None]) -> None:
         """Within the time that it has, and it leaves nothing behind."""
