@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import psutil
 
-from acme_orders.service import SERVICE
-
 from benchmarks.drain import BULK
-from benchmarks.messages import fill, orders
+from benchmarks.messages import fill, sales
 from benchmarks.process import assembled, started
 from benchmarks.servers import Servers
+from tests.chassis.service import SERVICE
 
 _SETTLED = 0.2  # of the time; until then a process allocates what it will always need
 
@@ -29,7 +28,7 @@ async def backlog(servers: Servers, *, messages: int, seconds: float, seed: int)
     with servers.site() as environment:
         async with assembled(environment):
             pass
-        await fill(environment["BROKER_URL"], SERVICE.name, orders(messages, seed=seed))
+        await fill(environment["BROKER_URL"], SERVICE.name, sales(messages, seed=seed))
         async with started(BULK, environment) as pid:
             process, seen = psutil.Process(pid), []
             for _ in range(round(seconds)):

@@ -3,9 +3,7 @@
 import sys
 from contextlib import AsyncExitStack
 
-from acme_orders.service import SERVICE
-
-from benchmarks.messages import fill, orders
+from benchmarks.messages import fill, sales
 from benchmarks.process import (
     Contender,
     Work,
@@ -14,6 +12,7 @@ from benchmarks.process import (
     watch,
 )
 from benchmarks.servers import Servers
+from tests.chassis.service import SERVICE
 
 # Each message leaves one event, and their last number costs nothing to read.
 _DONE = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM outbox_id_seq"
@@ -35,7 +34,7 @@ async def drain(
     with servers.site() as environment:
         async with assembled(environment):
             pass
-        await fill(environment["BROKER_URL"], SERVICE.name, orders(messages, seed=seed))
+        await fill(environment["BROKER_URL"], SERVICE.name, sales(messages, seed=seed))
         async with AsyncExitStack() as stack:
             pids = [
                 await stack.enter_async_context(started(contender, environment))

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from acme_orders.chassis.messaging.broker import Delivery
 from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE
-from acme_orders.service import SERVICE
 
-from benchmarks.messages import orders
+from benchmarks.messages import sales
 from benchmarks.process import assembled
 from benchmarks.servers import Servers
+from tests.chassis.service import SERVICE
 
 _WARM_UP = 50  # messages
 _PAUSE = (0.005, 0.02)  # seconds between two messages; by chance, so that no rhythm fits
@@ -33,7 +33,7 @@ async def latencies(servers: Servers, *, messages: int, seed: int) -> list[float
             stop, chance = asyncio.Event(), random.Random(seed)
             async with asyncio.TaskGroup() as group:
                 group.create_task(service.consumer.run(stop))
-                for message in orders(_WARM_UP + messages, seed=seed):
+                for message in sales(_WARM_UP + messages, seed=seed):
                     acked.clear()
                     began = time.perf_counter()
                     await service.broker.publish(

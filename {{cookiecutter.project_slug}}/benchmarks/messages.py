@@ -1,4 +1,4 @@
-"""The orders that every contender gets: the same ones for the same seed."""
+"""The sales that every contender gets: the same ones for the same seed."""
 
 import asyncio
 import itertools
@@ -13,29 +13,30 @@ from pamqp import commands as spec
 
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import encode
-from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+
+from tests.chassis.slices.sales.messages import SALE_MADE, SaleMade
 
 CUSTOMERS = 500
 _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 _IN_FLIGHT = 500  # publishes without a confirm
 
 
-def orders(count: int, *, seed: int, ordered: bool = False) -> Iterator[Message]:
-    """Orders of one to three lines, as a client that knows nothing of the service sends them.
+def sales(count: int, *, seed: int, ordered: bool = False) -> Iterator[Message]:
+    """Sales of one to three lines, as a client that knows nothing of the service sends them.
 
     Args:
-        count: of orders.
+        count: of sales.
         seed: of everything.
         ordered: whether ids are in the order of time, as those of our own services are.
     """
     chance = random.Random(seed)
     for number in range(count):
         time = seed * count + number << 80 if ordered else 0
-        order = OrderPlaced.model_validate(
+        sale = SaleMade.model_validate(
             {
-                "order_id": _id(chance, time),
-                "customer_email": f"customer-{chance.randrange(CUSTOMERS)}@example.com",
+                "sale_id": _id(chance, time),
+                "buyer_email": f"buyer-{chance.randrange(CUSTOMERS)}@example.com",
                 "currency": "EUR",
                 "lines": [
                     {
@@ -45,15 +46,15 @@ def orders(count: int, *, seed: int, ordered: bool = False) -> Iterator[Message]
                     }
                     for _ in range(chance.randint(1, 3))
                 ],
-                "placed_at": _BEGAN + timedelta(seconds=number),
+                "made_at": _BEGAN + timedelta(seconds=number),
             }
         )
         yield encode(
             str(_id(chance, time)),
-            ORDER_PLACED,
+            SALE_MADE,
             "bench",
             datetime.now(UTC),
-            order.model_dump_json().encode(),
+            sale.model_dump_json().encode(),
             extensions={"tenant": str(TENANT)},  # feature: row, rls, schema
         )
 

@@ -18,7 +18,7 @@ _HEADERS = (
     f"X-Tenant-ID: {TENANT}",  # feature: row, rls, schema
     "Connection: close",
 )
-_REQUEST = "\r\n".join(("GET /orders?limit=10 HTTP/1.1", *_HEADERS, "", "")).encode()
+_REQUEST = "\r\n".join(("GET /sales?limit=10 HTTP/1.1", *_HEADERS, "", "")).encode()
 
 
 @dataclass(frozen=True)

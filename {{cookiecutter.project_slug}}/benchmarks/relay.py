@@ -8,7 +8,6 @@ from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
-from acme_orders.orders.messages import ORDER_ACCEPTED, OrderAccepted
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from benchmarks.process import (
@@ -19,11 +18,12 @@ from benchmarks.process import (
     watch,
 )
 from benchmarks.servers import Servers
+from tests.chassis.slices.sales.messages import SALE_BOOKED, SaleBooked
 
 _AT_ONCE = 1000  # events in one transaction
 _DONE = "SELECT {} - count(*) FROM outbox"
 
-_SERVICE = [sys.executable, "-m", "acme_orders"]
+_SERVICE = [sys.executable, "-m", "tests.chassis"]
 RELAY = Contender("relay", [*_SERVICE, "run", "--only", "relay"])
 
 
@@ -39,11 +39,11 @@ async def relay(servers: Servers, *, events: int, seconds: float) -> Work:
 
 async def _fill(service: Service, events: int) -> None:
     work_for(TENANT)  # feature: row, rls, schema
-    listener = Queue("listener", bindings=(ORDER_ACCEPTED,))
+    listener = Queue("listener", bindings=(SALE_BOOKED,))
     await service.broker.declare(service.topology.exchange, [listener])
     outbox = Outbox(service.manager)
     for _ in range(0, events, _AT_ONCE):
         async with service.manager.transaction("fill"):
             for _ in range(_AT_ONCE):
-                accepted = OrderAccepted(order_id=uuid4(), total_cents=450)
-                await outbox.add(ORDER_ACCEPTED, accepted)
+                booked = SaleBooked(sale_id=uuid4(), total_cents=450)
+                await outbox.add(SALE_BOOKED, booked)

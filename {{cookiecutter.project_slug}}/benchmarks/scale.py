@@ -14,63 +14,63 @@ from acme_orders.chassis.messaging.memory import MemoryDelivery
 from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
-from acme_orders.orders.messages import ORDER_ACCEPTED
-from acme_orders.orders.repository import Orders
 from acme_orders.readiness.scratch import session
 from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
-from acme_orders.service import SERVICE
 
-from benchmarks.messages import CUSTOMERS, orders
+from benchmarks.messages import CUSTOMERS, sales
 from benchmarks.process import assembled
 from benchmarks.servers import Servers
+from tests.chassis.service import SERVICE
+from tests.chassis.slices.sales.messages import SALE_BOOKED
+from tests.chassis.slices.sales.repository import Sales
 
 _BATCH, _ROUNDS = 100, 60
 _BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
 # References are not checked row by row while the tables are filled; all of them are right.
 _FILL = """
 SET session_replication_role = replica;
-INSERT INTO customers (
+INSERT INTO buyers (
     tenant_id,  -- feature: row, rls
     id, email
 ) SELECT
     %(tenant)s,  -- feature: row, rls
-    md5('c' || n)::uuid, 'customer-' || n || '@example.com'
-FROM generate_series(0, %(customers)s - 1) n;
+    md5('c' || n)::uuid, 'buyer-' || n || '@example.com'
+FROM generate_series(0, %(buyers)s - 1) n;
 INSERT INTO inbox (
     tenant_id,  -- feature: row, rls
     consumer, source, id, type, payload_hash
 ) SELECT
     %(tenant)s,  -- feature: row, rls
-    %(consumer)s, 'past', md5('i' || n)::uuid::text, 'order.placed', sha256(n::text::bytea)
+    %(consumer)s, 'past', md5('i' || n)::uuid::text, 'sale.made', sha256(n::text::bytea)
 FROM generate_series(1, %(rows)s) n;
-INSERT INTO orders (
+INSERT INTO sales (
     tenant_id,  -- feature: row, rls
-    id, customer_id, status, currency, total_cents, placed_at
+    id, buyer_id, status, currency, total_cents, made_at
 ) SELECT
     %(tenant)s,  -- feature: row, rls
-    md5('o' || n)::uuid, md5('c' || n %% %(customers)s)::uuid, 'accepted', 'EUR', 450,
+    md5('o' || n)::uuid, md5('c' || n %% %(buyers)s)::uuid, 'booked', 'EUR', 450,
     %(began)s::timestamptz + n * interval '1 second'
 FROM generate_series(1, %(rows)s) n;
-INSERT INTO order_lines (
+INSERT INTO sale_lines (
     tenant_id,  -- feature: row, rls
-    order_id, position, sku, quantity, unit_price_cents
+    sale_id, position, sku, quantity, unit_price_cents
 ) SELECT
     %(tenant)s,  -- feature: row, rls
     md5('o' || n)::uuid, 1, 'TEA-1', 1, 450
 FROM generate_series(1, %(rows)s) n;
-INSERT INTO audit_log (
+INSERT INTO journal (
     tenant_id,  -- feature: row, rls
     id, event_type, payload
 ) SELECT
     %(tenant)s,  -- feature: row, rls
-    md5('a' || n)::uuid, 'order.accepted', '{"total_cents": 450}'
+    md5('a' || n)::uuid, 'sale.booked', '{"total_cents": 450}'
 FROM generate_series(1, %(rows)s) n;
 INSERT INTO outbox (
     tenant_id,  -- feature: row, rls
     message_id, type, body, extensions
 ) SELECT
     %(tenant)s,  -- feature: row, rls
-    md5('m' || n)::uuid, 'order.accepted', '{"total_cents": 450}', '{}'
+    md5('m' || n)::uuid, 'sale.booked', '{"total_cents": 450}', '{}'
 FROM generate_series(1, %(rows)s) n;
 VACUUM ANALYZE;
 CHECKPOINT
@@ -112,7 +112,7 @@ def fill(database_url: str, rows: int) -> None:
     """Put so many rows into each table."""
     values = {
         "rows": rows,
-        "customers": CUSTOMERS,
+        "buyers": CUSTOMERS,
         "began": _BEGAN,
         "consumer": SERVICE.name,
         "tenant": str(TENANT),  # feature: row, rls, schema
@@ -128,7 +128,7 @@ def _run(cursor: Any, statement: str, values: Mapping[str, Any]) -> None:
 
 
 async def _message(service: Service, _: int, seed: int, *, ordered: bool = True) -> float:
-    messages = list(orders(_BATCH, seed=1000 + seed, ordered=ordered))
+    messages = list(sales(_BATCH, seed=1000 + seed, ordered=ordered))
     deliveries = [MemoryDelivery(each, SERVICE.name, 0, lambda *_: None) for each in messages]
     began = time.perf_counter()
     await service.consumer.process(deliveries)
@@ -140,7 +140,7 @@ async def _random_message(service: Service, rows: int, seed: int) -> float:
 
 
 async def _relay_batch(service: Service, _: int, __: int) -> float:
-    listener = Queue("listener", bindings=(ORDER_ACCEPTED,))
+    listener = Queue("listener", bindings=(SALE_BOOKED,))
     await service.broker.declare(service.topology.exchange, [listener])
     began = time.perf_counter()
     await service.relay.run_once()
@@ -151,7 +151,7 @@ async def _page(service: Service, rows: int, seed: int) -> float:
     work_for(TENANT)  # feature: row, rls, schema
     at = random.Random(seed).randrange(rows)
     after = (_BEGAN + timedelta(seconds=at), UUID(int=0))
-    repository = next(each for each in service.repositories if isinstance(each, Orders))
+    repository = next(each for each in service.repositories if isinstance(each, Sales))
     began = time.perf_counter()
     async with service.manager.transaction("page", read_only=True):
         await repository.page(after=after)

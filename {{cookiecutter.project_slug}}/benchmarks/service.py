@@ -11,7 +11,8 @@ from dataclasses import replace
 from acme_orders.chassis.cli.session import command_settings, standard_error
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process import service as app
-from acme_orders.service import SERVICE
+
+from tests.chassis.service import SERVICE
 
 
 def main() -> None:

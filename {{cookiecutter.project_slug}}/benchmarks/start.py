@@ -12,7 +12,7 @@ import psutil
 
 from benchmarks.servers import Servers
 
-_SERVICE = [sys.executable, "-m", "acme_orders", "run"]
+_SERVICE = [sys.executable, "-m", "tests.chassis", "run"]
 _IMPORT = "import acme_orders.chassis.cli.commands"
 _ROUNDS = 5
 

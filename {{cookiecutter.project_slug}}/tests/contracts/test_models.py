@@ -43,9 +43,8 @@ def table(model: type[Table]) -> str:
 
 
 def test_there_are_models() -> None:
-    """All tables that rows are inserted into."""
-    tables = {table(model) for model in MODELS.values()}
-    assert tables >= {"customers", "orders", "order_lines", "audit_log", "inbox", "outbox"}
+    """At least those of the chassis."""
+    assert {table(model) for model in MODELS.values()} >= {"inbox", "outbox"}
 
 
 @pytest.mark.parametrize("name", MODELS)

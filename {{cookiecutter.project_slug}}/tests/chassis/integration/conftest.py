@@ -1,0 +1,33 @@
+"""What tests share that compare with Peewee itself."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.readiness.scratch import rows_of
+
+from dev.databases import Databases
+from tests.chassis.integration.fields import TYPES
+from tests.chassis.integration.hazards_bare import DRIVERS, driver_of, use_driver
+from tests.chassis.integration.reference import Both, Reference
+
+
+@pytest.fixture(scope="module", params=DRIVERS)
+def both(request: pytest.FixtureRequest, migrated: str) -> Iterator[Both]:
+    """A database with the types of the fields."""
+    databases = Databases(migrated)
+    url = databases.create(template=migrated)
+    rows_of(url, TYPES)
+    with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as loop:
+        use_driver(request.param, patch)
+        psycopg3 = driver_of(request.param).DriverError.__module__.partition(".")[0] == "psycopg"
+        with closing(Reference(url, psycopg3=psycopg3)) as reference:
+            manager = Manager(url, size=1, metrics=Metrics())
+            loop.run(manager.__aenter__())
+            yield Both(reference, manager, loop)
+            loop.run(manager.__aexit__())
+    databases.drop(url)

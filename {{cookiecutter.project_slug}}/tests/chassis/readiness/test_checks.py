@@ -1,0 +1,173 @@
+"""The checks pass on this project, and each of them can fail."""
+
+import json
+import os
+import shutil
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.readiness import report, scratch
+from acme_orders.readiness.check import Check
+from acme_orders.readiness.checklist import CHECKS, go_through
+from acme_orders.readiness.plans import begins_with
+from acme_orders.readiness.rehearsal import Rehearsal, Subject
+
+from tests.chassis.conftest import MIGRATIONS, PROJECT
+from tests.chassis.readiness.defects import DEFECTS, Defect, migrated
+from tests.chassis.service import SERVICE
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "readiness.md"
+LEFT = f"SELECT datname FROM pg_database WHERE datname LIKE '{scratch.PREFIX}%'"
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Subject:
+    """The service, with a server on which databases can be created."""
+    url = os.environ["DATABASE_URL"]
+    for folder in (PROJECT / "migrations", MIGRATIONS):
+        shutil.copytree(folder, tmp_path / "migrations", dirs_exist_ok=True)
+    return Subject(
+        SERVICE,
+        SERVICE.load_settings(
+            environment="test", database_url=url, broker_url="memory://", _env_file=None
+        ),
+        migrations=tmp_path / "migrations",
+    )
+
+
+async def test_every_check_passes_and_has_evidence(subject: Subject) -> None:
+    """The project is ready as it is shipped, and each check looked at something."""
+    results = await go_through(subject)
+
+    assert [(each.id, each.findings) for each in results] == [(each.id, ()) for each in CHECKS]
+    assert all(each.inspected for each in results)
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda each: f"{each.check}-{each.name}")
+async def test_a_defect_turns_exactly_one_check_red(
+    defect: Defect, subject: Subject, tmp_path: Path
+) -> None:
+    """A finding says what is wrong only if the other checks stay green."""
+    results = await go_through(defect.introduce(subject, tmp_path))
+
+    red = {each.id: each.findings for each in results if not each.passed}
+    assert list(red) == [defect.check], red
+
+
+def test_every_check_is_proven_able_to_fail() -> None:
+    """A check that cannot fail is no check."""
+    assert {each.check for each in DEFECTS} == {check.id for check in CHECKS}
+
+
+async def test_a_migration_may_be_irreversible_for_a_reason(
+    subject: Subject, tmp_path: Path
+) -> None:
+    """Then its down file may be empty."""
+    text = "-- reversible: no (the old column is gone)"
+    introduce = migrated("0900_sales.up.sql", "-- reversible: yes", text)
+    changed = introduce(subject, tmp_path)
+    (changed.migrations / "0900_sales.down.sql").write_text("", encoding="utf-8")
+
+    (result,) = await go_through(changed, [each for each in CHECKS if each.id == "K5"])
+
+    assert result.passed, result.findings
+
+
+async def test_a_check_without_evidence_or_with_an_error_fails_alone(subject: Subject) -> None:
+    """Findings before the error count, and the next check is not concerned."""
+
+    class Idle(Check):
+        """Nothing."""
+
+        id = "X1"
+
+        async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
+            """Look."""
+            if self.inspected:
+                yield "never"
+
+    class Broken(Idle):
+        """Something."""
+
+        id = "X2"
+
+        async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
+            """Look again."""
+            self.inspected += 1
+            yield "seen before"
+            raise ZeroDivisionError
+
+    idle, broken, well = await go_through(subject, [Idle, Broken, CHECKS[0]])
+
+    assert idle.findings == ("nothing to inspect",)
+    assert broken.findings == ("seen before", "the check itself ended with ZeroDivisionError()")
+    assert well.passed
+
+
+async def test_no_scratch_database_is_left(subject: Subject) -> None:
+    """It is there inside the block and gone after it."""
+    url = subject.settings.database_url
+    with scratch.scratch_database(url) as inside:
+        name = inside.rpartition("/")[2]
+        assert (name,) in scratch.rows_of(url, LEFT)
+    assert (name,) not in scratch.rows_of(url, LEFT)
+
+
+async def test_a_role_that_may_not_create_databases_is_told_so(subject: Subject) -> None:
+    """The checks cannot run at all then, which is no finding."""
+    url = subject.settings.database_url
+    role = "readiness_test_role"
+    scratch.rows_of(url, f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    host = url.rpartition("@")[2]
+    settings = subject.settings.model_copy(update={"database_url": f"postgresql://{role}:x@{host}"})
+    try:
+        with pytest.raises(ConfigurationError, match="CREATEDB"):
+            await go_through(replace(subject, settings=settings))
+    finally:
+        scratch.rows_of(url, f"DROP ROLE {role}")
+
+
+async def test_the_report_names_findings(subject: Subject) -> None:
+    """Programs find the query in them."""
+    broken = replace(subject, alter="DROP INDEX outbox_available")
+
+    results = await go_through(broken, CHECKS[:1])
+    (told,) = json.loads(report.as_json(results))["checks"]
+
+    assert told["id"] == "K1"
+    assert told["passed"] is False
+    assert "outbox.lease" in told["findings"][0]
+    assert report.as_table(results).row_count == 1
+
+
+def test_the_documentation_shows_the_checks_as_they_are() -> None:
+    """`docs/readiness.md` says how to bring it up to date."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+
+    assert all(report.row(check) in text for check in CHECKS)
+    assert report.with_checks(text) == text
+
+
+@pytest.mark.parametrize(
+    ("condition", "leading", "expected"),
+    [
+        ("(available_at <= now())", "available_at", True),
+        ("(ROW(made_at, id) > ROW('1970'::timestamptz, 'x'::uuid))", "made_at", True),
+        ("((a = 'x AND b = 1'::text) AND (b = 2))", "b", True),
+        ("((a = 'x AND b = 1'::text) AND (c = 2))", "b", False),
+        ("(k = other.id)", "id", False),
+        ("(o.id = other.k)", "id", True),
+        ("((email)::text = 'x'::text)", "email", True),
+        ("(lower((email)::text) = 'x'::text)", "lower((email)::text)", True),
+        ("(id2 = 1)", "id", False),
+    ],
+)
+def test_a_condition_must_begin_with_the_leading_column(
+    condition: str, leading: str, *, expected: bool
+) -> None:
+    """An index that is read as a whole serves no filter."""
+    assert begins_with(condition, leading) is expected

@@ -1,0 +1,69 @@
+# feature: row, rls, schema
+"""Dead letters belong to nobody in particular; only work for all tenants sees them."""
+
+import pytest
+
+from acme_orders.chassis.errors import TransactionMisused
+from acme_orders.chassis.tenancy.scope import (
+    system_scope,
+    tenant_scope,  # feature: rls
+)
+from acme_orders.readiness.scratch import rows_of  # feature: row, rls
+from acme_orders.readiness.two_tenants import TENANT  # feature: rls
+
+from tests.chassis.conftest import Connect
+from tests.chassis.integration.dead_letter_queue import archived, failed
+
+# feature: row, rls {
+WITHOUT_TENANT = """
+SELECT relname::text FROM pg_class
+WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace AND NOT EXISTS (
+    SELECT FROM pg_attribute
+    WHERE attrelid = pg_class.oid AND attname = 'tenant_id' AND NOT attisdropped
+)
+ORDER BY 1
+"""
+# feature: row, rls }
+COUNTING = "SELECT count(*) FROM dead_letters"  # feature: rls
+
+
+async def test_no_query_of_a_tenant_reaches_dead_letters(connect: Connect, tenant: None) -> None:
+    """Those for all tenants are refused in the scope of one."""
+    async with connect() as service, service.manager.transaction("test", read_only=True):
+        with pytest.raises(TransactionMisused, match="across tenants"):
+            await service.dead_letters.backlog()
+
+
+async def test_the_system_sees_all_of_them(connect: Connect) -> None:
+    """Whoever they were for."""
+    async with connect() as service:
+        await archived(service, failed(), failed(headers={}))
+        with system_scope("test"):
+            async with service.manager.transaction("test", read_only=True):
+                assert (await service.dead_letters.backlog()).count == 2
+
+
+# feature: row, rls {
+def test_every_other_table_has_a_tenant(database_url: str) -> None:
+    """A forgotten column is found here, whether or not a query touches the table."""
+    assert [name for (name,) in rows_of(database_url, WITHOUT_TENANT)] == [
+        "dead_letters",
+        "parked_types",
+        "schema_migrations",
+        "tenants",
+    ]
+
+
+# feature: row, rls }
+# feature: rls {
+async def test_postgresql_shows_a_tenant_none(connect: Connect) -> None:
+    """Not even to SQL by hand that passes every rule."""
+    async with connect() as service:
+        await archived(service, failed())
+        for scope, seen in ((tenant_scope(TENANT), 0), (system_scope("test"), 1)):
+            with scope:
+                async with service.manager.transaction("test", read_only=True):
+                    assert await service.manager.fetch_sql(COUNTING) == [(seen,)]
+
+
+# feature: rls }

@@ -1,0 +1,316 @@
+# feature: schema
+"""The schemas of tenants: made, migrated and taken back, each with a history of its own."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from acme_orders.chassis.database.access import SERVICE_ROLE
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.errors import ConfigurationError, DatabaseError
+from acme_orders.chassis.migrations import runner as migrate
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.tenancy.scope import tenant_scope
+from acme_orders.readiness.scratch import rows_of
+from acme_orders.readiness.two_tenants import TENANT
+
+from tests.chassis.conftest import PROJECT, Connect
+from tests.chassis.slices.sales.repository import Sales
+from tests.chassis.tenancy.several import ADA, BOB, EVE
+
+if not hasattr(migrate, "_histories"):
+    pytest.skip("tenants share one schema in this project", allow_module_level=True)
+
+NEW = (ADA, BOB, EVE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The migrations, to be added to."""
+    return Path(shutil.copytree(PROJECT / "migrations", tmp_path / "migrations"))
+
+
+@pytest.fixture
+def migrator(database_url: str, folder: Path) -> Migrator:
+    """Of a database with one tenant, whose schema is there."""
+    return Migrator(database_url, folder=folder)
+
+
+@pytest.fixture
+def places(database_url: str, migrator: Migrator) -> dict[UUID, str]:
+    """Three more tenants, whose schemas nobody has made yet."""
+    for tenant in NEW:
+        rows_of(
+            database_url,
+            "INSERT INTO tenants (id, name) VALUES (%s, %s)",
+            (str(tenant), f"tenant {tenant}"),
+        )
+    return {tenant: f"tenant_{tenant.hex}" for tenant in (TENANT, *NEW)}
+
+
+def add(folder: Path, number: int, up: str = "", *, shared: bool = False) -> str:
+    """Add a migration for each tenant, or for what they share; returns its id."""
+    identity = f"{number:04}_more"
+    head = "" if shared else "-- applies to: each tenant\n"
+    up = f"{head}-- reversible: yes\n{up or f'CREATE TABLE more_{number} (id int);'}\n"
+    (folder / f"{identity}.up.sql").write_text(up, encoding="utf-8")
+    down = f"DROP TABLE more_{number};\n"
+    (folder / f"{identity}.down.sql").write_text(down, encoding="utf-8")
+    return identity
+
+
+def tables(url: str) -> dict[str, set[str]]:
+    """The tables of each schema that is a tenant's."""
+    found = rows_of(
+        url,
+        "SELECT nspname, array_agg(relname::text) FROM pg_class "
+        "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE relkind = 'r' AND nspname LIKE 'tenant_%' GROUP BY nspname",
+    )
+    return {schema: set(names) for schema, names in found}
+
+
+def names(done: Any) -> list[str]:
+    """What was applied or taken back, and where."""
+    return [name for name, _ in done]
+
+
+def test_a_new_tenant_gets_its_schema(
+    migrator: Migrator, places: dict[UUID, str], database_url: str
+) -> None:
+    """With the same tables as every other; who has them already is left alone."""
+    done = names(migrator.up())
+    assert sorted({name.partition(" in ")[2] for name in done}) == [places[each] for each in NEW]
+    found = tables(database_url)
+    assert found.keys() == set(places.values())
+    assert {"sales", "sale_lines", "buyers", "inbox"} <= found[places[ADA]]
+    assert "outbox" not in found[places[ADA]]
+    assert all(found[schema] == found[places[TENANT]] for schema in found)
+    assert names(migrator.up()) == []
+    migrator.verify()
+
+
+def test_nobody_starts_while_a_schema_lags(migrator: Migrator, places: dict[UUID, str]) -> None:
+    """The refusal names the migration and the schema."""
+    assert [each.id for each in migrator.pending()] == ["0003_inbox", "0005_orders"]
+    with pytest.raises(ConfigurationError, match="`migrate up`") as refused:
+        migrator.verify()
+    assert f"0005_orders in {places[ADA]}, {places[BOB]}, {places[EVE]}" in str(refused.value)
+    assert places[TENANT] not in str(refused.value)
+
+
+def test_hundreds_of_lagging_schemas_are_counted(migrator: Migrator, database_url: str) -> None:
+    """A message names some and says how many more there are."""
+    rows_of(
+        database_url,
+        "INSERT INTO tenants (id, name) SELECT gen_random_uuid(), n FROM generate_series(1, 103) n",
+    )
+    with pytest.raises(ConfigurationError, match=r"0003_inbox in .* and 100 more;"):
+        migrator.verify()
+
+
+async def test_the_service_does_not_start_while_a_schema_lags(
+    connect: Connect, places: dict[UUID, str]
+) -> None:
+    """It would fail for this tenant only, and later."""
+    with pytest.raises(ConfigurationError, match=places[ADA]):
+        async with connect():
+            pytest.fail("the service started")
+
+
+def test_a_migration_that_fails_in_one_schema_is_done_in_the_others(
+    migrator: Migrator, places: dict[UUID, str], folder: Path, database_url: str
+) -> None:
+    """The error names the schema; after it was put right the next run does what is left."""
+    more, bad = add(folder, 9000), places[BOB]
+    rows_of(database_url, f"CREATE SCHEMA {bad}")
+    rows_of(database_url, f"CREATE TABLE {bad}.sales (by_hand int)")
+    with pytest.raises(ConfigurationError) as failed:
+        list(migrator.up())
+    assert bad in str(failed.value)
+    assert "0005_orders.up.sql" in str(failed.value)
+    assert "already exists" in str(failed.value)
+    assert places[ADA] not in str(failed.value)
+    found = tables(database_url)
+    assert found[bad] == {"schema_migrations", "inbox", "sales"}
+    for tenant in (ADA, EVE):
+        assert found[places[tenant]] == {*found[bad], "buyers", "sale_lines", "journal"}
+    with pytest.raises(ConfigurationError, match=f"0005_orders in {bad};"):
+        migrator.verify()
+
+    rows_of(database_url, f"DROP TABLE {bad}.sales")
+    done = names(migrator.up())
+    assert done[0] == f"0005_orders in {bad}"
+    assert sorted(done[1:]) == sorted(f"{more} in {schema}" for schema in places.values())
+    migrator.verify()
+
+
+def test_all_is_taken_back_and_applied_again(
+    migrator: Migrator, places: dict[UUID, str], folder: Path, database_url: str
+) -> None:
+    """One step is one migration, in every schema that has it."""
+    list(migrator.up())
+    before = tables(database_url)
+    more = add(folder, 9000)
+    assert names(migrator.up(count=1)) == [f"{more} in {schema}" for schema in places.values()]
+    assert all("more_9000" in found for found in tables(database_url).values())
+    assert names(migrator.down()) == [f"{more} in {schema}" for schema in places.values()]
+    assert tables(database_url) == before
+    assert len(names(migrator.down(count=3))) == 2 * len(places) + 1  # one is for what is shared
+    assert all(found == {"schema_migrations"} for found in tables(database_url).values())
+    for file in folder.glob(f"{more}.*"):
+        file.unlink()
+    list(migrator.up())
+    assert tables(database_url) == before
+    migrator.verify()
+
+
+def test_what_cannot_be_taken_back_in_one_schema_is_taken_back_in_the_others(
+    migrator: Migrator, places: dict[UUID, str], database_url: str
+) -> None:
+    """The error names the schema, and the next run takes back what is left."""
+    list(migrator.up())
+    bad = places[BOB]
+    rows_of(database_url, f"CREATE VIEW {bad}.by_hand AS SELECT id FROM {bad}.sales")
+    with pytest.raises(ConfigurationError, match=r"0005_orders\.down\.sql") as failed:
+        list(migrator.down())
+    assert bad in str(failed.value)
+    assert {schema for schema, found in tables(database_url).items() if "sales" in found} == {bad}
+    rows_of(database_url, f"DROP VIEW {bad}.by_hand")
+    assert names(migrator.down()) == [f"0005_orders in {bad}"]
+
+
+def test_a_migration_whose_files_are_gone_is_not_passed_over(
+    migrator: Migrator, folder: Path, database_url: str
+) -> None:
+    """Taking back the one before it would pull the floor from under it."""
+    more = add(folder, 9000)
+    list(migrator.up())
+    before = tables(database_url)
+    for file in folder.glob(f"{more}.*"):
+        file.unlink()
+    with pytest.raises(ConfigurationError, match=f"tenant_.*: {more} is applied, and its files"):
+        list(migrator.down())
+    assert tables(database_url) == before
+
+
+def test_the_service_changes_no_schema_and_no_history(
+    migrator: Migrator, places: dict[UUID, str], database_url: str
+) -> None:
+    """It reads and writes rows, and may look which migrations there are."""
+    list(migrator.up())
+    for schema in places.values():
+        history = f"'{SERVICE_ROLE}', '{schema}.schema_migrations'"
+        assert rows_of(
+            database_url,
+            f"SELECT has_schema_privilege('{SERVICE_ROLE}', '{schema}', 'USAGE'), "
+            f"has_schema_privilege('{SERVICE_ROLE}', '{schema}', 'CREATE'), "
+            f"has_table_privilege({history}, 'SELECT'), "
+            f"has_table_privilege({history}, 'INSERT, UPDATE, DELETE, TRUNCATE'), "
+            f"has_table_privilege('{SERVICE_ROLE}', '{schema}.sales', 'UPDATE')",
+        ) == [(True, False, True, False, True)]
+
+
+async def test_a_tenant_without_a_schema_finds_no_tables(
+    places: dict[UUID, str], database_url: str
+) -> None:
+    """Rather than those of somebody else."""
+    async with Manager(database_url, size=1, metrics=Metrics(), role=SERVICE_ROLE) as manager:
+        with tenant_scope(ADA), pytest.raises(DatabaseError, match="does not exist") as refused:
+            async with manager.transaction("test", read_only=True):
+                await Sales(manager).page()
+    assert refused.value.sqlstate == "42P01"
+
+
+def test_a_schema_can_be_made_by_somebody_who_was_interrupted(
+    migrator: Migrator, places: dict[UUID, str], database_url: str
+) -> None:
+    """Each step is committed by itself, and the next run goes on behind the last one."""
+    steps = migrator.up()
+    first, _ = next(steps)
+    del steps
+    assert first == f"0003_inbox in {places[ADA]}"
+    done = names(migrator.up())
+    assert first not in done
+    assert len(done) == 2 * len(NEW) - 1
+    migrator.verify()
+
+
+@pytest.mark.parametrize("change", ["SET search_path = public", "SET ROLE pg_monitor", "RESET ALL"])
+def test_what_a_migration_sets_reaches_no_other_schema(
+    migrator: Migrator,
+    places: dict[UUID, str],
+    folder: Path,
+    database_url: str,
+    change: str,
+) -> None:
+    """Each schema gets its own tables, and the history of each is in it."""
+    list(migrator.up())
+    before = rows_of(database_url, "SELECT count(*) FROM public.schema_migrations")
+    more = [
+        add(folder, 9000, f"CREATE TABLE more_9000 (id int); {change};"),
+        add(folder, 9001),
+    ]
+    assert len(names(migrator.up())) == len(more) * len(places)
+    assert names(migrator.up()) == []
+    for schema, found in tables(database_url).items():
+        assert {"more_9000", "more_9001"} <= found
+        history = f"SELECT id FROM {schema}.schema_migrations WHERE id > '9' ORDER BY id"
+        assert rows_of(database_url, history) == [(each,) for each in more]
+    assert rows_of(database_url, "SELECT count(*) FROM public.schema_migrations") == before
+
+
+@pytest.mark.parametrize("late_is_shared", [True, False])
+@pytest.mark.parametrize("newer_is_shared", [True, False])
+def test_a_number_that_comes_too_late_is_refused_in_every_schema(
+    migrator: Migrator,
+    places: dict[UUID, str],
+    folder: Path,
+    *,
+    late_is_shared: bool,
+    newer_is_shared: bool,
+) -> None:
+    """Also where one of the two is for what all share; both numbers are of one sale."""
+    list(migrator.up())
+    newer = add(folder, 9001, shared=newer_is_shared)
+    list(migrator.up())
+    late = add(folder, 9000, shared=late_is_shared)
+    for look in (migrator.pending, migrator.verify, lambda: list(migrator.up())):
+        with pytest.raises(ConfigurationError, match=f"{late} is pending, but {newer} is") as told:
+            look()
+    assert "call its files 9002_more" in str(told.value)
+
+
+def test_a_tenant_that_comes_later_gets_the_older_ones(
+    migrator: Migrator, places: dict[UUID, str], folder: Path, database_url: str
+) -> None:
+    """Though newer ones are applied elsewhere; also when it is interrupted in between."""
+    newer = [add(folder, 9000), add(folder, 9001, shared=True), add(folder, 9002)]
+    list(migrator.up())
+    eve = UUID(int=77)
+    sql = "INSERT INTO tenants (id, name) VALUES (%s, 'later')"
+    rows_of(database_url, sql, (str(eve),))
+    for expected in ("0003_inbox", "0005_orders", newer[0], newer[2]):
+        assert f"{expected} in tenant_{eve.hex}" in names(migrator.up(count=1))
+    assert names(migrator.up()) == []
+    assert tables(database_url)[f"tenant_{eve.hex}"] == tables(database_url)[places[ADA]]
+
+
+def test_an_applied_file_that_was_changed_is_refused_in_every_direction(
+    migrator: Migrator, places: dict[UUID, str], folder: Path
+) -> None:
+    """It names a schema that it was applied to, and nothing is taken back anywhere."""
+    more = add(folder, 9000)
+    list(migrator.up())
+    add(folder, 9000, "CREATE TABLE more_9000 (id bigint);")
+    for look in (migrator.pending, migrator.verify, lambda: list(migrator.down())):
+        with pytest.raises(
+            ConfigurationError, match=rf"tenant_.*{more}\.up\.sql was changed after"
+        ):
+            look()
+    add(folder, 9000)
+    assert names(migrator.down()) == [f"{more} in {schema}" for schema in places.values()]

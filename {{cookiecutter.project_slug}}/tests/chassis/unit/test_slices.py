@@ -1,0 +1,179 @@
+"""What slices have, what does not go together, and what hangs from none."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from fastapi import APIRouter  # feature: http_api
+
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.http.api import api  # feature: http_api
+from acme_orders.chassis.messaging.envelope import Handler, Payload
+from acme_orders.chassis.messaging.event import Event
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.settings import ChassisSettings
+from acme_orders.chassis.slice import Chassis, Definition, Slice
+from acme_orders.readiness.strays import strays
+
+from tests.chassis.service import SERVICE
+
+NOWHERE = "postgresql://nobody@localhost/none"
+
+
+class Parcel(Payload):
+    """A message."""
+
+
+async def handle(parcel: Parcel) -> None:
+    """Do nothing with it."""
+
+
+@pytest.fixture
+def chassis() -> Chassis[ChassisSettings]:
+    """Not connected."""
+    settings = SERVICE.load_settings(
+        _env_file=None, environment="test", database_url=NOWHERE, broker_url="memory://"
+    )
+    manager = Manager(NOWHERE, size=1, metrics=Metrics())
+    return Chassis(settings, manager, Outbox(manager))
+
+
+CLASHES = {
+    "two slices with the name 'one'": (Slice("one"), Slice("one")),
+    "'one' and 'other' both have a handler of 'parcel.sent'": (
+        Slice("one", handlers={"parcel.sent": Handler(Parcel, handle)}),
+        Slice("other", handlers={"parcel.sent": Handler(Parcel, handle)}),
+    ),
+    "'one' and 'other' both publish 'parcel.lost'": (
+        Slice("one", publishes=(Event("parcel.lost", Parcel),)),
+        Slice("other", publishes=(Event("parcel.lost", Parcel, needs_listener=True),)),
+    ),
+}
+
+
+@pytest.mark.parametrize("says", CLASHES)
+def test_slices_that_do_not_go_together_are_refused(
+    chassis: Chassis[ChassisSettings], says: str
+) -> None:
+    """With both places and what helps."""
+    one, other = CLASHES[says]
+    definition = Definition("shop", "Shop", ChassisSettings, (lambda _: one, lambda _: other))
+    with pytest.raises(ConfigurationError, match=says):
+        definition.built_on(chassis)
+
+
+def test_a_slice_that_is_listed_twice_is_refused(chassis: Chassis[ChassisSettings]) -> None:
+    """It would take each message once, and nobody could say which of the two."""
+    twice = replace(SERVICE, slices=SERVICE.slices * 2)
+    with pytest.raises(ConfigurationError, match="list each slice once"):
+        twice.built_on(chassis)
+
+
+# feature: http_api {
+def test_one_route_in_two_slices_is_refused(chassis: Chassis[ChassisSettings]) -> None:
+    """The first would answer for both."""
+
+    def made(place: str) -> APIRouter:
+        router = APIRouter(prefix="/parcels")
+
+        async def show() -> None: ...
+
+        show.__module__ = place
+        router.get("/{parcel_id}")(show)
+        return router
+
+    routers = [made("shop.parcels.api"), made("shop.returns.api")]
+    with pytest.raises(ConfigurationError, match=r"both have the route GET /parcels/\{parcel_id\}"):
+        api("Shop", routers, chassis.manager, settings=chassis.settings, metrics=Metrics())
+
+
+# feature: http_api }
+PACKAGE = {
+    "__init__": "",
+    "parcels.__init__": "",
+    "parcels.models": """
+from acme_orders.chassis.database.table import Table
+class Parcels(Table): ...
+""",
+    "parcels.repository": """
+from acme_orders.chassis.database.repository import Repository
+class ParcelsRepository(Repository): ...
+""",
+    "parcels.handlers": """
+from collections.abc import Sequence
+from acme_orders.chassis.messaging.envelope import Payload, Received
+class Sent(Payload): ...
+async def send(parcel: Sent) -> None: ...
+async def send_all(parcels: Sequence[Received[Sent]]) -> None: ...
+async def _inner(parcel: Sent) -> None: ...
+async def other(number: int) -> None: ...
+""",
+    # feature: http_api {
+    "parcels.api": """
+from fastapi import APIRouter
+def router(*, manager: object) -> APIRouter: ...
+""",
+    # feature: http_api }
+    "parcels.slice": """
+from acme_orders.chassis.settings import ChassisSettings
+from acme_orders.chassis.slice import Slice
+def parcels(chassis): return Slice("parcels")
+""",
+}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A package with a slice that says nothing of what it has."""
+    for name, text in PACKAGE.items():
+        file = (tmp_path / "shop" / name.replace(".", "/")).with_suffix(".py")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("shop")
+    for name in [each for each in sys.modules if each.partition(".")[0] == "shop"]:
+        del sys.modules[name]
+
+
+HANGING = {
+    "shop.parcels.repository.ParcelsRepository is a repository": "repositories",
+    "shop.parcels.handlers.send is a handler": "handlers",
+    "shop.parcels.handlers.send_all is a handler": "handlers",
+    "shop.parcels.api.router is a router": "routes",  # feature: http_api
+}
+
+
+def test_what_hangs_from_no_slice_is_found(shop: ModuleType) -> None:
+    """Each with the line to add: to the slice, or to the list of slices."""
+    found = strays(replace(SERVICE, slices=()), shop)
+    unlisted = "of no slice: list the slice of parcels/ in `slices` in service.py"
+    assert sorted(found) == sorted(
+        f"{each} {unlisted}" for each in [*HANGING, "shop.parcels.models.Parcels is a model"]
+    )
+    make = importlib.import_module("shop.parcels.slice").parcels
+    found = strays(replace(SERVICE, slices=(make,)), shop)
+    assert sorted(found) == sorted(
+        f"{each} of no slice: name it in `{field}` in parcels/slice.py"
+        for each, field in HANGING.items()
+    )
+
+
+def test_one_table_in_two_slices_is_found(shop: ModuleType) -> None:
+    """Each would change what the other one relies on."""
+    (folder := Path(str(shop.__file__)).parent / "returns").mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "models.py").write_text(PACKAGE["parcels.models"], encoding="utf-8")
+    found = strays(replace(SERVICE, slices=()), shop)
+    (told,) = [each for each in found if "has too" in each]
+    assert "shop.returns.models.Parcels is a model of 'parcels', which parcels/ has too" in told
+
+
+def test_here_nothing_hangs_from_no_slice() -> None:
+    """As `make check` says."""
+    assert strays(SERVICE) == []
