@@ -86,7 +86,7 @@ attack: $(READY) ## hostile input, held sockets, kills, lost rights beside good 
 bench: $(READY) $(PEERS)/.ready ## the service against FastStream and a hand-written loop; writes benchmarks/RESULTS.md
 	@rm -rf '$(BENCH)/aiopg' '$(BENCH)/psycopg'
 	@for driver in aiopg psycopg; do \
-		cookiecutter . --no-input --default-config --output-dir "$(BENCH)/$$driver" database_driver=$$driver >/dev/null; \
+		cookiecutter . --no-input --default-config --output-dir "$(BENCH)/$$driver" database_driver=$$driver chassis_tests=yes >/dev/null; \
 	done
 	@root="$$PWD" && cd '$(BAKED)' && PYTHONPATH='$(BAKED)/src:$(BAKED)' python "$$root/benchmarks/compare.py" \
 		--seed $(SEED) --rounds $(ROUNDS) --messages $(MESSAGES) --backlog $(BACKLOG) --rows $(ROWS) \

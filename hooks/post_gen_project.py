@@ -154,6 +154,14 @@ def select(content: str, states: Mapping[str, bool], where: object = "") -> str 
     return newline.join(kept).strip(newline) + newline if any(kept) else ""
 
 
+def drop_packages(root: Path, states: Mapping[str, bool]) -> None:
+    """A package whose `__init__.py` belongs to a feature that is off goes as a whole."""
+    for path in list(walk(root)):
+        if path.name == "__init__.py" and path.exists():
+            if select(path.read_text("utf-8"), states, path.relative_to(root)) is None:
+                remove(path.parent)
+
+
 def is_on(names: str, states: Mapping[str, bool], here: str) -> bool:
     """Whether any of the features named in a pragma is on."""
     listed = [name.strip() for name in names.split(",")]
@@ -177,6 +185,7 @@ def apply_rules(root: Path, answers: Mapping[str, Any]) -> None:
     choose_variants(root, answers)
     states = features(answers)
     names = {PLACEHOLDERS[question]: answers[question] for question in PLACEHOLDERS}
+    drop_packages(root, states)
     for path in filter(Path.is_file, walk(root)):
         try:
             before = path.read_bytes().decode()

@@ -28,7 +28,7 @@ EXAMPLES = {
     "author_name": "Acme Team",
     "author_email": "team@acme.example",
 }
-FLAGS = ("http_api", "tracing", "kubernetes")
+FLAGS = ("http_api", "tracing", "kubernetes", "chassis_tests")
 
 # What the service installs and imports, by both of its names: one must not hide the other.
 DEPENDENCIES = """

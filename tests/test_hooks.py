@@ -325,7 +325,8 @@ def test_the_rules_together(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {
         "src/acme_orders/app.py": "import acme_orders\nx = 1  # feature: tracing\n",
         "src/acme_orders/tracing/__init__.py": "# feature: tracing\n",
-        "src/acme_orders/tracing/deep/spans.py": "# feature: tracing\n\nacme\n",
+        "src/acme_orders/tracing/deep/spans.py": "acme\n",
+        "src/acme_orders/tracing/deep/table.sql": "acme\n",
         "src/acme_orders/api.py": "# feature: http_api\n\nname = 'Acme Orders'\n",
         "deploy/acme-orders.service": "acme-orders\n",
         "docs/acme-orders.png": picture,

@@ -45,8 +45,8 @@ MUTATIONS = {
 def test_a_mutation_turns_its_fault_red(bake_fresh: Bake, mutation: str) -> None:
     """It fails, and not because it could not begin; unbroken, it is among the project's own."""
     *place, fault = MUTATIONS[mutation]
-    project = bake_fresh()
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/faults/{fault}"]
+    project = bake_fresh(chassis_tests=True)
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/chassis/faults/{fault}"]
     edit(project, *place)
     ended = python(project, *command)
     assert ended.returncode == 1, ended.stdout[-10_000:] + ended.stderr

@@ -127,43 +127,52 @@ def test_a_leak_between_tenants_turns_its_check_red(bake_fresh: Bake, tenancy: s
     assert "N1" in red(project, "acme_orders")
 
 
-# What their choices change. All the rest, such as what is done with bodies, values and errors, is
-# the same as in the running project, whose tests come first; `make matrix` runs that too.
-OWN_TESTS = {
+# What choices change. All the rest, such as what is done with bodies, values and errors, is the
+# same as in the running project, whose tests come first; `make matrix` runs that too.
+CHASSIS_TESTS = {
     "none": [
-        *["tests/contracts", "tests/readiness", "tests/test_under_fire.py"],
-        *["tests/acceptance/test_command_line.py", "tests/acceptance/test_database_outages.py"],
-        *["tests/faults/test_crash_points.py", "tests/integration/test_interleavings.py"],
-        *["tests/integration/test_access.py", "tests/integration/test_api.py"],
-        *["tests/integration/test_consumer.py", "tests/integration/test_dead_letters.py"],
-        *["tests/integration/test_handlers.py", "tests/integration/test_inserts.py"],
-        *["tests/integration/test_migrations.py", "tests/integration/test_protection.py"],
-        *["tests/integration/test_relay.py", "tests/integration/test_repository.py"],
+        *["contracts", "readiness", "acceptance/test_command_line.py"],
+        *["acceptance/test_database_outages.py", "faults/test_crash_points.py"],
+        *["integration/test_access.py", "integration/test_api.py", "integration/test_consumer.py"],
+        *["integration/test_dead_letters.py", "integration/test_handlers.py"],
+        *["integration/test_inserts.py", "integration/test_interleavings.py"],
+        *["integration/test_migrations.py", "integration/test_protection.py"],
+        *["integration/test_relay.py", "integration/test_repository.py"],
     ],
-    "row": ["tests/tenancy", "tests/readiness", "tests/integration/test_consumer.py"],
+    "row": ["tenancy", "readiness", "integration/test_consumer.py"],
     "schema": [
-        *["tests/tenancy", "tests/readiness", "tests/acceptance/test_command_line.py"],
-        *["tests/integration/test_access.py", "tests/integration/test_api.py"],
-        *["tests/integration/test_consumer.py", "tests/integration/test_dead_letters.py"],
-        *["tests/integration/test_migrations.py", "tests/integration/test_relay.py"],
-        *["tests/integration/test_repository.py", "tests/integration/test_inserts.py"],
+        *["tenancy", "readiness", "acceptance/test_command_line.py"],
+        *["integration/test_access.py", "integration/test_api.py", "integration/test_consumer.py"],
+        *["integration/test_dead_letters.py", "integration/test_inserts.py"],
+        *["integration/test_migrations.py", "integration/test_relay.py"],
+        *["integration/test_repository.py"],
     ],
 }
 
 
-@pytest.mark.timeout(2400)
-@pytest.mark.parametrize("tenancy", OWN_TESTS)
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("tenancy", ["none", "row", "rls", "schema"])
 def test_a_generated_project_passes_its_own_tests(bake_fresh: Bake, tenancy: str) -> None:
+    """All that it has, if nobody asks for the tests of the chassis."""
+    passes(bake_fresh(tenancy=tenancy), "tests")
+
+
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("tenancy", CHASSIS_TESTS)
+def test_a_generated_project_passes_the_tests_of_the_chassis(
+    bake_fresh: Bake, tenancy: str
+) -> None:
     """What the running project in the template, which keeps tenants apart, does not show."""
-    passes(bake_fresh(tenancy=tenancy), *OWN_TESTS[tenancy])
+    project = bake_fresh(tenancy=tenancy, chassis_tests=True)
+    passes(project, *(f"tests/chassis/{each}" for each in CHASSIS_TESTS[tenancy]))
 
 
 @pytest.mark.matrix
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("tenancy", OWN_TESTS)
-def test_a_generated_project_passes_all_of_its_tests(bake_fresh: Bake, tenancy: str) -> None:
+@pytest.mark.parametrize("tenancy", CHASSIS_TESTS)
+def test_a_generated_project_passes_all_tests(bake_fresh: Bake, tenancy: str) -> None:
     """Also those that no choice changes, and every fault."""
-    passes(bake_fresh(tenancy=tenancy), "tests")
+    passes(bake_fresh(tenancy=tenancy, chassis_tests=True), "tests")
 
 
 def passes(project: Path, *tests: str) -> None:

@@ -15,10 +15,10 @@ Bake = Callable[..., Path]
 
 # The port, what RabbitMQ counts and refuses, and a process that dies at every step.
 MESSAGING = [
-    "tests/contracts/test_broker.py",
-    "tests/integration/test_rabbitmq.py",
-    "tests/integration/test_dead_letters.py",
-    "tests/faults/test_crash_points.py",
+    "tests/chassis/contracts/test_broker.py",
+    "tests/chassis/integration/test_rabbitmq.py",
+    "tests/chassis/integration/test_dead_letters.py",
+    "tests/chassis/faults/test_crash_points.py",
 ]
 
 
@@ -29,7 +29,7 @@ def test_messaging_on_rabbitmq_4(bake_fresh: Bake) -> None:
         pytest.skip("needs apt-get, and the right to mount in a namespace of its own")
     server = rabbitmq("trixie", ROOT / "build" / "rabbitmq")
     ended = python(
-        bake_fresh(),
+        bake_fresh(chassis_tests=True),
         *["-m", "dev.servers", "--broker", "rabbitmq", "--"],
         *[sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *MESSAGING],
         TEST_RABBITMQ_SERVER=str(server),

@@ -10,15 +10,15 @@ from faststream_sqlalchemy import (
     CLAIM,
     KNOWN_CUSTOMER,
     SEEN,
-    audit_log,
+    journal,
     lines_of,
     log,
     main,
-    order_lines,
-    orders,
     outbox,
+    sale_lines,
+    sales,
 )
-from orders import ORDER_ACCEPTED, QUEUE, Envelope, OrderAccepted
+from sales import QUEUE, SALE_BOOKED, Envelope, SaleBooked
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, relationship
 
@@ -28,22 +28,22 @@ class Base(DeclarativeBase):
 
 
 class Line(Base):
-    """One article of an order."""
+    """One article of a sale."""
 
-    __table__ = order_lines
+    __table__ = sale_lines
 
 
-class Order(Base):
-    """An accepted order."""
+class Sale(Base):
+    """A booked sale."""
 
-    __table__ = orders
+    __table__ = sales
     lines: Mapped[list[Line]] = relationship()
 
 
-class AuditEntry(Base):
+class JournalEntry(Base):
     """Something that happened."""
 
-    __table__ = audit_log
+    __table__ = journal
 
 
 class Event(Base):
@@ -56,12 +56,12 @@ def handler(engine: AsyncEngine) -> Callable[[Envelope], Awaitable[None]]:
     """What is done with each message: all of its effects, or none, and once."""
     sessions = async_sessionmaker(engine, expire_on_commit=False)
 
-    async def place_order(envelope: Envelope) -> None:
+    async def make_sale(envelope: Envelope) -> None:
         async with sessions.begin() as session:
             if await claim(session, envelope):
                 await accept(session, envelope)
 
-    return place_order
+    return make_sale
 
 
 async def claim(session: AsyncSession, envelope: Envelope) -> bool:
@@ -77,34 +77,32 @@ async def claim(session: AsyncSession, envelope: Envelope) -> bool:
 
 
 async def accept(session: AsyncSession, envelope: Envelope) -> None:
-    """Store an order with everything that belongs to it, unless it is there already."""
-    order = envelope.order
-    if await session.get(Order, order.order_id) is not None:
+    """Store a sale with everything that belongs to it, unless it is there already."""
+    sale = envelope.sale
+    if await session.get(Sale, sale.sale_id) is not None:
         return
-    email = {"email": order.customer_email}
-    customer = await session.scalar(KNOWN_CUSTOMER, email)
-    if customer is None:
-        customer = await session.scalar(ADD_CUSTOMER, {"id": uuid4(), **email})
-    if customer is None:  # another transaction was faster, and has committed
-        customer = await session.scalar(KNOWN_CUSTOMER, email)
-    accepted = OrderAccepted(order_id=order.order_id, total_cents=order.total_cents)
+    email = {"email": sale.buyer_email}
+    buyer = await session.scalar(KNOWN_CUSTOMER, email)
+    if buyer is None:
+        buyer = await session.scalar(ADD_CUSTOMER, {"id": uuid4(), **email})
+    if buyer is None:  # another transaction was faster, and has committed
+        buyer = await session.scalar(KNOWN_CUSTOMER, email)
+    booked = SaleBooked(sale_id=sale.sale_id, total_cents=sale.total_cents)
     session.add_all(
         [
-            Order(
-                id=order.order_id,
-                customer_id=customer,
-                status="accepted",
-                currency=order.currency,
-                total_cents=order.total_cents,
-                placed_at=order.placed_at,
-                lines=[Line(**row) for row in lines_of(order)],
+            Sale(
+                id=sale.sale_id,
+                buyer_id=buyer,
+                status="booked",
+                currency=sale.currency,
+                total_cents=sale.total_cents,
+                made_at=sale.made_at,
+                lines=[Line(**row) for row in lines_of(sale)],
             ),
-            AuditEntry(
-                id=uuid4(), event_type=ORDER_ACCEPTED, payload=order.model_dump(mode="json")
-            ),
+            JournalEntry(id=uuid4(), event_type=SALE_BOOKED, payload=sale.model_dump(mode="json")),
             Event(
                 message_id=uuid4(),
-                type=ORDER_ACCEPTED,
+                type=SALE_BOOKED,
                 body=accepted.model_dump_json(),
                 extensions={"correlationid": envelope.correlation_id},
             ),

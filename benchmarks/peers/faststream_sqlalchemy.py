@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from faststream import AckPolicy, FastStream
 from faststream.exceptions import RejectMessage
 from faststream.rabbit import Channel, RabbitBroker, RabbitMessage, RabbitQueue
-from orders import ORDER_ACCEPTED, QUEUE, Envelope, OrderAccepted, OrderPlaced, RefusedError, read
+from sales import QUEUE, SALE_BOOKED, Envelope, RefusedError, SaleBooked, SaleMade, read
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -39,7 +39,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 MOST_CONNECTIONS = 20  # more would only wait for each other in PostgreSQL
 GRACE = 1.0  # seconds for handlers that are under way when the process has to end
 
-log = logging.getLogger("orders")
+log = logging.getLogger("sales")
 
 metadata = MetaData()
 inbox = Table(
@@ -51,33 +51,33 @@ inbox = Table(
     Column("type", Text, nullable=False),
     Column("payload_hash", LargeBinary, nullable=False),
 )
-customers = Table(
-    "customers",
+buyers = Table(
+    "buyers",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("email", Text, nullable=False, unique=True),
 )
-orders = Table(
-    "orders",
+sales = Table(
+    "sales",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("customer_id", ForeignKey("customers.id"), nullable=False),
+    Column("buyer_id", ForeignKey("buyers.id"), nullable=False),
     Column("status", Text, nullable=False),
     Column("currency", Text, nullable=False),
     Column("total_cents", BigInteger, nullable=False),
-    Column("placed_at", DateTime(timezone=True), nullable=False),
+    Column("made_at", DateTime(timezone=True), nullable=False),
 )
-order_lines = Table(
-    "order_lines",
+sale_lines = Table(
+    "sale_lines",
     metadata,
-    Column("order_id", ForeignKey("orders.id"), primary_key=True),
+    Column("sale_id", ForeignKey("sales.id"), primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("sku", Text, nullable=False),
     Column("quantity", Integer, nullable=False),
     Column("unit_price_cents", BigInteger, nullable=False),
 )
-audit_log = Table(
-    "audit_log",
+journal = Table(
+    "journal",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("event_type", Text, nullable=False),
@@ -100,18 +100,18 @@ SEEN = select(inbox.c.payload_hash).where(
     inbox.c.source == bindparam("source"),
     inbox.c.id == bindparam("id"),
 )
-KNOWN_CUSTOMER = select(customers.c.id).where(customers.c.email == bindparam("email"))
+KNOWN_CUSTOMER = select(buyers.c.id).where(buyers.c.email == bindparam("email"))
 ADD_CUSTOMER = (
-    postgresql.insert(customers)
-    .on_conflict_do_nothing(index_elements=[customers.c.email])
-    .returning(customers.c.id)
+    postgresql.insert(buyers)
+    .on_conflict_do_nothing(index_elements=[buyers.c.email])
+    .returning(buyers.c.id)
 )
 ADD_ORDER = (
-    postgresql.insert(orders)
-    .on_conflict_do_nothing(index_elements=[orders.c.id])
-    .returning(orders.c.id)
+    postgresql.insert(sales)
+    .on_conflict_do_nothing(index_elements=[sales.c.id])
+    .returning(sales.c.id)
 )
-ADD_LINES, ADD_AUDIT, ADD_EVENT = insert(order_lines), insert(audit_log), insert(outbox)
+ADD_LINES, ADD_AUDIT, ADD_EVENT = insert(sale_lines), insert(journal), insert(outbox)
 
 
 async def decode(message: RabbitMessage) -> Envelope:
@@ -133,12 +133,12 @@ async def decode(message: RabbitMessage) -> Envelope:
 def handler(engine: AsyncEngine) -> Callable[[Envelope], Awaitable[None]]:
     """What is done with each message: all of its effects, or none, and once."""
 
-    async def place_order(envelope: Envelope) -> None:
+    async def make_sale(envelope: Envelope) -> None:
         async with engine.begin() as connection:
             if await claim(connection, envelope):
                 await accept(connection, envelope)
 
-    return place_order
+    return make_sale
 
 
 async def claim(connection: AsyncConnection, envelope: Envelope) -> bool:
@@ -154,29 +154,29 @@ async def claim(connection: AsyncConnection, envelope: Envelope) -> bool:
 
 
 async def accept(connection: AsyncConnection, envelope: Envelope) -> None:
-    """Store an order with everything that belongs to it, unless it is there already."""
-    order = envelope.order
+    """Store a sale with everything that belongs to it, unless it is there already."""
+    sale = envelope.sale
     row = {
-        "id": order.order_id,
-        "customer_id": await customer_of(connection, order.customer_email),
-        "status": "accepted",
-        "currency": order.currency,
-        "total_cents": order.total_cents,
-        "placed_at": order.placed_at,
+        "id": sale.sale_id,
+        "buyer_id": await customer_of(connection, sale.buyer_email),
+        "status": "booked",
+        "currency": sale.currency,
+        "total_cents": sale.total_cents,
+        "made_at": sale.made_at,
     }
     if await connection.scalar(ADD_ORDER, row) is None:
         return
-    await connection.execute(ADD_LINES, lines_of(order))
+    await connection.execute(ADD_LINES, lines_of(sale))
     audit = {
         "id": uuid4(),
-        "event_type": ORDER_ACCEPTED,
-        "payload": order.model_dump(mode="json"),
+        "event_type": SALE_BOOKED,
+        "payload": sale.model_dump(mode="json"),
     }
     await connection.execute(ADD_AUDIT, audit)
-    accepted = OrderAccepted(order_id=order.order_id, total_cents=order.total_cents)
+    booked = SaleBooked(sale_id=sale.sale_id, total_cents=sale.total_cents)
     event = {
         "message_id": uuid4(),
-        "type": ORDER_ACCEPTED,
+        "type": SALE_BOOKED,
         "body": accepted.model_dump_json(),
         "extensions": {"correlationid": envelope.correlation_id},
     }
@@ -184,7 +184,7 @@ async def accept(connection: AsyncConnection, envelope: Envelope) -> None:
 
 
 async def customer_of(connection: AsyncConnection, email: str) -> UUID:
-    """Get or create the customer, whoever else does so at the same time."""
+    """Get or create the buyer, whoever else does so at the same time."""
     known: UUID | None = await connection.scalar(KNOWN_CUSTOMER, {"email": email})
     if known is None:
         known = await connection.scalar(ADD_CUSTOMER, {"id": uuid4(), "email": email})
@@ -194,11 +194,11 @@ async def customer_of(connection: AsyncConnection, email: str) -> UUID:
     return known
 
 
-def lines_of(order: OrderPlaced) -> list[dict[str, Any]]:
-    """The rows of an order's lines."""
+def lines_of(sale: SaleMade) -> list[dict[str, Any]]:
+    """The rows of a sale's lines."""
     return [
-        {"order_id": order.order_id, "position": position, **line.model_dump()}
-        for position, line in enumerate(order.lines, start=1)
+        {"sale_id": sale.sale_id, "position": position, **line.model_dump()}
+        for position, line in enumerate(sale.lines, start=1)
     ]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import aiormq
 import asyncpg
 from aiormq.abc import AbstractChannel, DeliveredMessage
-from orders import ORDER_ACCEPTED, QUEUE, Envelope, OrderAccepted, RefusedError, read
+from sales import QUEUE, SALE_BOOKED, Envelope, RefusedError, SaleBooked, read
 
 # A plan that was made while the tables were small would read all of them when they are large.
 PLANNING = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
@@ -30,44 +30,44 @@ SEEN = f"""
     SELECT source, id, payload_hash FROM inbox WHERE consumer = '{QUEUE}'
     AND (source, id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 """
-# Those who are known are left alone, and the others come in one order: two batches with the same
-# customers would otherwise wait for each other.
+# Those who are known are left alone, and the others come in one sale: two batches with the same
+# buyers would otherwise wait for each other.
 ADD_CUSTOMERS = """
-    INSERT INTO customers (id, email)
+    INSERT INTO buyers (id, email)
     SELECT gen_random_uuid(), email FROM unnest($1::text[]) AS email
-    WHERE NOT EXISTS (SELECT FROM customers WHERE customers.email = email.email)
+    WHERE NOT EXISTS (SELECT FROM buyers WHERE buyers.email = email.email)
     ORDER BY email ON CONFLICT (email) DO NOTHING
 """
-# A statement after the one above: it also sees customers that others have committed meanwhile.
+# A statement after the one above: it also sees buyers that others have committed meanwhile.
 ADD_ORDERS = """
-    INSERT INTO orders (id, customer_id, status, currency, total_cents, placed_at)
-    SELECT new.id, customers.id, 'accepted', currency, total_cents, placed_at
+    INSERT INTO sales (id, buyer_id, status, currency, total_cents, made_at)
+    SELECT new.id, buyers.id, 'booked', currency, total_cents, made_at
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
-        AS new (id, email, currency, total_cents, placed_at)
-    JOIN customers USING (email)
+        AS new (id, email, currency, total_cents, made_at)
+    JOIN buyers USING (email)
     ORDER BY new.id ON CONFLICT (id) DO NOTHING RETURNING id
 """
 ADD_LINES = """
-    INSERT INTO order_lines (order_id, position, sku, quantity, unit_price_cents)
+    INSERT INTO sale_lines (sale_id, position, sku, quantity, unit_price_cents)
     SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::integer[], $5::bigint[])
 """
 ADD_AUDIT = f"""
-    INSERT INTO audit_log (id, event_type, payload)
-    SELECT gen_random_uuid(), '{ORDER_ACCEPTED}', payload FROM unnest($1::jsonb[]) AS payload
+    INSERT INTO journal (id, event_type, payload)
+    SELECT gen_random_uuid(), '{SALE_BOOKED}', payload FROM unnest($1::jsonb[]) AS payload
 """
 ADD_EVENTS = f"""
     INSERT INTO outbox (message_id, type, body, extensions)
-    SELECT gen_random_uuid(), '{ORDER_ACCEPTED}', body,
+    SELECT gen_random_uuid(), '{SALE_BOOKED}', body,
         jsonb_build_object('correlationid', correlation_id)
     FROM unnest($1::text[], $2::text[]) AS event (body, correlation_id)
 """
 
-log = logging.getLogger("orders")
+log = logging.getLogger("sales")
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An order, and the number by which this channel knows its message."""
+    """A sale, and the number by which this channel knows its message."""
 
     tag: int
     envelope: Envelope
@@ -185,38 +185,38 @@ async def store(database: asyncpg.Connection, deliveries: Sequence[Delivery]) ->
 
 
 async def _accept(database: asyncpg.Connection, envelopes: Sequence[Envelope]) -> None:
-    placed = {each.order.order_id: each for each in reversed(envelopes)}  # the first one counts
-    orders = [each.order for each in placed.values()]
-    emails = [order.customer_email for order in orders]
+    sold = {each.sale.sale_id: each for each in reversed(envelopes)}  # the first one counts
+    sales = [each.sale for each in sold.values()]
+    emails = [sale.buyer_email for sale in sales]
     await database.execute(ADD_CUSTOMERS, list(set(emails)))
     added = await database.fetch(
         ADD_ORDERS,
-        list(placed),
+        list(sold),
         emails,
-        [order.currency for order in orders],
-        [order.total_cents for order in orders],
-        [order.placed_at for order in orders],
+        [sale.currency for sale in sales],
+        [sale.total_cents for sale in sales],
+        [sale.made_at for sale in sales],
     )
     if not added:
         return
-    fresh = [placed[order_id] for (order_id,) in added]
+    fresh = [sold[sale_id] for (sale_id,) in added]
     lines = [
-        (each.order.order_id, position, line.sku, line.quantity, line.unit_price_cents)
+        (each.sale.sale_id, position, line.sku, line.quantity, line.unit_price_cents)
         for each in fresh
-        for position, line in enumerate(each.order.lines, start=1)
+        for position, line in enumerate(each.sale.lines, start=1)
     ]
     await database.execute(ADD_LINES, *map(list, zip(*lines, strict=True)))
-    await database.execute(ADD_AUDIT, [each.order.model_dump_json() for each in fresh])
+    await database.execute(ADD_AUDIT, [each.sale.model_dump_json() for each in fresh])
     await database.execute(
         ADD_EVENTS,
-        [_accepted(each) for each in fresh],
+        [_booked(each) for each in fresh],
         [each.correlation_id for each in fresh],
     )
 
 
-def _accepted(envelope: Envelope) -> str:
-    order = envelope.order
-    return OrderAccepted(order_id=order.order_id, total_cents=order.total_cents).model_dump_json()
+def _booked(envelope: Envelope) -> str:
+    sale = envelope.sale
+    return SaleBooked(sale_id=sale.sale_id, total_cents=sale.total_cents).model_dump_json()
 
 
 def _read(message: DeliveredMessage) -> Envelope:

@@ -1,1 +1,2 @@
+# feature: chassis_tests
 """How fast this service is, on real servers that write to disk: `make bench`."""

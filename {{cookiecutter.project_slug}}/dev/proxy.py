@@ -1,3 +1,4 @@
+# feature: chassis_tests
 """A network that fails on command: a TCP proxy between a service and its server."""
 
 import asyncio

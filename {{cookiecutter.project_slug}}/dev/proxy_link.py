@@ -1,3 +1,4 @@
+# feature: chassis_tests
 """One connection through a proxy, and the rules for what happens to its bytes."""
 
 import asyncio

@@ -1,3 +1,4 @@
+# feature: chassis_tests
 """A private RabbitMQ cluster on one machine."""
 
 from concurrent.futures import ThreadPoolExecutor

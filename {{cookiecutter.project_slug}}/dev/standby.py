@@ -1,3 +1,4 @@
+# feature: chassis_tests
 """A private PostgreSQL server with a standby that can take over."""
 
 import time

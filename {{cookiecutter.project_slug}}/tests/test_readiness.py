@@ -6,9 +6,15 @@ import pytest
 
 from acme_orders.readiness.checklist import CHECKS, go_through
 from acme_orders.readiness.rehearsal import Subject
+from acme_orders.readiness.strays import strays
 from acme_orders.service import SERVICE
 
 from tests.conftest import PROJECT
+
+
+def test_everything_hangs_from_a_slice() -> None:
+    """What does not would be neither run nor inspected."""
+    assert strays(SERVICE) == []
 
 
 async def test_every_check_passes_and_has_evidence(monkeypatch: pytest.MonkeyPatch) -> None:

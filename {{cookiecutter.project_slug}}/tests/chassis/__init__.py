@@ -1,1 +1,2 @@
+# feature: chassis_tests
 """The tests of the chassis: they rest on slices of their own."""

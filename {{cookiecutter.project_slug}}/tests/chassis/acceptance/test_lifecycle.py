@@ -24,7 +24,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
 from acme_orders.chassis.process.shutdown import CLOSING
 from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+from acme_orders.readiness.two_tenants import TENANT  # feature: schema
 
 from dev.postgres import Postgres
 from dev.rabbitmq import RabbitMQ

@@ -46,3 +46,29 @@ CREATE TABLE journal (
     PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX journal_event_type_occurred_at ON journal (tenant_id, event_type, occurred_at);
+-- feature: rls {
+
+ALTER TABLE buyers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE buyers FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON buyers
+    USING (tenant_id = (SELECT NULLIF(current_setting('app.tenant_id', true), '')::uuid));
+CREATE POLICY system ON buyers TO acme_orders_system USING (true);
+
+ALTER TABLE sales ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sales FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON sales
+    USING (tenant_id = (SELECT NULLIF(current_setting('app.tenant_id', true), '')::uuid));
+CREATE POLICY system ON sales TO acme_orders_system USING (true);
+
+ALTER TABLE sale_lines ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sale_lines FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON sale_lines
+    USING (tenant_id = (SELECT NULLIF(current_setting('app.tenant_id', true), '')::uuid));
+CREATE POLICY system ON sale_lines TO acme_orders_system USING (true);
+
+ALTER TABLE journal ENABLE ROW LEVEL SECURITY;
+ALTER TABLE journal FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON journal
+    USING (tenant_id = (SELECT NULLIF(current_setting('app.tenant_id', true), '')::uuid));
+CREATE POLICY system ON journal TO acme_orders_system USING (true);
+-- feature: rls }

@@ -11,7 +11,7 @@ from acme_orders.chassis.migrations.ddl import quoted
         ("weight", "weight"),
         ("name", "name"),  # keywords, but good for a column
         ("values", "values"),
-        ("sale", '"sale"'),
+        ("order", '"order"'),
         ("left", '"left"'),  # good for a function only
         ("Weight", '"Weight"'),
         ("größe", '"größe"'),

@@ -37,6 +37,7 @@ from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, s
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 from acme_orders.readiness import checklist, report
 from acme_orders.readiness.rehearsal import Subject
+from acme_orders.readiness.strays import refuse_strays
 
 cli = typer.Typer(
     help="Takes messages from a queue, stores their effects and publishes what happened.",
@@ -188,6 +189,7 @@ def readiness(
     with explained():
         settings = command_settings(context.obj)
         logs.configure(level="CRITICAL", style=settings.log_format)  # defects are tried on purpose
+        refuse_strays(context.obj)
         results = asyncio.run(checklist.go_through(Subject(context.obj, settings)))
         if json:
             typer.echo(report.as_json(results))

@@ -1,4 +1,4 @@
-"""What both peers read: an order, and what tells its message from every other.
+"""What both peers read: a sale, and what tells its message from every other.
 
 The models are those of the service, field by field: a peer that validates less would win by it.
 """
@@ -12,8 +12,8 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 QUEUE = "acme-orders"  # declared by the service; also the name of the consumer in the inbox
-ORDER_PLACED = "order.placed"
-ORDER_ACCEPTED = "order.accepted"
+SALE_MADE = "sale.made"
+SALE_BOOKED = "sale.booked"
 
 _MOST_CENTS = 10**12
 Email = Annotated[str, Field(min_length=3, max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")]
@@ -26,26 +26,26 @@ class Payload(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class OrderLine(Payload):
-    """One article of an order; the price is in the smallest unit of the currency."""
+class SaleLine(Payload):
+    """One article of a sale; the price is in the smallest unit of the currency."""
 
     sku: Annotated[str, Field(min_length=1, max_length=100)]
     quantity: Annotated[int, Field(gt=0, le=1_000_000)]
     unit_price_cents: Cents
 
 
-class OrderPlaced(Payload):
-    """A customer placed an order."""
+class SaleMade(Payload):
+    """A buyer sold a sale."""
 
-    order_id: UUID
-    customer_email: Email
+    sale_id: UUID
+    buyer_email: Email
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
-    lines: Annotated[tuple[OrderLine, ...], Field(min_length=1, max_length=1000)]
-    placed_at: AwareDatetime
+    lines: Annotated[tuple[SaleLine, ...], Field(min_length=1, max_length=1000)]
+    made_at: AwareDatetime
 
     @property
     def total_cents(self) -> int:
-        """What the customer pays."""
+        """What the buyer pays."""
         return sum(line.quantity * line.unit_price_cents for line in self.lines)
 
     @model_validator(mode="after")
@@ -55,10 +55,10 @@ class OrderPlaced(Payload):
         return self
 
 
-class OrderAccepted(Payload):
-    """The order is in our books."""
+class SaleBooked(Payload):
+    """The sale is in our books."""
 
-    order_id: UUID
+    sale_id: UUID
     total_cents: Cents
 
 
@@ -68,14 +68,14 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """An order and its message. `source` and `id` together tell it from every other."""
+    """A sale and its message. `source` and `id` together tell it from every other."""
 
     source: str
     id: str
     type: str
     correlation_id: str
     payload_hash: bytes
-    order: OrderPlaced
+    sale: SaleMade
 
 
 def read(
@@ -92,17 +92,17 @@ def read(
     kind = headers.get("cloudEvents:type", type_)
     if not (isinstance(identity, str) and identity and isinstance(source, str) and source):
         raise RefusedError("the message has no id or no source")
-    if kind != ORDER_PLACED:
+    if kind != SALE_MADE:
         raise RefusedError(f"no handler for type {kind!r}")
     try:
-        order = OrderPlaced.model_validate_json(body)
+        sale = SaleMade.model_validate_json(body)
     except ValidationError as error:
-        raise RefusedError(f"the body of {identity!r} is no {ORDER_PLACED}") from error
+        raise RefusedError(f"the body of {identity!r} is no {SALE_MADE}") from error
     return Envelope(
         source=source,
         id=identity,
         type=kind,
         correlation_id=str(headers.get("cloudEvents:correlationid", identity)),
         payload_hash=hashlib.sha256(body).digest(),
-        order=order,
+        order=sale,
     )
