@@ -6,9 +6,9 @@ from uuid import uuid4
 
 from faststream.exceptions import RejectMessage
 from faststream_sqlalchemy import (
-    ADD_CUSTOMER,
+    ADD_BUYER,
     CLAIM,
-    KNOWN_CUSTOMER,
+    KNOWN_BUYER,
     SEEN,
     journal,
     lines_of,
@@ -82,11 +82,11 @@ async def accept(session: AsyncSession, envelope: Envelope) -> None:
     if await session.get(Sale, sale.sale_id) is not None:
         return
     email = {"email": sale.buyer_email}
-    buyer = await session.scalar(KNOWN_CUSTOMER, email)
+    buyer = await session.scalar(KNOWN_BUYER, email)
     if buyer is None:
-        buyer = await session.scalar(ADD_CUSTOMER, {"id": uuid4(), **email})
+        buyer = await session.scalar(ADD_BUYER, {"id": uuid4(), **email})
     if buyer is None:  # another transaction was faster, and has committed
-        buyer = await session.scalar(KNOWN_CUSTOMER, email)
+        buyer = await session.scalar(KNOWN_BUYER, email)
     booked = SaleBooked(sale_id=sale.sale_id, total_cents=sale.total_cents)
     session.add_all(
         [
@@ -103,7 +103,7 @@ async def accept(session: AsyncSession, envelope: Envelope) -> None:
             Event(
                 message_id=uuid4(),
                 type=SALE_BOOKED,
-                body=accepted.model_dump_json(),
+                body=booked.model_dump_json(),
                 extensions={"correlationid": envelope.correlation_id},
             ),
         ]

@@ -100,8 +100,8 @@ SEEN = select(inbox.c.payload_hash).where(
     inbox.c.source == bindparam("source"),
     inbox.c.id == bindparam("id"),
 )
-KNOWN_CUSTOMER = select(buyers.c.id).where(buyers.c.email == bindparam("email"))
-ADD_CUSTOMER = (
+KNOWN_BUYER = select(buyers.c.id).where(buyers.c.email == bindparam("email"))
+ADD_BUYER = (
     postgresql.insert(buyers)
     .on_conflict_do_nothing(index_elements=[buyers.c.email])
     .returning(buyers.c.id)
@@ -158,7 +158,7 @@ async def accept(connection: AsyncConnection, envelope: Envelope) -> None:
     sale = envelope.sale
     row = {
         "id": sale.sale_id,
-        "buyer_id": await customer_of(connection, sale.buyer_email),
+        "buyer_id": await buyer_of(connection, sale.buyer_email),
         "status": "booked",
         "currency": sale.currency,
         "total_cents": sale.total_cents,
@@ -177,19 +177,19 @@ async def accept(connection: AsyncConnection, envelope: Envelope) -> None:
     event = {
         "message_id": uuid4(),
         "type": SALE_BOOKED,
-        "body": accepted.model_dump_json(),
+        "body": booked.model_dump_json(),
         "extensions": {"correlationid": envelope.correlation_id},
     }
     await connection.execute(ADD_EVENT, event)
 
 
-async def customer_of(connection: AsyncConnection, email: str) -> UUID:
+async def buyer_of(connection: AsyncConnection, email: str) -> UUID:
     """Get or create the buyer, whoever else does so at the same time."""
-    known: UUID | None = await connection.scalar(KNOWN_CUSTOMER, {"email": email})
+    known: UUID | None = await connection.scalar(KNOWN_BUYER, {"email": email})
     if known is None:
-        known = await connection.scalar(ADD_CUSTOMER, {"id": uuid4(), "email": email})
+        known = await connection.scalar(ADD_BUYER, {"id": uuid4(), "email": email})
     if known is None:  # another transaction was faster, and has committed
-        known = await connection.scalar(KNOWN_CUSTOMER, {"email": email})
+        known = await connection.scalar(KNOWN_BUYER, {"email": email})
     assert known is not None
     return known
 

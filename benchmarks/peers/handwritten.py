@@ -32,7 +32,7 @@ SEEN = f"""
 """
 # Those who are known are left alone, and the others come in one sale: two batches with the same
 # buyers would otherwise wait for each other.
-ADD_CUSTOMERS = """
+ADD_BUYERS = """
     INSERT INTO buyers (id, email)
     SELECT gen_random_uuid(), email FROM unnest($1::text[]) AS email
     WHERE NOT EXISTS (SELECT FROM buyers WHERE buyers.email = email.email)
@@ -188,7 +188,7 @@ async def _accept(database: asyncpg.Connection, envelopes: Sequence[Envelope]) -
     sold = {each.sale.sale_id: each for each in reversed(envelopes)}  # the first one counts
     sales = [each.sale for each in sold.values()]
     emails = [sale.buyer_email for sale in sales]
-    await database.execute(ADD_CUSTOMERS, list(set(emails)))
+    await database.execute(ADD_BUYERS, list(set(emails)))
     added = await database.fetch(
         ADD_ORDERS,
         list(sold),

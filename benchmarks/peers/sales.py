@@ -104,5 +104,5 @@ def read(
         type=kind,
         correlation_id=str(headers.get("cloudEvents:correlationid", identity)),
         payload_hash=hashlib.sha256(body).digest(),
-        order=sale,
+        sale=sale,
     )

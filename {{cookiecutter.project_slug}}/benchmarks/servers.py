@@ -5,14 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from acme_orders.chassis.migrations.runner import Migrator
-from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
-
 from dev.environment import POSTGRES, RABBITMQ, forgotten
 from dev.postgres import Postgres
 from dev.rabbitmq import RabbitMQ, install_rabbitmq
 from dev.virtual_hosts import VirtualHosts
+from tests.chassis.conftest import migrate
 
 # Tests do without; here a COMMIT has to cost what it costs.
 DURABLE = {
@@ -63,7 +60,5 @@ def servers() -> Iterator[Servers]:
         RabbitMQ(install_rabbitmq()) as rabbitmq,
     ):
         template = postgres.create_database()
-        list(Migrator(template).up())
-        Tenants(template).add(TENANT, "bench")  # feature: row, rls, schema
-        list(Migrator(template).up())  # feature: schema
+        migrate(template)
         yield Servers(postgres, rabbitmq, template)
