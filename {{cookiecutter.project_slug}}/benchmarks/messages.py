@@ -14,7 +14,8 @@ from pamqp import commands as spec
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import encode
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 CUSTOMERS = 500
 _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)

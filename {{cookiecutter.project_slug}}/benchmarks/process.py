@@ -14,8 +14,9 @@ import psutil
 
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, connected
-from acme_orders.readiness.scratch import session
 from acme_orders.service import SERVICE
+
+from readiness.scratch import session
 
 _LOOK = 0.05  # seconds between two looks
 _PATIENCE = 30.0  # seconds without any progress

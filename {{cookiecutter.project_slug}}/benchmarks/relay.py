@@ -9,7 +9,6 @@ from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 from acme_orders.orders.messages import ORDER_ACCEPTED, OrderAccepted
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from benchmarks.process import (
     Contender,
@@ -19,6 +18,7 @@ from benchmarks.process import (
     watch,
 )
 from benchmarks.servers import Servers
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 _AT_ONCE = 1000  # events in one transaction
 _DONE = "SELECT {} - count(*) FROM outbox"

@@ -16,13 +16,13 @@ from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 from acme_orders.orders.messages import ORDER_ACCEPTED
 from acme_orders.orders.repository import Orders
-from acme_orders.readiness.scratch import session
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 from acme_orders.service import SERVICE
 
 from benchmarks.messages import CUSTOMERS, orders
 from benchmarks.process import assembled
 from benchmarks.servers import Servers
+from readiness.scratch import session
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 _BATCH, _ROUNDS = 100, 60
 _BEGAN = datetime(2020, 1, 1, tzinfo=UTC)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from dev.environment import POSTGRES, RABBITMQ, forgotten
 from dev.postgres import Postgres
 from dev.rabbitmq import RabbitMQ, install_rabbitmq
 from dev.virtual_hosts import VirtualHosts
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 # Tests do without; here a COMMIT has to cost what it costs.
 DURABLE = {

@@ -25,12 +25,12 @@ from acme_orders.chassis.slice import Chassis, Slice
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls, schema
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
-from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 from acme_orders.service import SERVICE
 
 from dev.databases import Databases
 from dev.virtual_hosts import VirtualHosts
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 PROJECT = Path(__file__).resolve().parent.parent
 Connect = Callable[..., AbstractAsyncContextManager[Service]]

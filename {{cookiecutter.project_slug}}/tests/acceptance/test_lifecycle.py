@@ -25,12 +25,12 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
 from acme_orders.chassis.process.shutdown import CLOSING
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
-from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 from acme_orders.service import SERVICE
 
 from dev.postgres import Postgres
 from dev.rabbitmq import RabbitMQ
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.conftest import PROJECT, eventually, placed, send
 from tests.integration.test_operations import get
 

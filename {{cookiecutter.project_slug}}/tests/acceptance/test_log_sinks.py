@@ -18,10 +18,10 @@ import pytest
 
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
-from acme_orders.readiness.scratch import rows_of
 from acme_orders.service import SERVICE
 
 from dev.ports import free_ports
+from readiness.scratch import rows_of
 from tests.conftest import PROJECT, eventually, placed
 from tests.integration.test_operations import get
 

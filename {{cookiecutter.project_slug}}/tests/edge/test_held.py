@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 import pytest
 
 from acme_orders.orders.messages import OrderForm
-from acme_orders.readiness.scratch import rows_of
 
 from dev.databases import Databases
 from dev.virtual_hosts import VirtualHosts
+from readiness.scratch import rows_of
 from tests.conftest import Connect, placed, send
 from tests.edge.process import Running, head, held, running, soon
 

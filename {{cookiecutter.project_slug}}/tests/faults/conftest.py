@@ -10,9 +10,9 @@ import pytest
 
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from dev.virtual_hosts import VirtualHosts
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.conftest import PROJECT
 from tests.faults.account import Account, settled
 from tests.faults.fleet import Fleet

@@ -10,12 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from acme_orders.orders.messages import ORDER_ACCEPTED
-from acme_orders.readiness.scratch import session
 from acme_orders.service import SERVICE
 
 from dev.postgres import Postgres
 from dev.proxy import Proxy
 from dev.rabbitmq import RabbitMQ
+from readiness.scratch import session
 from tests.conftest import eventually
 from tests.faults.fleet import Member
 from tests.faults.site import LISTENER, Site

@@ -16,8 +16,9 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
 from acme_orders.chassis.rabbitmq.addresses import nodes
 from acme_orders.orders.messages import ORDER_ACCEPTED
-from acme_orders.readiness.scratch import rows_of
 from acme_orders.service import SERVICE
+
+from readiness.scratch import rows_of
 
 LISTENER = "listener"
 # What every process gets. The waits suit a test; nothing else differs from production.

@@ -9,10 +9,10 @@ import pytest
 from acme_orders.chassis.database.blocking import open_blocking
 from acme_orders.chassis.database.driver import DriverError
 from acme_orders.chassis.errors import DatabaseUnavailable
-from acme_orders.readiness.scratch import session
 from acme_orders.service import SERVICE
 
 from dev.postgres import Postgres
+from readiness.scratch import session
 from tests.conftest import eventually
 from tests.faults.conditions import arrived, at_least
 from tests.faults.conftest import Settle, migrate

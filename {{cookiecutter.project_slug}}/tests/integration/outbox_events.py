@@ -15,9 +15,9 @@ from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.process.service import Service, assemble
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 from acme_orders.service import SERVICE
 
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.conftest import count, rows
 
 HEARD, UNHEARD = "thing.heard", "thing.unheard"

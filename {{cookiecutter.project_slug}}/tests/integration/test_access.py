@@ -18,13 +18,13 @@ from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import system_scope  # feature: rls
 from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
-from acme_orders.readiness.checklist import CHECKS, go_through
-from acme_orders.readiness.rehearsal import Subject
-from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 from acme_orders.service import SERVICE
 
 from dev.postgres import Postgres
+from readiness.checklist import CHECKS, go_through
+from readiness.rehearsal import Subject
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.conftest import (
     PROJECT,
     Connect,

@@ -22,9 +22,9 @@ from acme_orders.chassis.process.service import message_broker
 from acme_orders.chassis.process.shutdown import CLOSING, Shutdown
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.orders.messages import ORDER_PLACED
-from acme_orders.readiness.scratch import rows_of
 from acme_orders.service import SERVICE
 
+from readiness.scratch import rows_of
 from tests.conftest import PROJECT, eventually, placed
 
 Arguments = TypeVarTuple("Arguments")

@@ -23,8 +23,8 @@ from acme_orders.chassis.messaging.envelope import REPLAYS, Handler
 from acme_orders.chassis.messaging.memory import MemoryDelivery
 from acme_orders.chassis.process.service import Service
 from acme_orders.orders.messages import ORDER_PLACED, OrderPlaced
-from acme_orders.readiness.scratch import session
 
+from readiness.scratch import session
 from tests.conftest import Connect, consuming, count, eventually, placed, send, settled
 
 QUEUE = "acme-orders"

@@ -14,9 +14,9 @@ from acme_orders.chassis.messaging.memory import MemoryDelivery
 from acme_orders.chassis.process.service import Service
 from acme_orders.orders.models import Customer
 from acme_orders.orders.repository import Orders
-from acme_orders.readiness.scratch import session
 from acme_orders.service import SERVICE
 
+from readiness.scratch import session
 from tests.conftest import Connect, consuming, count, eventually, placed, rows, send
 
 pytestmark = pytest.mark.usefixtures("tenant")  # feature: row, rls, schema

@@ -18,8 +18,8 @@ from acme_orders.chassis.migrations.files import FOLDER
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.relay.backlog import OutboxBacklog
 from acme_orders.chassis.relay.pending import Pending
-from acme_orders.readiness.rehearsal import Subject
 
+from readiness.rehearsal import Subject
 from tests.readiness.tenant_defects import ALTERED, CARELESS, becomes  # feature: row, rls, schema
 
 STRAY_WRITE = """

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.orders.messages import OrderPlaced
-from acme_orders.readiness.scratch import rows_of
 
+from readiness.scratch import rows_of
 from tests.conftest import PROJECT
 
 ADA, BOB, EVE, NOBODY = (UUID(int=number) for number in (0xADA, 0xB0B, 0xE5E, 0xDEAD))

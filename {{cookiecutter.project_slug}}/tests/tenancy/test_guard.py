@@ -14,9 +14,9 @@ from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.scope import system_scope, tenant_scope
 from acme_orders.orders.models import Customer, Order  # feature: row, rls
 from acme_orders.orders.repository import Orders
-from acme_orders.readiness.scratch import rows_of  # feature: row, rls
 from acme_orders.service import SERVICE
 
+from readiness.scratch import rows_of  # feature: row, rls
 from tests.conftest import Connect
 from tests.tenancy.several import ADA, BOB, order, register
 from tests.tenancy.test_scopes import (

@@ -16,9 +16,9 @@ from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.tenancy.scope import tenant_scope
 from acme_orders.orders.repository import Orders
-from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT
 
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT
 from tests.conftest import PROJECT, Connect
 from tests.tenancy.several import ADA, BOB, EVE
 

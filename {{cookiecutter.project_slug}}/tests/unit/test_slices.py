@@ -18,9 +18,10 @@ from acme_orders.chassis.messaging.event import Event
 from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.slice import Chassis, Definition, Slice
-from acme_orders.readiness.strays import strays
 from acme_orders.service import SERVICE
 from acme_orders.settings import Settings
+
+from readiness.strays import strays
 
 NOWHERE = "postgresql://nobody@localhost/none"
 
