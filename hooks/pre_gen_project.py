@@ -45,8 +45,8 @@ DEPENDENCIES = """
 # The project's folders, names of PostgreSQL, modules of newer Pythons; words of YAML and Windows.
 RESERVED = """
     annotationlib app backfills bench benchmarks bin build compression conftest deploy dev dist docs
-    env etc hooks information_schema lib main make migrations postgres project public python scripts
-    service site src template0 template1 test tests tomllib type venv
+    env etc hooks information_schema lib main make migrations postgres project public python
+    readiness scripts service site src template0 template1 test tests tomllib type venv
 """
 WORDS = """
     y yes n no on off true false null nan inf con prn aux nul

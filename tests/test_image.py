@@ -272,6 +272,10 @@ def test_the_builder_gets_no_more_than_it_needs(built: Built) -> None:
     assert not [file for file in files if "__pycache__" in file.parts]
     inside = {path.name for path in built.image.last.place("/app").iterdir()}
     assert inside == {"migrations"}
+    beside = {path.parent.name for path in built.project.glob("*/__init__.py")}
+    assert {"dev", "readiness", "tests"} <= beside
+    library = built.image.last.place("/opt/venv/lib")
+    assert not [each for name in beside for each in library.glob(f"*/site-packages/{name}")]
 
 
 def test_a_customer_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

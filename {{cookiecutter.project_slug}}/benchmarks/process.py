@@ -14,8 +14,8 @@ import psutil
 
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, connected
-from acme_orders.readiness.scratch import session
 
+from readiness.scratch import session
 from tests.chassis.service import SERVICE
 
 _LOOK = 0.05  # seconds between two looks

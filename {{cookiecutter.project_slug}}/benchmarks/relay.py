@@ -8,7 +8,6 @@ from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from benchmarks.process import (
     Contender,
@@ -18,6 +17,7 @@ from benchmarks.process import (
     watch,
 )
 from benchmarks.servers import Servers
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.slices.sales.messages import SALE_BOOKED, SaleBooked
 
 _AT_ONCE = 1000  # events in one transaction

@@ -14,12 +14,12 @@ from acme_orders.chassis.messaging.memory import MemoryDelivery
 from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
-from acme_orders.readiness.scratch import session
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from benchmarks.messages import CUSTOMERS, sales
 from benchmarks.process import assembled
 from benchmarks.servers import Servers
+from readiness.scratch import session
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.service import SERVICE
 from tests.chassis.slices.sales.messages import SALE_BOOKED
 from tests.chassis.slices.sales.repository import Sales

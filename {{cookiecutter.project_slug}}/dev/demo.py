@@ -32,9 +32,10 @@ from acme_orders.orders.messages import (
     ORDER_PLACED,
     OrderPlaced,
 )
-from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 from acme_orders.service import SERVICE
+
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 ORDERS, DUPLICATES, MALFORMED, FALTERING = 3000, 300, 30, 60
 PATIENCE = 120.0  # seconds; then the demo says what is missing instead of waiting on

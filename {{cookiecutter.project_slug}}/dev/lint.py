@@ -65,7 +65,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Source:
-    """A file of the package or of its tests; `parts` is its module, such as `("orders", "api")`."""
+    """A file of the package, of the checklist or of the tests.
+
+    `parts` is its module, such as `("orders", "api")`, or `("readiness", "plans")` beside it.
+    """
 
     path: str
     package: str
@@ -79,7 +82,7 @@ class Source:
 class Rule:
     """What `look` finds; its docstring is the reason, and below that what helps.
 
-    The folders in `exempt`, rooms of the chassis or others of the package, do it for all others.
+    The folders in `exempt`, rooms of the chassis or the checklist, do it for all others.
     """
 
     code: str
@@ -427,7 +430,7 @@ def _raises(body: Sequence[ast.stmt]) -> bool:
 
 
 def sources(root: Path) -> Iterator[Source]:
-    """Every file of the one package below `src/`, and every test.
+    """Every file of the one package below `src/`, of the checklist, and every test.
 
     Raises:
         LookupError: there is no package, or more than one.
@@ -435,13 +438,14 @@ def sources(root: Path) -> Iterator[Source]:
     packages = [file.parent for file in root.glob("src/*/__init__.py")]
     if len(packages) != 1:
         raise LookupError(f"{root / 'src'} holds {len(packages)} packages instead of one")
-    folders = frozenset(each.name for each in packages[0].iterdir() if each.is_dir())
-    for folder in (packages[0], root / "tests"):
+    package, checklist, tests = packages[0], root / "readiness", root / "tests"
+    folders = frozenset(each.name for each in package.iterdir() if each.is_dir())
+    for folder, base in ((package, package), (checklist, root), (tests, tests)):
         for file in sorted(folder.rglob("*.py")):
-            parts = file.relative_to(folder).with_suffix("").parts
-            path, test = str(file.relative_to(root)), folder != packages[0]
+            parts = file.relative_to(base).with_suffix("").parts
+            path, test = str(file.relative_to(root)), folder == tests
             text = file.read_text(encoding="utf-8")
-            yield Source(path, packages[0].name, folders, parts, test, text)
+            yield Source(path, package.name, folders, parts, test, text)
 
 
 def findings(source: Source) -> Iterator[Finding]:

@@ -3,8 +3,9 @@
 import sys
 
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.readiness.strays import strays
 from acme_orders.service import SERVICE
+
+from readiness.strays import strays
 
 
 def main() -> int:

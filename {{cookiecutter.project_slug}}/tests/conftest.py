@@ -13,11 +13,11 @@ import pytest
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls, schema
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 from acme_orders.service import SERVICE
 from acme_orders.settings import Settings
 
 from dev.databases import Databases
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 PROJECT = Path(__file__).resolve().parent.parent
 

@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from acme_orders.readiness.checklist import CHECKS, go_through
-from acme_orders.readiness.rehearsal import Subject
-from acme_orders.readiness.strays import strays
 from acme_orders.service import SERVICE
 
+from readiness.checklist import CHECKS, go_through
+from readiness.rehearsal import Subject
+from readiness.strays import strays
 from tests.conftest import PROJECT
 
 

@@ -18,11 +18,11 @@ from acme_orders.chassis.process.service import Service, connected
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Chassis, Slice
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
-from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from dev.databases import Databases
 from dev.virtual_hosts import VirtualHosts
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.service import SERVICE
 from tests.chassis.slices.sales.messages import SALE_MADE, SaleMade
 from tests.conftest import server

@@ -12,7 +12,8 @@ from playhouse.postgres_ext import JSONField
 
 import acme_orders.chassis.process.service  # every model is imported with it
 from acme_orders.chassis.database.table import Table
-from acme_orders.readiness.scratch import rows_of
+
+from readiness.scratch import rows_of
 
 FIELDS = {"json": JSONField, "jsonb": peewee.JSONField, "bytea": peewee.BlobField}
 COLUMNS = """

@@ -20,7 +20,8 @@ from pydantic import ValidationError
 
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import Handler, Payload, encode
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 

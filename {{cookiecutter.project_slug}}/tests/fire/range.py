@@ -12,9 +12,9 @@ import aio_pika
 
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
-from acme_orders.readiness.scratch import rows_of
 from acme_orders.service import SERVICE
 
+from readiness.scratch import rows_of
 from tests.fire import process
 from tests.fire.messages import Shot
 from tests.fire.process import Fault

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from acme_orders.readiness.scratch import session
+from readiness.scratch import session
 
 # Of the chassis: they tell how it was done, not what.
 _CHASSIS = ("inbox", "outbox", "dead_letters", "schema_migrations", "tenants")

@@ -13,9 +13,8 @@ import aio_pika
 import pytest
 from pamqp.common import FieldTable
 
-from acme_orders.readiness.scratch import rows_of, scratch_database
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
-
+from readiness.scratch import rows_of, scratch_database
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.conftest import PROJECT
 
 QUEUE = "acme-orders"
@@ -174,7 +173,7 @@ def test_help_names_every_command() -> None:
     """Each with a sentence."""
     ended = run("--help")
     assert ended.returncode == 0
-    for command in ("run", "migrate", "readiness", "doctor", "topology", "explain"):
+    for command in ("run", "migrate", "doctor", "topology", "explain"):
         assert command in ended.stdout
 
 

@@ -23,11 +23,11 @@ from acme_orders.chassis.database.blocking import open_blocking
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
 from acme_orders.chassis.process.shutdown import CLOSING
-from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT  # feature: schema
 
 from dev.postgres import Postgres
 from dev.rabbitmq import RabbitMQ
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: schema
 from tests.chassis.conftest import PROJECT, eventually, migrate, send, sold
 from tests.chassis.integration.test_operations import get
 from tests.chassis.service import SERVICE

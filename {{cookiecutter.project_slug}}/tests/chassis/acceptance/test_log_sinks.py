@@ -18,9 +18,9 @@ import pytest
 
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
-from acme_orders.readiness.scratch import rows_of
 
 from dev.ports import free_ports
+from readiness.scratch import rows_of
 from tests.chassis.conftest import PROJECT, eventually, sold
 from tests.chassis.integration.test_operations import get
 from tests.chassis.service import SERVICE

@@ -5,8 +5,7 @@ import itertools
 import random
 import time
 
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls
-
+from readiness.two_tenants import TENANT  # feature: row, rls
 from tests.chassis.faults.site import Site
 from tests.chassis.integration.outbox_events import POISON
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from acme_orders.chassis.errors import Malformed
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import Handler, decode
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.edge.cost import LARGEST, LONGEST, MB, Scales
 from tests.chassis.edge.forms import Everything, bodies
 

@@ -14,9 +14,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
-
 from dev.ports import free_ports
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.conftest import PROJECT
 
 HEADERS = {

@@ -12,10 +12,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 
 import pytest
 
-from acme_orders.readiness.scratch import rows_of
-
 from dev.databases import Databases
 from dev.virtual_hosts import VirtualHosts
+from readiness.scratch import rows_of
 from tests.chassis.conftest import Connect, send, sold
 from tests.chassis.edge.process import Running, head, held, running, soon
 from tests.chassis.slices.sales.messages import SaleForm

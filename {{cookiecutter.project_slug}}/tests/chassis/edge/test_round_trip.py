@@ -19,9 +19,9 @@ from acme_orders.chassis.messaging.topology import Topology
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls, schema
-from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.conftest import Connect
 from tests.chassis.edge.costs import ignore
 from tests.chassis.edge.kinds import KINDS, Kind, comparable

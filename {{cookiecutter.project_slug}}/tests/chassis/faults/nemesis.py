@@ -9,11 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from acme_orders.readiness.scratch import session
-
 from dev.postgres import Postgres
 from dev.proxy import Proxy
 from dev.rabbitmq import RabbitMQ
+from readiness.scratch import session
 from tests.chassis.conftest import eventually
 from tests.chassis.faults.fleet import Member
 from tests.chassis.faults.site import LISTENER, Site

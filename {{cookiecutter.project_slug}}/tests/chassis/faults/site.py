@@ -15,8 +15,8 @@ from acme_orders.chassis.messaging.topology import Queue, Topology
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
 from acme_orders.chassis.rabbitmq.addresses import nodes
-from acme_orders.readiness.scratch import rows_of
 
+from readiness.scratch import rows_of
 from tests.chassis.service import SERVICE
 from tests.chassis.slices.sales.messages import SALE_BOOKED
 

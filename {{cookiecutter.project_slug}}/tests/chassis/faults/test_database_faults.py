@@ -9,9 +9,9 @@ import pytest
 from acme_orders.chassis.database.blocking import open_blocking
 from acme_orders.chassis.database.driver import DriverError
 from acme_orders.chassis.errors import DatabaseUnavailable
-from acme_orders.readiness.scratch import session
 
 from dev.postgres import Postgres
+from readiness.scratch import session
 from tests.chassis.conftest import eventually, migrate
 from tests.chassis.faults.conditions import arrived, at_least
 from tests.chassis.faults.conftest import Settle

@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from acme_orders.readiness.scratch import session
-
 from dev.child import ServerFailed
 from dev.postgres import Postgres
 from dev.postgres_binaries import server_user
 from dev.small_disk import NoSmallDisk, SmallDisk
+from readiness.scratch import session
 from tests.chassis.conftest import eventually, migrate
 from tests.chassis.faults.conditions import (
     at_least,

@@ -8,9 +8,9 @@ import pytest
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.readiness.scratch import rows_of
 
 from dev.databases import Databases
+from readiness.scratch import rows_of
 from tests.chassis.integration.fields import TYPES
 from tests.chassis.integration.hazards_bare import DRIVERS, driver_of, use_driver
 from tests.chassis.integration.reference import Both, Reference

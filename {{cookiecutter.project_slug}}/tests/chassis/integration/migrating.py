@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from acme_orders.chassis.migrations.runner import Migrator
-from acme_orders.readiness.scratch import rows_of
 
 from dev.databases import Databases
+from readiness.scratch import rows_of
 
 
 class Migrations:

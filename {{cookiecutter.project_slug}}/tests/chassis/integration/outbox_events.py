@@ -15,8 +15,8 @@ from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.process.service import Service, assemble
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.conftest import count, rows
 from tests.chassis.service import SERVICE
 

@@ -16,11 +16,11 @@ from acme_orders.chassis.process.service import Service, connected
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.scope import system_scope  # feature: rls
 from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
-from acme_orders.readiness.checklist import CHECKS, go_through
-from acme_orders.readiness.rehearsal import Subject
-from acme_orders.readiness.scratch import rows_of
 
 from dev.postgres import Postgres
+from readiness.checklist import CHECKS, go_through
+from readiness.rehearsal import Subject
+from readiness.scratch import rows_of
 from tests.chassis.conftest import (
     PROJECT,
     Connect,

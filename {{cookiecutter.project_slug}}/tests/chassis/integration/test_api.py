@@ -11,8 +11,8 @@ import pytest
 
 from acme_orders.chassis.http.server import listen, serve
 from acme_orders.chassis.process.service import Service
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.conftest import Connect, consuming, count, eventually, rows, settled
 from tests.chassis.slices.sales.messages import SaleForm
 from tests.chassis.tenancy.several import ADA, BOB, NOBODY, register  # feature: row, rls, schema

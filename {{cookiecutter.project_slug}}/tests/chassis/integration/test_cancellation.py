@@ -21,8 +21,8 @@ from acme_orders.chassis.process import service as app
 from acme_orders.chassis.process.service import message_broker
 from acme_orders.chassis.process.shutdown import CLOSING, Shutdown
 from acme_orders.chassis.settings import ChassisSettings
-from acme_orders.readiness.scratch import rows_of
 
+from readiness.scratch import rows_of
 from tests.chassis.conftest import PROJECT, eventually, sold
 from tests.chassis.service import SERVICE
 from tests.chassis.slices.sales.messages import SALE_MADE

@@ -7,8 +7,8 @@ import pytest
 
 from acme_orders.chassis.errors import ConstraintViolated
 from acme_orders.chassis.process.service import Service
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls
 
+from readiness.two_tenants import TENANT  # feature: row, rls
 from tests.chassis.conftest import Connect, count
 
 pytestmark = pytest.mark.usefixtures("tenant")  # feature: row, rls, schema

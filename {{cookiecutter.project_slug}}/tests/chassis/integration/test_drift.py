@@ -14,7 +14,8 @@ import acme_orders.service  # noqa: F401  # every model is imported with it
 from acme_orders.chassis.migrations.ddl import table_sql
 from acme_orders.chassis.migrations.draft import draft
 from acme_orders.chassis.migrations.drift import Drift, ModelRefused, drift
-from acme_orders.readiness.scratch import session
+
+from readiness.scratch import session
 
 
 class Depot(AioModel):

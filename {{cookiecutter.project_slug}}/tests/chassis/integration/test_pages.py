@@ -22,10 +22,10 @@ from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.errors import QueryRefused
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls
 
 from dev.databases import Databases
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: row, rls
 from tests.chassis.integration.fields import Cents, Sealed
 from tests.chassis.integration.hazards_bare import DRIVERS, use_driver
 

@@ -22,8 +22,8 @@ from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import REPLAYS, Handler
 from acme_orders.chassis.messaging.memory import MemoryDelivery
 from acme_orders.chassis.process.service import Service
-from acme_orders.readiness.scratch import session
 
+from readiness.scratch import session
 from tests.chassis.conftest import Connect, consuming, count, eventually, send, settled, sold
 from tests.chassis.slices.sales.messages import SALE_MADE, SaleMade
 

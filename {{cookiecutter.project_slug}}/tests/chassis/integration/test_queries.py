@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from acme_orders.chassis.errors import DatabaseError
 from acme_orders.chassis.messaging.memory import MemoryDelivery
 from acme_orders.chassis.process.service import Service
-from acme_orders.readiness.scratch import session
 
+from readiness.scratch import session
 from tests.chassis.conftest import Connect, consuming, count, eventually, rows, send, sold
 from tests.chassis.service import SERVICE
 from tests.chassis.slices.sales.models import Buyer

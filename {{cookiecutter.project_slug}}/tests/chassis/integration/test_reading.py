@@ -19,9 +19,9 @@ from acme_orders.chassis.database.repository import Repository, query
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.errors import UnreadableRow
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls
 
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: row, rls
 from tests.chassis.integration.hazards_bare import DRIVERS, use_driver
 
 pytestmark = pytest.mark.usefixtures("tenant")  # feature: row, rls, schema

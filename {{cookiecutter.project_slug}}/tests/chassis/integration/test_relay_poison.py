@@ -15,9 +15,9 @@ from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.rabbitmq import publisher
 from acme_orders.chassis.rabbitmq.properties import Encoded, encoded
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from dev.rabbitmq import RabbitMQ
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.conftest import Connect, count, eventually, rows
 from tests.chassis.integration.dead_letter_queue import replayed
 from tests.chassis.integration.outbox_events import (

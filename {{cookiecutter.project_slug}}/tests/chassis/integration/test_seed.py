@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from acme_orders.readiness.scratch import session
-
+from readiness.scratch import session
 from tests.chassis.seed import Filled, fill
 
 TABLES = """

@@ -25,10 +25,10 @@ from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
-from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 from dev.databases import Databases
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.conftest import PROJECT, consuming, eventually, send, settled, sold
 from tests.chassis.integration.hazards_bare import DRIVERS, use_driver
 from tests.chassis.service import SERVICE

@@ -17,8 +17,8 @@ from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.relay.backlog import OutboxBacklog
 from acme_orders.chassis.relay.pending import Pending
-from acme_orders.readiness.rehearsal import Subject
 
+from readiness.rehearsal import Subject
 from tests.chassis.readiness.tenant_defects import (  # feature: row, rls, schema
     ALTERED,
     CARELESS,

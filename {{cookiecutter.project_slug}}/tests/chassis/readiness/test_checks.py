@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.readiness import report, scratch
-from acme_orders.readiness.check import Check
-from acme_orders.readiness.checklist import CHECKS, go_through
-from acme_orders.readiness.plans import begins_with
-from acme_orders.readiness.rehearsal import Rehearsal, Subject
 
+from readiness import report, scratch
+from readiness.check import Check
+from readiness.checklist import CHECKS, go_through
+from readiness.plans import begins_with
+from readiness.rehearsal import Rehearsal, Subject
 from tests.chassis.conftest import MIGRATIONS, PROJECT
 from tests.chassis.readiness.defects import DEFECTS, Defect, migrated
 from tests.chassis.service import SERVICE

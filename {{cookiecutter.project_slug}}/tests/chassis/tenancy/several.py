@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from acme_orders.readiness.scratch import rows_of
-
+from readiness.scratch import rows_of
 from tests.chassis.conftest import apply_migrations
 from tests.chassis.slices.sales.messages import SaleMade
 

@@ -8,9 +8,9 @@ from acme_orders.chassis.tenancy.scope import (
     system_scope,
     tenant_scope,  # feature: rls
 )
-from acme_orders.readiness.scratch import rows_of  # feature: row, rls
-from acme_orders.readiness.two_tenants import TENANT  # feature: rls
 
+from readiness.scratch import rows_of  # feature: row, rls
+from readiness.two_tenants import TENANT  # feature: rls
 from tests.chassis.conftest import Connect
 from tests.chassis.integration.dead_letter_queue import archived, failed
 

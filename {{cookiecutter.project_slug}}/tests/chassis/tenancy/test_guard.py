@@ -12,8 +12,8 @@ from acme_orders.chassis.errors import ConfigurationError, TransactionMisused
 from acme_orders.chassis.observability.metrics import Metrics  # feature: row, rls
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.scope import system_scope, tenant_scope
-from acme_orders.readiness.scratch import rows_of  # feature: row, rls
 
+from readiness.scratch import rows_of  # feature: row, rls
 from tests.chassis.conftest import Connect
 from tests.chassis.service import SERVICE
 from tests.chassis.slices.sales.models import Buyer, Sale  # feature: row, rls

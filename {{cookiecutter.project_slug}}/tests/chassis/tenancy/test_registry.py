@@ -12,9 +12,9 @@ from acme_orders.chassis.errors import ConfigurationError, DatabaseError
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.tenancy.registry import Tenants
 from acme_orders.chassis.tenancy.scope import system_scope, tenant_scope
-from acme_orders.readiness.two_tenants import TENANT
 
 from dev.databases import Databases
+from readiness.two_tenants import TENANT
 from tests.chassis.tenancy.several import ADA, BOB
 
 WRITES = (

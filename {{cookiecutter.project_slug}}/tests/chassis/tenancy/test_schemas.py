@@ -15,9 +15,9 @@ from acme_orders.chassis.migrations import runner as migrate
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.tenancy.scope import tenant_scope
-from acme_orders.readiness.scratch import rows_of
-from acme_orders.readiness.two_tenants import TENANT
 
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT
 from tests.chassis.conftest import PROJECT, Connect
 from tests.chassis.slices.sales.repository import Sales
 from tests.chassis.tenancy.several import ADA, BOB, EVE

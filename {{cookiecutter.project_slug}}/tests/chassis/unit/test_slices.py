@@ -19,8 +19,8 @@ from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Chassis, Definition, Slice
-from acme_orders.readiness.strays import strays
 
+from readiness.strays import strays
 from tests.chassis.service import SERVICE
 
 NOWHERE = "postgresql://nobody@localhost/none"

@@ -29,15 +29,11 @@ from acme_orders.chassis.migrations.files import FOLDER, numbered
 from acme_orders.chassis.migrations.files import migrations as all_migrations
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.migrations.session import check as check_files
-from acme_orders.chassis.observability import logs
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process import service as application
 from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
-from acme_orders.readiness import checklist, report
-from acme_orders.readiness.rehearsal import Subject
-from acme_orders.readiness.strays import refuse_strays
 
 cli = typer.Typer(
     help="Takes messages from a queue, stores their effects and publishes what happened.",
@@ -177,26 +173,6 @@ def explain(
 
     with explained():
         asyncio.run(look())
-
-
-@cli.command()
-def readiness(
-    context: typer.Context,
-    *,
-    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """Inspect what this project has become; status 1 if it is not ready for production."""
-    with explained():
-        settings = command_settings(context.obj)
-        logs.configure(level="CRITICAL", style=settings.log_format)  # defects are tried on purpose
-        refuse_strays(context.obj)
-        results = asyncio.run(checklist.go_through(Subject(context.obj, settings)))
-        if json:
-            typer.echo(report.as_json(results))
-        else:
-            Console().print(report.as_table(results))
-        if not all(result.passed for result in results):
-            raise typer.Exit(1)
 
 
 @migrations.command()

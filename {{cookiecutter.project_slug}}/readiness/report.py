@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from acme_orders.readiness.check import Check, Result
-from acme_orders.readiness.checklist import CHECKS
+from readiness.check import Check, Result
+from readiness.checklist import CHECKS
 
 _BLOCK = re.compile(r"(?<=<!-- checks (\w) -->\n).*?(?=<!-- end of checks -->)", re.DOTALL)
 

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from uuid import UUID
 
-from acme_orders.readiness.scratch import session
-from acme_orders.readiness.two_tenants import OTHER, TENANT
+from readiness.scratch import session
+from readiness.two_tenants import OTHER, TENANT
 
 _TABLES = """
 SELECT quote_ident(tablename) FROM pg_tables

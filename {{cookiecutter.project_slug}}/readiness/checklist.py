@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from acme_orders.readiness.check import Check, Result
-from acme_orders.readiness.filters import FiltersAreIndexed
-from acme_orders.readiness.idempotency import RetriesAreIdempotent
-from acme_orders.readiness.rehearsal import Subject, rehearse
-from acme_orders.readiness.reversibility import MigrationsAreReversible
-from acme_orders.readiness.scratch import scratch_database
-from acme_orders.readiness.tenants import TenantsAreKeptApart  # feature: row, rls, schema
-from acme_orders.readiness.transactions import TransactionsAreExplicit
-from acme_orders.readiness.visibility import DatabaseIsObservable
+from readiness.check import Check, Result
+from readiness.filters import FiltersAreIndexed
+from readiness.idempotency import RetriesAreIdempotent
+from readiness.rehearsal import Subject, rehearse
+from readiness.reversibility import MigrationsAreReversible
+from readiness.scratch import scratch_database
+from readiness.tenants import TenantsAreKeptApart  # feature: row, rls, schema
+from readiness.transactions import TransactionsAreExplicit
+from readiness.visibility import DatabaseIsObservable
 
 CHECKS: tuple[type[Check], ...] = (
     FiltersAreIndexed,

@@ -9,10 +9,11 @@ from uuid import uuid4
 
 from acme_orders.chassis.database.repository import Query, Repository
 from acme_orders.chassis.errors import WriteOutsideTransaction
-from acme_orders.readiness.catalog import contents_of
-from acme_orders.readiness.check import Check
-from acme_orders.readiness.rehearsal import Rehearsal
-from acme_orders.readiness.sources import Source, calls, exposed, sources
+
+from readiness.catalog import contents_of
+from readiness.check import Check
+from readiness.rehearsal import Rehearsal
+from readiness.sources import Source, calls, exposed, sources
 
 _RAW = frozenset(
     {"aio_execute", "aio_create", "aio_save", "aio_atomic", "execute_sql", "fetch_sql"}
@@ -22,7 +23,6 @@ _WRITE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SESSION = "SHOW default_transaction_read_only"
-_MACHINERY = {"chassis", "readiness"}
 
 
 class TransactionsAreExplicit(Check):
@@ -84,7 +84,7 @@ def _written(rehearsal: Rehearsal) -> Iterator[str]:
     writes = {method for _, query, method in rehearsal.queries() if query.writes}
     exempt = _called_inside(rehearsal)
     for source in sources(rehearsal.subject.source):
-        if source.parts[0] in _MACHINERY:
+        if source.parts[0] == "chassis":
             continue
         if source.parts not in exempt and source.parts[-1] != "handlers":
             for call in exposed(source, writes):

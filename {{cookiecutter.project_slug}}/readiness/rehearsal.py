@@ -28,9 +28,10 @@ from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
-from acme_orders.readiness import catalog
-from acme_orders.readiness.scratch import rows_of, scratch_database
-from acme_orders.readiness.two_tenants import TENANT  # feature: row, rls, schema
+
+from readiness import catalog
+from readiness.scratch import rows_of, scratch_database
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from acme_orders.chassis.errors import DatabaseError
 from acme_orders.chassis.http.server import listen, serve
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.observability.probes import operations
-from acme_orders.readiness.check import Check
-from acme_orders.readiness.rehearsal import Rehearsal
+
+from readiness.check import Check
+from readiness.rehearsal import Rehearsal
 
 Scrape = Callable[[], Awaitable["Page"]]
 _DURATION = "db_client_operation_duration_seconds_count"

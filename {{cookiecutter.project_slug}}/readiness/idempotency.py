@@ -7,9 +7,10 @@ from contextlib import aclosing
 
 from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.messaging.inbox import Inbox
-from acme_orders.readiness.catalog import contents_of, has_inbox_key
-from acme_orders.readiness.check import Check
-from acme_orders.readiness.rehearsal import Rehearsal
+
+from readiness.catalog import contents_of, has_inbox_key
+from readiness.check import Check
+from readiness.rehearsal import Rehearsal
 
 Contents = Mapping[str, Counter[str]]
 

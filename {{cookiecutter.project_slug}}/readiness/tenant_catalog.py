@@ -8,8 +8,9 @@ from uuid import UUID
 
 from acme_orders.chassis.database.access import SERVICE_ROLE  # feature: rls
 from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
-from acme_orders.readiness.scratch import session
-from acme_orders.readiness.two_tenants import TENANT  # feature: rls
+
+from readiness.scratch import session
+from readiness.two_tenants import TENANT  # feature: rls
 
 _TABLES = """
 SELECT attrelid::regclass::text FROM pg_attribute

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from acme_orders.readiness.rehearsal import Rehearsal
+from readiness.rehearsal import Rehearsal
 
 
 class Check(ABC):

@@ -24,7 +24,7 @@ from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.slice import Chassis, Definition, Slice
 
-_NO_SLICES = {"chassis", "readiness", "service", "settings", "__main__"}
+_NO_SLICES = {"chassis", "service", "settings", "__main__"}
 _NOWHERE = "postgresql://nobody@localhost/none"  # nothing is connected
 
 

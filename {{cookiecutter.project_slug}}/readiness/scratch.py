@@ -9,7 +9,8 @@ from acme_orders.chassis.addresses import with_path
 from acme_orders.chassis.database import driver
 from acme_orders.chassis.database.blocking import open_blocking
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.readiness.two_tenants import TENANT  # feature: rls, schema
+
+from readiness.two_tenants import TENANT  # feature: rls, schema
 
 PREFIX = "readiness_"
 

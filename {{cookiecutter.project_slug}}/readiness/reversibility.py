@@ -10,11 +10,12 @@ from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.files import migrations, text_of
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: schema
-from acme_orders.readiness.catalog import schema_of
-from acme_orders.readiness.check import Check
-from acme_orders.readiness.rehearsal import Rehearsal
-from acme_orders.readiness.scratch import scratch_database
-from acme_orders.readiness.two_tenants import TENANT  # feature: schema
+
+from readiness.catalog import schema_of
+from readiness.check import Check
+from readiness.rehearsal import Rehearsal
+from readiness.scratch import scratch_database
+from readiness.two_tenants import TENANT  # feature: schema
 
 _HEADER = re.compile(r"\A(?:--.*\n|\s)*?-- reversible: (yes|no \([^)\s][^)]*\))\s*$", re.MULTILINE)
 _COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)

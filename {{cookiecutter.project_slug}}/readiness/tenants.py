@@ -11,13 +11,14 @@ from acme_orders.chassis.database.repository import Query, Repository
 from acme_orders.chassis.tenancy.guard import judged, tenant_tables
 from acme_orders.chassis.tenancy.registry import Tenants
 from acme_orders.chassis.tenancy.scope import NoTenant, work_for
-from acme_orders.readiness.check import Check
-from acme_orders.readiness.rehearsal import (
+
+from readiness.check import Check
+from readiness.rehearsal import (
     Rehearsal,
     migrate,  # feature: schema
 )
-from acme_orders.readiness.tenant_catalog import holes, owned_by
-from acme_orders.readiness.two_tenants import OTHER, TENANT
+from readiness.tenant_catalog import holes, owned_by
+from readiness.two_tenants import OTHER, TENANT
 
 
 class TenantsAreKeptApart(Check):

@@ -7,9 +7,10 @@ from acme_orders.chassis.database.explain import explainable
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.errors import DatabaseError
-from acme_orders.readiness.check import Check
-from acme_orders.readiness.plans import Index, complaints
-from acme_orders.readiness.rehearsal import Rehearsal
+
+from readiness.check import Check
+from readiness.plans import Index, complaints
+from readiness.rehearsal import Rehearsal
 
 _NO_ARBITER = "42P10"  # ON CONFLICT without its unique index: K3 finds that in every handler
 _INDEX = """

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from acme_orders.readiness.scratch import rows_of, session
+from readiness.scratch import rows_of, session
 
 INBOX_KEY = (
     "tenant_id",  # feature: row, rls

@@ -1,0 +1,79 @@
+"""What a person and a program see of the checklist."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from readiness.checklist import CHECKS
+from tests.chassis.conftest import PROJECT
+
+DOWN = "0003_inbox.down.sql"
+UNCHANGED: Mapping[str, str] = {}
+
+
+def ask(
+    *arguments: str, home: Path = PROJECT, settings: Mapping[str, str] = UNCHANGED
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder that has migrations."""
+    known = {"ENVIRONMENT": "test", "BROKER_URL": "memory://"}
+    known |= {"PYTHONPATH": os.pathsep.join(map(str, (PROJECT / "src", PROJECT)))}
+    return subprocess.run(
+        [sys.executable, "-m", "readiness", *arguments],
+        cwd=home,
+        env={**os.environ, **known, **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_it_goes_through_every_check() -> None:
+    """Status 0, and nothing but JSON for a program."""
+    ended = ask("--json")
+    assert ended.returncode == 0, ended.stderr
+    checks = json.loads(ended.stdout)["checks"]
+    assert [(each["id"], each["passed"]) for each in checks] == [(one.id, True) for one in CHECKS]
+
+
+def test_a_finding_is_shown_with_advice(tmp_path: Path) -> None:
+    """Status 1; the migrations are those of the folder in which it runs."""
+    shutil.copytree(PROJECT / "migrations", tmp_path / "migrations")
+    (tmp_path / "migrations" / DOWN).write_text("", encoding="utf-8")
+    ended = ask(home=tmp_path, settings={"COLUMNS": "200"})
+    assert ended.returncode == 1, ended.stderr
+    assert f"{DOWN} is empty" in ended.stdout
+    assert "→ Write a down file" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "status", "says"),
+    [
+        (["--jsn"], {}, 2, "--jsn"),
+        ([], {"DATABASE_URL": "mysql://here"}, 78, "DATABASE_URL: must begin with postgresql://"),
+        ([], {"DATABASE_URL": "postgresql://me:secret@127.0.0.1:1/none"}, 1, "127.0.0.1"),
+    ],
+)
+def test_what_it_cannot_do_is_said(
+    arguments: list[str], settings: dict[str, str], status: int, says: str
+) -> None:
+    """With the statuses of every command, and without the password."""
+    ended = ask(*arguments, settings=settings)
+    assert ended.returncode == status, ended.stderr
+    assert says in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "secret" not in ended.stderr
+
+
+def test_it_explains_itself() -> None:
+    """With its option."""
+    ended = ask("--help")
+    assert ended.returncode == 0
+    assert "Inspect what this project has become" in ended.stdout
+    assert "--json" in ended.stdout
