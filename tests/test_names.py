@@ -36,12 +36,13 @@ def test_the_questions_are_those_of_the_design() -> None:
         "tracing",
         "kubernetes",
         "ci",
+        "chassis_tests",
     ]
     assert CHOICES["license"] == ["MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary"]
     assert CHOICES["database_driver"] == ["aiopg", "psycopg"]
     assert CHOICES["tenancy"][0] == "none"
     assert CHOICES["ci"] == ["github", "gitlab", "none"]
-    assert [QUESTIONS[flag] for flag in asked.FLAGS] == [True, False, False]
+    assert [QUESTIONS[flag] for flag in asked.FLAGS] == [True, False, False, False]
     assert QUESTIONS["_copy_without_render"] == ["*"]
 
 
@@ -117,6 +118,7 @@ BAD: dict[str, list[object]] = {
     "http_api": ["n", "y", "False", "", 1, None],
     "tracing": ["n"],
     "kubernetes": ["true"],
+    "chassis_tests": ["no"],
 }
 
 

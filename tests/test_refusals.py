@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.answers import complete
+from tests.answers import QUESTIONS, complete
 from tests.conftest import Sample
 
 FILES: dict[str, str | bytes] = {"README.md": "# Acme Orders\n"}
@@ -129,7 +129,7 @@ def test_every_bad_answer_is_named(bench: Bench) -> None:
 
 def test_what_was_typed_is_refused_too(bench: Bench) -> None:
     """At the prompt for the slug."""
-    printed = bench.refused(no_input=False, typed="Shop\na/b\nshop\n" + "\n" * 10)
+    printed = bench.refused(no_input=False, typed="Shop\na/b\nshop\n" + "\n" * len(QUESTIONS))
 
     assert "project_slug='a/b': " in printed
 
