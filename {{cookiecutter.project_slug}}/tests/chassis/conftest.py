@@ -1,11 +1,15 @@
 """The service of these tests on a database and a virtual host of each test's own."""
 
 import asyncio
+import atexit
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from uuid import uuid4
 
@@ -28,7 +32,6 @@ from tests.chassis.slices.sales.messages import SALE_MADE, SaleMade
 from tests.conftest import server
 
 PROJECT = Path(__file__).resolve().parents[2]
-MIGRATIONS = Path(__file__).parent / "migrations"
 Connect = Callable[..., AbstractAsyncContextManager[Service]]
 Make = Callable[[Chassis[Any]], Slice]
 
@@ -42,8 +45,17 @@ def migrate(url: str) -> None:
 
 def apply_migrations(url: str) -> None:
     """Those of the project, and those of the slice that only these tests have."""
-    for folder in (PROJECT / "migrations", MIGRATIONS):
-        list(Migrator(url, folder=folder).up())
+    list(Migrator(url, folder=home() / "migrations").up())
+
+
+@cache
+def home() -> Path:
+    """A folder with all these migrations, in which commands work."""
+    folder = Path(mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    for each in (PROJECT, Path(__file__).parent):
+        shutil.copytree(each / "migrations", folder / "migrations", dirs_exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

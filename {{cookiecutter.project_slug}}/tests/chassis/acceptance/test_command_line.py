@@ -15,7 +15,7 @@ from pamqp.common import FieldTable
 
 from readiness.scratch import rows_of, scratch_database
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
-from tests.chassis.conftest import PROJECT
+from tests.chassis.conftest import home
 
 QUEUE = "acme-orders"
 FREE_PORTS = {"OPERATIONS_PORT": "0", "HTTP_PORT": "0"}
@@ -25,7 +25,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     """Run the command line with this environment."""
     return subprocess.run(
         [sys.executable, "-m", "tests.chassis", *arguments],
-        cwd=PROJECT,
+        cwd=home(),
         env={**os.environ, "ENVIRONMENT": "test", "LISTEN_HOST": "127.0.0.1", **environment},
         capture_output=True,
         text=True,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from readiness.check import Check
 from readiness.checklist import CHECKS, go_through
 from readiness.plans import begins_with
 from readiness.rehearsal import Rehearsal, Subject
-from tests.chassis.conftest import MIGRATIONS, PROJECT
+from tests.chassis.conftest import home
 from tests.chassis.readiness.defects import DEFECTS, Defect, migrated
 from tests.chassis.service import SERVICE
 
@@ -25,17 +24,15 @@ LEFT = f"SELECT datname FROM pg_database WHERE datname LIKE '{scratch.PREFIX}%'"
 
 
 @pytest.fixture
-def subject(tmp_path: Path) -> Subject:
+def subject() -> Subject:
     """The service, with a server on which databases can be created."""
     url = os.environ["DATABASE_URL"]
-    for folder in (PROJECT / "migrations", MIGRATIONS):
-        shutil.copytree(folder, tmp_path / "migrations", dirs_exist_ok=True)
     return Subject(
         SERVICE,
         SERVICE.load_settings(
             environment="test", database_url=url, broker_url="memory://", _env_file=None
         ),
-        migrations=tmp_path / "migrations",
+        migrations=home() / "migrations",
     )
 
 
