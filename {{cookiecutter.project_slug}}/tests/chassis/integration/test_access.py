@@ -27,6 +27,7 @@ from tests.chassis.conftest import (
     consuming,
     count,
     eventually,
+    home,
     migrate,
     send,
     settled,
@@ -210,12 +211,10 @@ async def test_an_owner_that_is_no_superuser_prepares_all_that_the_service_needs
 
 
 async def test_an_owner_that_is_no_superuser_passes_the_checklist(
-    owned: Owned, settings: ChassisSettings, monkeypatch: pytest.MonkeyPatch
+    owned: Owned, settings: ChassisSettings
 ) -> None:
     """Each check, in scratch databases that it makes itself."""
-    monkeypatch.chdir(PROJECT)
-    results = await go_through(
-        Subject(SERVICE, settings.model_copy(update={"database_url": owned.owner}))
-    )
+    changed = settings.model_copy(update={"database_url": owned.owner})
+    results = await go_through(Subject(SERVICE, changed, migrations=home() / "migrations"))
     found: list[tuple[str, Any]] = [(each.id, each.findings) for each in results]
     assert found == [(each.id, ()) for each in CHECKS]
