@@ -132,6 +132,7 @@ def test_a_leak_between_tenants_turns_its_check_red(bake_fresh: Bake, tenancy: s
 OWN_TESTS = {
     "none": [
         *["tests/contracts", "tests/readiness", "tests/test_under_fire.py"],
+        *["tests/orders", "tests/chassis"],
         *["tests/acceptance/test_command_line.py", "tests/acceptance/test_database_outages.py"],
         *["tests/faults/test_crash_points.py", "tests/integration/test_interleavings.py"],
         *["tests/integration/test_access.py", "tests/integration/test_api.py"],
@@ -140,8 +141,12 @@ OWN_TESTS = {
         *["tests/integration/test_migrations.py", "tests/integration/test_protection.py"],
         *["tests/integration/test_relay.py", "tests/integration/test_repository.py"],
     ],
-    "row": ["tests/tenancy", "tests/readiness", "tests/integration/test_consumer.py"],
+    "row": [
+        *["tests/orders", "tests/tenancy", "tests/readiness"],
+        *["tests/integration/test_consumer.py"],
+    ],
     "schema": [
+        *["tests/orders", "tests/chassis"],
         *["tests/tenancy", "tests/readiness", "tests/acceptance/test_command_line.py"],
         *["tests/integration/test_access.py", "tests/integration/test_api.py"],
         *["tests/integration/test_consumer.py", "tests/integration/test_dead_letters.py"],
