@@ -144,8 +144,10 @@ class Rehearsal:
         type_: str,
         identity: str,
         on_ack: Callable[[], Awaitable[None]] | None = None,
-        *,  # feature: row, rls, schema
-        tenant: UUID = TENANT,  # feature: row, rls, schema
+        # feature: row, rls, schema {
+        *,
+        tenant: UUID = TENANT,
+        # feature: row, rls, schema }
     ) -> Letter:
         """The example of a handler's payload as a delivery.
 

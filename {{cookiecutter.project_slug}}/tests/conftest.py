@@ -7,6 +7,7 @@ The servers come from `make test`; to run some tests alone:
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID  # feature: row, rls, schema
 
 import pytest
 
@@ -36,13 +37,18 @@ def migrated() -> Iterator[str]:
     databases = Databases(server("DATABASE_URL"))
     url = databases.create()
     list(Migrator(url, folder=PROJECT / "migrations").up())
-    Tenants(url).add(TENANT, "test")  # feature: row, rls, schema
-    list(Migrator(url, folder=PROJECT / "migrations").up())  # feature: schema
+    add_tenant(url, TENANT)  # feature: row, rls, schema
     yield url
     databases.drop(url)
 
 
 # feature: row, rls, schema {
+def add_tenant(url: str, tenant: UUID) -> None:
+    """Register a tenant, and make it ready for work."""
+    Tenants(url).add(tenant, f"tenant {tenant}")
+    list(Migrator(url, folder=PROJECT / "migrations").up())  # feature: schema
+
+
 @pytest.fixture
 def tenant() -> Iterator[None]:
     """Whose data a test works with that calls the manager itself."""

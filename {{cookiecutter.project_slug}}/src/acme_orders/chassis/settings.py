@@ -91,8 +91,8 @@ class ChassisSettings(BaseSettings):
         description="a container is reached from outside",
     )
     operations_port: Port = Field(9000, description="/metrics, /live, /ready; not for the public")
-    http_port: Port = Field(8000, description="the API")  # feature: http_api
     # feature: http_api {
+    http_port: Port = Field(8000, description="the API")
     http_clients: int = Field(
         500,
         ge=1,

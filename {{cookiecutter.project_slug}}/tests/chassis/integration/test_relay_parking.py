@@ -99,7 +99,8 @@ async def test_it_costs_one_try_and_one_line(service: Service, log: list[Any]) -
     assert (line["log_level"], line["type"], line["reason"]) == ("info", UNHEARD, "unheard")
     assert "bind a queue" in line["why"]
     assert len(told(log, "relay.type_resumed")) == 1
-    assert not [each for each in log if each["log_level"] in {"warning", "error"}]
+    loud = {each["event"] for each in log if each["log_level"] in {"warning", "error"}}
+    assert loud <= {"database.slow_statement"}  # of a busy machine
 
 
 async def test_of_a_parked_type_every_key_keeps_its_order(service: Service) -> None:

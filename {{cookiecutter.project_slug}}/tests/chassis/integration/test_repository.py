@@ -327,7 +327,7 @@ async def test_a_write_outside_a_transaction_is_refused(probe: Probe, sent: list
 @pytest.mark.parametrize("name", ["sales", "Sales.add", "sales.", "sales.by-id", "sales add"])
 def test_a_name_of_another_form_is_refused_at_once(name: str) -> None:
     """When the class is defined, with a name that would do."""
-    with pytest.raises(ValueError, match=r"call a query like sales\.by_id"):
+    with pytest.raises(ValueError, match=r"call a query like parcels\.by_id"):
         query(name)
 
 

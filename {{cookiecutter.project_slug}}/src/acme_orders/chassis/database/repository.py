@@ -54,7 +54,7 @@ class Query:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r}: call a query like orders.by_id")
+            raise ValueError(f"{self.name!r}: call a query like parcels.by_id")
 
 
 def query(

@@ -1,0 +1,1 @@
+"""What a team tests its slices with."""
