@@ -104,18 +104,14 @@ async def test_other_columns_than_fields_are_refused(repository: Repository) -> 
 async def test_a_value_of_another_type_is_refused(repository: Repository) -> None:
     """With the column, and without the value, which may be personal."""
     select = Sale.select(Sale.id, Sale.currency).limit(1)
-    with pytest.raises(
-        QueryRefused, match="currency of Wrong: Input should be a valid integer"
-    ) as e:
+    with pytest.raises(QueryRefused, match="currency of Wrong: Input should be a vali") as told:
         await repository.fetch_all(select, Wrong)
-    assert "EUR" not in str(e.value)
+    assert "EUR" not in str(told.value)
 
 
 async def mypy_refuses(repository: Repository) -> None:
     """What is wrong here; should mypy no longer say so, it complains about these comments."""
     Sale.select(Sale.no_such)  # type: ignore[attr-defined]
     await repository.fetch_all("no query")  # type: ignore[call-overload]
-    found: list[Total] = await repository.fetch_all(  # type: ignore[assignment]
-        Sale.select(Sale.id).limit(1), Bill
-    )
-    assert found
+    bills = await repository.fetch_all(Sale.select(Sale.id).limit(1), Bill)
+    assert bills[0].no_such  # type: ignore[attr-defined]
