@@ -28,6 +28,7 @@ class Order(Table):
 
     id = peewee.UUIDField(primary_key=True)
     customer = peewee.ForeignKeyField(Customer, backref="orders")
+    customer_id: peewee.UUIDField
     status = peewee.TextField(constraints=[Check("status IN ('accepted', 'cancelled')")])
     currency = peewee.TextField(constraints=[Check("currency ~ '^[A-Z]{3}$'")])
     total_cents = peewee.BigIntegerField(constraints=[Check("total_cents >= 0")])
@@ -43,6 +44,7 @@ class Line(Table):
     """One article of an order."""
 
     order = peewee.ForeignKeyField(Order, backref="lines")
+    order_id: peewee.UUIDField
     position = peewee.IntegerField(constraints=[Check("position > 0")])
     sku = peewee.TextField(constraints=[Check("sku <> ''")])
     quantity = peewee.IntegerField(constraints=[Check("quantity > 0")])

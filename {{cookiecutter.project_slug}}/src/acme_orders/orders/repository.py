@@ -46,7 +46,7 @@ class LineDetails:
 class OrderDetails(OrderSummary):
     """An order with its lines."""
 
-    lines: tuple[LineDetails, ...]
+    lines: Sequence[LineDetails]
 
 
 @dataclass(frozen=True)
@@ -85,26 +85,19 @@ class Orders(Repository):
     @query("orders.by_id", traffic="high", example={"order_id": _EXAMPLE.order_id})
     async def by_id(self, order_id: UUID) -> OrderDetails | None:
         """One order with its lines."""
-        row = await self.fetch_one(_summaries().where(Order.id == order_id))
-        if row is None:
+        order = await self.fetch_one(_summaries().where(Order.id == order_id), OrderSummary)
+        if order is None:
             return None
         lines = await self.lines_of([order_id])
-        return OrderDetails(**row, lines=lines[order_id])
+        return OrderDetails(**vars(order), lines=lines[order_id])
 
     @query("orders.lines_of", traffic="high", example={"order_ids": [_EXAMPLE.order_id]})
-    async def lines_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, tuple[LineDetails, ...]]:
+    async def lines_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[LineDetails]]:
         """The lines of some orders, in one query for all of them."""
         select = Line.select(
             Line.order_id, Line.position, Line.sku, Line.quantity, Line.unit_price_cents
         ).order_by(Line.order_id, Line.position)
-        found = await self.fetch_children(select, Line.order_id, order_ids)
-        return {
-            order_id: tuple(
-                LineDetails(row["position"], row["sku"], row["quantity"], row["unit_price_cents"])
-                for row in rows
-            )
-            for order_id, rows in found.items()
-        }
+        return await self.fetch_children(select, Line.order_id, order_ids, LineDetails)
 
     @query(
         "orders.page",
@@ -120,19 +113,19 @@ class Orders(Repository):
             after: time and id of the last order of the page before.
             limit: most orders, at most 100.
         """
-        rows = await self.fetch_page(
+        return await self.fetch_page(
             _summaries(),
+            OrderSummary,
             order=(Order.placed_at, Order.id),
             after=after,
             limit=min(limit, LARGEST_PAGE),
         )
-        return [OrderSummary(**row) for row in rows]
 
     @query("orders.revenue", example={"since": date(2026, 1, 1)})
     async def revenue(self, *, since: date, limit: int = 1000) -> Sequence[Revenue]:
         """Revenue by day and status, the newest day first."""
         day = peewee.fn.date(Order.placed_at)
-        rows = await self.fetch_all(
+        return await self.fetch_all(
             Order.select(
                 day.alias("day"),
                 Order.status,
@@ -142,9 +135,9 @@ class Orders(Repository):
             .where(Order.placed_at >= since)
             .group_by(day, Order.status)
             .order_by(day.desc(), Order.status)
-            .limit(limit)
+            .limit(limit),
+            Revenue,
         )
-        return [Revenue(**{**row, "total_cents": int(row["total_cents"])}) for row in rows]
 
     async def _customers(self, emails: set[str]) -> dict[str, UUID]:
         """The ids of these customers; those that are new are stored."""
@@ -187,5 +180,5 @@ def _audit(order: OrderPlaced) -> Mapping[str, Any]:
     return {"id": new_id(), "event_type": "order.accepted", "payload": order}
 
 
-def _summaries() -> Any:
+def _summaries() -> peewee.ModelSelect[Order]:
     return Order.select(Order.id, Order.status, Order.currency, Order.total_cents, Order.placed_at)

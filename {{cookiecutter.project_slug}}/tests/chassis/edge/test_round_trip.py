@@ -76,7 +76,8 @@ class Round:
 
     async def stored(self, payloads: Sequence[Any]) -> list[Any]:
         """What is read after they were written."""
-        repository, table = Repository(self._manager), self._table
+        repository = Repository(self._manager)
+        table: Any = self._table
         scope = ExitStack()
         scope.enter_context(tenant_scope(TENANT))  # feature: row, rls, schema
         with scope:

@@ -13,7 +13,6 @@ from playhouse import postgres_ext as ext
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Repository
-from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.database.values import read_hstore
 from acme_orders.chassis.errors import DatabaseError, TransactionMisused
 
@@ -110,7 +109,7 @@ def offered(subject: Any) -> Iterator[tuple[type, str]]:
             yield next(each for each in type(subject).__mro__ if name in vars(each)), name
 
 
-def subjects(model: type[Table]) -> Iterator[Callable[[], Any]]:
+def subjects(model: Any) -> Iterator[Callable[[], Any]]:
     """The field, and what it leads to."""
     yield lambda: model.value
     if isinstance(model.value, peewee.JSONField | ext.JSONField):
@@ -129,7 +128,7 @@ def attempts(place: tuple[type, str], sample: Any) -> list[tuple[Any, ...]]:
     return ARGUMENTS.get(name) or [*usual, *others]
 
 
-def query_of(model: type[Table], subject: Any, name: str, arguments: tuple[Any, ...]) -> Any:
+def query_of(model: Any, subject: Any, name: str, arguments: tuple[Any, ...]) -> Any:
     """A query with this expression."""
     found = getattr(subject, name)
     made = found if isinstance(found, peewee.Node) else found(*arguments)
@@ -152,7 +151,7 @@ async def compare(manager: Manager, wanted: Mapping[str, tuple[Any, Any]]) -> No
 
 
 def first_that_works(
-    both: Both, model: type[Table], subject: Callable[[], Any], place: Any, sample: Any
+    both: Both, model: Any, subject: Callable[[], Any], place: Any, sample: Any
 ) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]] | None:
     """The first arguments that Peewee's own database takes, and the rows that it finds."""
     with both.reference.bound(model):

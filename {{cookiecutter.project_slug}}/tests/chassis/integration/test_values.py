@@ -16,7 +16,6 @@ from playhouse import postgres_ext
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Repository
-from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.errors import DatabaseError
 
 from tests.chassis.integration.kinds import OWN, PEEWEE, WITHOUT_COLUMN, Kind, kinds_of
@@ -41,7 +40,7 @@ class Outcome:
     error: Exception | None = None
 
 
-def queries(model: type[Table], kind: Kind) -> tuple[Any, Any]:
+def queries(model: Any, kind: Kind) -> tuple[Any, Any]:
     """What is stored, as PostgreSQL shows it, and what is read."""
     shown = model.value.cast(kind.shown).cast("text").alias("shown")
     return tuple(
@@ -49,7 +48,7 @@ def queries(model: type[Table], kind: Kind) -> tuple[Any, Any]:
     )
 
 
-def expected(both: Both, model: type[Table], kind: Kind, rows: Sequence[Any]) -> Outcome:
+def expected(both: Both, model: Any, kind: Kind, rows: Sequence[Any]) -> Outcome:
     """Insert rows with Peewee alone, look at them, and take them back."""
     try:
         with both.reference.undone(model):
@@ -60,7 +59,7 @@ def expected(both: Both, model: type[Table], kind: Kind, rows: Sequence[Any]) ->
         return Outcome(error=error)
 
 
-async def insert(repository: Repository, model: type[Table], rows: Sequence[Any], way: str) -> None:
+async def insert(repository: Repository, model: Any, rows: Sequence[Any], way: str) -> None:
     """Insert rows in one of the ways that there are."""
     match way:
         case "rows":
@@ -87,7 +86,7 @@ async def insert(repository: Repository, model: type[Table], rows: Sequence[Any]
             await repository.manager.execute(model.insert_many(rows))
 
 
-async def ours(manager: Manager, model: type[Table], kind: Kind, rows: Any, way: str) -> Outcome:
+async def ours(manager: Manager, model: Any, kind: Kind, rows: Any, way: str) -> Outcome:
     """Do the same through a repository."""
     repository, outcome = Repository(manager), Outcome()
     with suppress(Undone):

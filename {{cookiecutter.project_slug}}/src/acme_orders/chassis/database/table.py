@@ -1,15 +1,23 @@
 """The base of every model. Models never leave their repository."""
 
 from collections.abc import Iterable, Mapping  # feature: row, rls
-from typing import Any  # feature: row, rls
+from typing import (
+    TYPE_CHECKING,
+    Any,  # feature: row, rls
+    Self,  # feature: row, rls
+)
 
 import peewee  # feature: row, rls
-from peewee_async import AioModel
 from playhouse.postgres_ext import HStoreField
 
 from acme_orders.chassis.database.dialect import Dialect
 from acme_orders.chassis.database.values import read_hstore
 from acme_orders.chassis.tenancy.scope import current_scope  # feature: row, rls
+
+if TYPE_CHECKING:
+    from peewee import Model as AioModel
+else:
+    from peewee_async import AioModel
 
 
 class Table(AioModel):
@@ -33,9 +41,10 @@ class Table(AioModel):
     tenant_id = peewee.UUIDField()
 
     @classmethod
-    def select(cls, *fields: Any) -> Any:
+    def select(cls, *fields: Any) -> peewee.ModelSelect[Self]:
         """Read rows of this tenant."""
-        return cls._pinned(super().select(*fields))
+        pinned: peewee.ModelSelect[Self] = cls._pinned(super().select(*fields))
+        return pinned
 
     @classmethod
     def update(cls, *args: Any, **values: Any) -> Any:

@@ -78,7 +78,7 @@ class Books(Repository):
     async def months(self, account: str, *, limit: int = 120) -> Sequence[Month]:
         """What came and went in each month: a report."""
         month: Any = peewee.fn.date_trunc("month", Entry.booked_on).cast("date")
-        rows = await self.fetch_all(
+        return await self.fetch_all(
             Entry.select(
                 month.alias("month"),
                 peewee.fn.coalesce(
@@ -91,6 +91,6 @@ class Books(Repository):
             .where(Entry.account == account)
             .group_by(month)
             .order_by(month)
-            .limit(limit)
+            .limit(limit),
+            Month,
         )
-        return [Month(**row) for row in rows]

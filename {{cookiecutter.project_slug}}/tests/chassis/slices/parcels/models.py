@@ -22,6 +22,7 @@ class Parcel(Table):
 
     id = peewee.UUIDField(primary_key=True)
     depot = peewee.ForeignKeyField(Depot, backref="parcels")
+    depot_id: peewee.CharField
     state = peewee.TextField(constraints=[Check("state IN ('registered', 'moving', 'delivered')")])
     weight_grams = peewee.IntegerField(constraints=[Check("weight_grams > 0")])
     contents = peewee.JSONField()
@@ -40,6 +41,7 @@ class Scan(Table):
 
     id = peewee.UUIDField(primary_key=True)
     parcel = peewee.ForeignKeyField(Parcel, backref="scans", on_delete="CASCADE")
+    parcel_id: peewee.UUIDField
     depot = peewee.ForeignKeyField(Depot)
     scanned_at = DateTimeTZField()
 

@@ -135,19 +135,19 @@ class Parcels(Repository):
         self, *, after: tuple[datetime, UUID] | None = None, limit: int = LARGEST_PAGE
     ) -> Sequence[Summary]:
         """Parcels by time, with the city that they are in."""
-        rows = await self.fetch_page(
+        return await self.fetch_page(
             Parcel.select(Parcel.id, Parcel.state, Depot.city, Parcel.registered_at).join(Depot),
+            Summary,
             order=(Parcel.registered_at, Parcel.id),
             after=after,
             limit=min(limit, LARGEST_PAGE),
         )
-        return [Summary(**row) for row in rows]
 
     @query("parcels.load", example={})
     async def load(self, *, limit: int = 200) -> Sequence[Load]:
         """How much each depot has: a report."""
         grams = peewee.fn.sum(Parcel.weight_grams)
-        rows = await self.fetch_all(
+        return await self.fetch_all(
             Parcel.select(
                 Parcel.depot_id.alias("depot"),
                 Parcel.state,
@@ -156,6 +156,6 @@ class Parcels(Repository):
             )
             .group_by(Parcel.depot_id, Parcel.state)
             .order_by(grams.desc(), Parcel.depot_id)
-            .limit(limit)
+            .limit(limit),
+            Load,
         )
-        return [Load(**row) for row in rows]

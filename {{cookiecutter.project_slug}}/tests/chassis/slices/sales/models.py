@@ -28,6 +28,7 @@ class Sale(Table):
 
     id = peewee.UUIDField(primary_key=True)
     buyer = peewee.ForeignKeyField(Buyer, backref="sales")
+    buyer_id: peewee.UUIDField
     status = peewee.TextField(constraints=[Check("status IN ('booked', 'cancelled')")])
     currency = peewee.TextField(constraints=[Check("currency ~ '^[A-Z]{3}$'")])
     total_cents = peewee.BigIntegerField(constraints=[Check("total_cents >= 0")])
@@ -43,6 +44,7 @@ class Line(Table):
     """One article of a sale."""
 
     sale = peewee.ForeignKeyField(Sale, backref="lines")
+    sale_id: peewee.UUIDField
     position = peewee.IntegerField(constraints=[Check("position > 0")])
     sku = peewee.TextField(constraints=[Check("sku <> ''")])
     quantity = peewee.IntegerField(constraints=[Check("quantity > 0")])

@@ -47,7 +47,7 @@ class LineDetails:
 class SaleDetails(SaleSummary):
     """A sale with its lines."""
 
-    lines: tuple[LineDetails, ...]
+    lines: Sequence[LineDetails]
 
 
 @dataclass(frozen=True)
@@ -86,26 +86,19 @@ class Sales(Repository):
     @query("sales.by_id", traffic="high", example={"sale_id": _EXAMPLE.sale_id})
     async def by_id(self, sale_id: UUID) -> SaleDetails | None:
         """One sale with its lines."""
-        row = await self.fetch_one(_summaries().where(Sale.id == sale_id))
-        if row is None:
+        sale = await self.fetch_one(_summaries().where(Sale.id == sale_id), SaleSummary)
+        if sale is None:
             return None
         lines = await self.lines_of([sale_id])
-        return SaleDetails(**row, lines=lines[sale_id])
+        return SaleDetails(**vars(sale), lines=lines[sale_id])
 
     @query("sales.lines_of", traffic="high", example={"sale_ids": [_EXAMPLE.sale_id]})
-    async def lines_of(self, sale_ids: Sequence[UUID]) -> Mapping[UUID, tuple[LineDetails, ...]]:
+    async def lines_of(self, sale_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[LineDetails]]:
         """The lines of some sales, in one query for all of them."""
         select = Line.select(
             Line.sale_id, Line.position, Line.sku, Line.quantity, Line.unit_price_cents
         ).order_by(Line.sale_id, Line.position)
-        found = await self.fetch_children(select, Line.sale_id, sale_ids)
-        return {
-            sale_id: tuple(
-                LineDetails(row["position"], row["sku"], row["quantity"], row["unit_price_cents"])
-                for row in rows
-            )
-            for sale_id, rows in found.items()
-        }
+        return await self.fetch_children(select, Line.sale_id, sale_ids, LineDetails)
 
     @query(
         "sales.page",
@@ -121,19 +114,19 @@ class Sales(Repository):
             after: time and id of the last sale of the page before.
             limit: most sales, at most 100.
         """
-        rows = await self.fetch_page(
+        return await self.fetch_page(
             _summaries(),
+            SaleSummary,
             order=(Sale.made_at, Sale.id),
             after=after,
             limit=min(limit, LARGEST_PAGE),
         )
-        return [SaleSummary(**row) for row in rows]
 
     @query("sales.revenue", example={"since": date(2026, 1, 1)})
     async def revenue(self, *, since: date, limit: int = 1000) -> Sequence[Revenue]:
         """Revenue by day and status, the newest day first."""
         day = peewee.fn.date(Sale.made_at)
-        rows = await self.fetch_all(
+        return await self.fetch_all(
             Sale.select(
                 day.alias("day"),
                 Sale.status,
@@ -143,9 +136,9 @@ class Sales(Repository):
             .where(Sale.made_at >= since)
             .group_by(day, Sale.status)
             .order_by(day.desc(), Sale.status)
-            .limit(limit)
+            .limit(limit),
+            Revenue,
         )
-        return [Revenue(**{**row, "total_cents": int(row["total_cents"])}) for row in rows]
 
     async def _buyers(self, emails: set[str]) -> dict[str, UUID]:
         """The ids of these buyers; those that are new are stored."""
@@ -188,5 +181,5 @@ def _audit(sale: SaleMade) -> Mapping[str, Any]:
     return {"id": new_id(), "event_type": "sale.booked", "payload": sale}
 
 
-def _summaries() -> Any:
+def _summaries() -> peewee.ModelSelect[Sale]:
     return Sale.select(Sale.id, Sale.status, Sale.currency, Sale.total_cents, Sale.made_at)
