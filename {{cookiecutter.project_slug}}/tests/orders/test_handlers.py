@@ -32,7 +32,7 @@ async def test_an_order_is_stored_and_announced(service: ServiceUnderTest, order
         found = await orders.by_id(placed.order_id)
     assert found is not None
     assert (found.status, found.currency, found.total_cents) == ("accepted", "EUR", 999)
-    assert found.lines == (LineDetails(1, "TEA-1", 2, 450), LineDetails(2, "TEA-1", 1, 99))
+    assert found.lines == [LineDetails(1, "TEA-1", 2, 450), LineDetails(2, "TEA-1", 1, 99)]
     assert await column(service, Customer.email) == ["ada@example.com"]
     assert await column(service, AuditEntry.event_type) == ["order.accepted"]
     assert service.published(OrderAccepted) == [

@@ -180,5 +180,5 @@ def _audit(order: OrderPlaced) -> Mapping[str, Any]:
     return {"id": new_id(), "event_type": "order.accepted", "payload": order}
 
 
-def _summaries() -> peewee.ModelSelect[Order]:
+def _summaries() -> "peewee.ModelSelect[Order]":
     return Order.select(Order.id, Order.status, Order.currency, Order.total_cents, Order.placed_at)

@@ -67,7 +67,7 @@ def test_an_article_in_two_orders_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("booked", "heard", "causes", "waited"),
+    ("accepted", "heard", "causes", "waited"),
     [
         (0, 4, [], 4),
         (0, 4, [(5, 9)], 4),

@@ -143,7 +143,7 @@ DEFECTS = {
         "index btree (depot_id, packed_at DESC) is in the database",
     ),
     "a key is not unique": (
-        'ALTER TABLE drift_crates DROP CONSTRAINT "drift_crates_order_key"',
+        'ALTER TABLE drift_crates DROP CONSTRAINT "drift_crates_sale_key"',
         "unique index btree",
     ),
     "a key is unique in the database only": (
@@ -183,7 +183,7 @@ ALIKE = {
     "names": "ALTER INDEX drift_crates_open RENAME TO x; "
     "ALTER TABLE drift_crates RENAME CONSTRAINT drift_crates_weight_check TO y",
     "a unique index instead of a constraint": "ALTER TABLE drift_crates DROP CONSTRAINT "
-    '"drift_crates_order_key"; CREATE UNIQUE INDEX ON drift_crates ("sale")',
+    '"drift_crates_sale_key"; CREATE UNIQUE INDEX ON drift_crates ("sale")',
     "a check that is not validated yet": "ALTER TABLE drift_crates DROP CONSTRAINT "
     "drift_crates_weight_check, ADD CHECK (weight > 0) NOT VALID",
     "the order of columns": "ALTER TABLE drift_crates DROP local_time; "

@@ -29,7 +29,7 @@ from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
 from dev.databases import Databases
 from readiness.scratch import rows_of
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
-from tests.chassis.conftest import PROJECT, consuming, eventually, send, settled, sold
+from tests.chassis.conftest import PROJECT, consuming, eventually, home, send, settled, sold
 from tests.chassis.integration.hazards_bare import DRIVERS, use_driver
 from tests.chassis.service import SERVICE
 
@@ -218,7 +218,7 @@ async def test_migrations_are_the_same_in_a_hostile_database(
     url = databases.create()
     try:
         set_all(url, f"DATABASE {url.rpartition('/')[2]}", hostile(url))
-        migrator = Migrator(url, folder=PROJECT / "migrations")
+        migrator = Migrator(url, folder=home() / "migrations")
         list(migrator.up())
         Tenants(url).add(TENANT, "test")  # feature: row, rls, schema
         list(migrator.up())  # feature: schema

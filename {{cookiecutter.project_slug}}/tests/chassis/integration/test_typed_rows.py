@@ -1,6 +1,7 @@
 """Rows come as objects of the class that a query names; what does not fit it is refused."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -50,12 +51,18 @@ class Wrong:
 
 
 @pytest.fixture
-async def repository(connect: Connect) -> AsyncIterator[Repository]:
+async def service(connect: Connect) -> AsyncIterator[Service]:
     """With three sales, two of which have lines."""
-    async with connect() as service:
-        await store(service)
-        async with service.manager.transaction("read", read_only=True):
-            yield Repository(service.manager)
+    async with connect() as connected:
+        await store(connected)
+        yield connected
+
+
+@asynccontextmanager
+async def reading(service: Service) -> AsyncIterator[Repository]:
+    """A repository inside a transaction."""
+    async with service.manager.transaction("read", read_only=True):
+        yield Repository(service.manager)
 
 
 async def store(service: Service) -> None:
@@ -71,42 +78,46 @@ TOTALS = [(UUID(int=number), number) for number in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("kind", [Total, Bill])
-async def test_each_row_is_an_object(repository: Repository, kind: type[Total | Bill]) -> None:
+async def test_each_row_is_an_object(service: Service, kind: type[Total | Bill]) -> None:
     """One, all, and a page of them."""
-    select = Sale.select(Sale.id, Sale.total_cents)
-    one = await repository.fetch_one(select.where(Sale.id == UUID(int=2)), kind)
-    assert one == kind(id=UUID(int=2), total_cents=2)
-    assert await repository.fetch_one(select.where(Sale.id == UUID(int=9)), kind) is None
-    every = await repository.fetch_all(select.order_by(Sale.id).limit(10), kind)
-    assert [(each.id, each.total_cents) for each in every] == TOTALS
-    page = await repository.fetch_page(
-        select, kind, order=(Sale.id,), after=(UUID(int=1),), limit=1
-    )
-    assert [(each.id, each.total_cents) for each in page] == TOTALS[1:2]
+    async with reading(service) as repository:
+        select = Sale.select(Sale.id, Sale.total_cents)
+        one = await repository.fetch_one(select.where(Sale.id == UUID(int=2)), kind)
+        assert one == kind(id=UUID(int=2), total_cents=2)
+        assert await repository.fetch_one(select.where(Sale.id == UUID(int=9)), kind) is None
+        every = await repository.fetch_all(select.order_by(Sale.id).limit(10), kind)
+        assert [(each.id, each.total_cents) for each in every] == TOTALS
+        page = await repository.fetch_page(
+            select, kind, order=(Sale.id,), after=(UUID(int=1),), limit=1
+        )
+        assert [(each.id, each.total_cents) for each in page] == TOTALS[1:2]
 
 
-async def test_children_need_not_name_their_parent(repository: Repository) -> None:
+async def test_children_need_not_name_their_parent(service: Service) -> None:
     """They are told apart by it already."""
-    select = Line.select(Line.sale_id, Line.position, Line.sku).order_by(Line.position)
-    keys = [UUID(int=number) for number in (1, 2, 3)]
-    found = await repository.fetch_children(select, Line.sale_id, keys, Article)
-    assert [len(found[key]) for key in keys] == [2, 1, 0]
-    assert found[keys[0]] == [Article(1, "TEA-1"), Article(2, "TEA-1")]
+    async with reading(service) as repository:
+        select = Line.select(Line.sale_id, Line.position, Line.sku).order_by(Line.position)
+        keys = [UUID(int=number) for number in (1, 2, 3)]
+        found = await repository.fetch_children(select, Line.sale_id, keys, Article)
+        assert [len(found[key]) for key in keys] == [2, 1, 0]
+        assert found[keys[0]] == [Article(1, "TEA-1"), Article(2, "TEA-1")]
 
 
-async def test_other_columns_than_fields_are_refused(repository: Repository) -> None:
+async def test_other_columns_than_fields_are_refused(service: Service) -> None:
     """Both are named: one too many would be lost in silence."""
-    for columns in ([Sale.id], [Sale.id, Sale.total_cents, Sale.status]):
-        with pytest.raises(QueryRefused, match="and Total has id, total_cents"):
-            await repository.fetch_all(Sale.select(*columns).limit(1), Total)
+    async with reading(service) as repository:
+        for columns in ([Sale.id], [Sale.id, Sale.total_cents, Sale.status]):
+            with pytest.raises(QueryRefused, match="and Total has id, total_cents"):
+                await repository.fetch_all(Sale.select(*columns).limit(1), Total)
 
 
-async def test_a_value_of_another_type_is_refused(repository: Repository) -> None:
+async def test_a_value_of_another_type_is_refused(service: Service) -> None:
     """With the column, and without the value, which may be personal."""
-    select = Sale.select(Sale.id, Sale.currency).limit(1)
-    with pytest.raises(QueryRefused, match="currency of Wrong: Input should be a vali") as told:
-        await repository.fetch_all(select, Wrong)
-    assert "EUR" not in str(told.value)
+    async with reading(service) as repository:
+        select = Sale.select(Sale.id, Sale.currency).limit(1)
+        with pytest.raises(QueryRefused, match="currency of Wrong: Input should be a vali") as told:
+            await repository.fetch_all(select, Wrong)
+        assert "EUR" not in str(told.value)
 
 
 async def mypy_refuses(repository: Repository) -> None:

@@ -41,7 +41,7 @@ class Table(AioModel):
     tenant_id = peewee.UUIDField()
 
     @classmethod
-    def select(cls, *fields: Any) -> peewee.ModelSelect[Self]:
+    def select(cls, *fields: Any) -> "peewee.ModelSelect[Self]":
         """Read rows of this tenant."""
         pinned: peewee.ModelSelect[Self] = cls._pinned(super().select(*fields))
         return pinned

@@ -1,1 +1,1 @@
-"""The business of this service. Rename it, change it, add others beside it."""
+"""A slice of business that only tests have: all that the chassis promises is tried on it."""

@@ -181,5 +181,5 @@ def _audit(sale: SaleMade) -> Mapping[str, Any]:
     return {"id": new_id(), "event_type": "sale.booked", "payload": sale}
 
 
-def _summaries() -> peewee.ModelSelect[Sale]:
+def _summaries() -> "peewee.ModelSelect[Sale]":
     return Sale.select(Sale.id, Sale.status, Sale.currency, Sale.total_cents, Sale.made_at)
