@@ -1,7 +1,8 @@
-"""Thousands of orders, many of them troublesome, through the whole service: `make demo`.
+"""Thousands of messages, many of them troublesome, through the whole service: `make demo`.
 
-Duplicates, messages that cannot be read and a handler that fails at first: at the end a table
-accounts for every message that was sent, and for every effect in the database.
+They are made from the examples of whatever handlers there are. Duplicates, messages that cannot be
+read and handlers that fail at first: at the end a table accounts for every message that was sent,
+and for every event.
 """
 
 import asyncio
@@ -9,10 +10,10 @@ import os
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import uuid4
 
 from rich.console import Console
 from rich.progress import Progress
@@ -20,39 +21,66 @@ from rich.table import Table
 from structlog.contextvars import get_contextvars
 
 from acme_orders.chassis.messaging.broker import Message
-from acme_orders.chassis.messaging.envelope import Handler, encode
+from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability import logs
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, connected
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
-from acme_orders.orders.messages import (
-    ORDER_ACCEPTED,
-    ORDER_PLACED,
-    OrderPlaced,
-)
 from acme_orders.service import SERVICE
 
+from dev.stories import Shot, stories
 from readiness.scratch import rows_of
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
-ORDERS, DUPLICATES, MALFORMED, FALTERING = 3000, 300, 30, 60
+GOOD, DUPLICATES, MALFORMED, FALTERING = 3000, 300, 30, 60
 PATIENCE = 120.0  # seconds; then the demo says what is missing instead of waiting on
 
 
-@dataclass
-class Faltering:
-    """A handler that fails at the first attempt of some orders."""
+@dataclass(frozen=True)
+class Load:
+    """What is sent.
 
-    handle: Callable[[OrderPlaced], Awaitable[None]]
-    fails_for: set[UUID] = field(default_factory=set)
+    Args:
+        good: messages, each to be processed once.
+        sent: they, and those that make trouble.
+        faltering: ids of good ones whose first attempt fails.
+    """
 
-    async def __call__(self, order: OrderPlaced) -> None:
-        """Fail unless this is a retry."""
-        if order.order_id in self.fails_for and get_contextvars()["attempt"] == 1:
-            raise RuntimeError("the demo lets this order fail at its first attempt")
-        await self.handle(order)
+    good: Sequence[Shot]
+    sent: Sequence[Message]
+    faltering: frozenset[str]
+
+
+def load_for(service: Service) -> Load:
+    """Messages for the handlers of a service, in the order in which they are sent."""
+    each = sum(1 for shots in stories(service.handlers, 1) for _ in shots)
+    told = stories(service.handlers, -(-GOOD // each), varied=False)
+    good = [shot for story in told for shot in story]
+    twice = random.sample(good[FALTERING:], DUPLICATES)
+    type_ = next(iter(service.handlers))
+    broken = [Message(b"{ no JSON", str(uuid4()), type_, "demo") for _ in range(MALFORMED)]
+    sent = [shot.message for shot in good]
+    for trouble in [*broken, *(shot.message for shot in twice)]:
+        sent.insert(random.randrange(len(sent)), trouble)
+    return Load(good, sent, frozenset(shot.id for shot in good[:FALTERING]))
+
+
+def falter(service: Service, load: Load) -> None:
+    """Let each handler fail at the first attempt of some messages."""
+
+    def faltering(handler: Handler) -> Handler:
+        async def handle(payload: object) -> None:
+            known = get_contextvars()
+            if known["attempt"] == 1 and known["message_id"] in load.faltering:
+                raise RuntimeError("the demo lets this message fail at its first attempt")
+            await handler.handle(payload)
+
+        return Handler(handler.payload, handle)
+
+    for type_, handler in service.handlers.items():
+        service.handlers[type_] = faltering(handler)
 
 
 async def demonstrate(console: Console) -> bool:
@@ -64,126 +92,114 @@ async def demonstrate(console: Console) -> bool:
     Tenants(settings.database_url).add(TENANT, "demo")  # feature: row, rls, schema
     list(Migrator(settings.database_url).up())  # feature: schema
     where = "RabbitMQ" if settings.broker_url.startswith("amqp") else "memory:// (no RabbitMQ here)"
-    console.print(f"broker: {where}; orders go in, and a listener waits for {ORDER_ACCEPTED}\n")
     metrics = Metrics()
     async with connected(SERVICE, settings, metrics) as service:
-        listener = Queue(f"{service.topology.main.name}.listener", bindings=(ORDER_ACCEPTED,))
+        if not service.handlers:
+            console.print("This service has no handler yet: write a slice, and list it.")
+            return True
+        console.print(f"broker: {where}; in go {', '.join(service.handlers)}\n")
+        events = tuple(event.name for slice_ in service.slices for event in slice_.publishes)
+        listener = Queue(f"{service.topology.main.name}.listener", bindings=events)
         await service.broker.declare("events", [listener])
-        falter = Faltering(service.handlers[ORDER_PLACED].handle)
-        service.handlers[ORDER_PLACED] = Handler(OrderPlaced, falter)
+        load = load_for(service)
+        falter(service, load)
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as parts:
             parts.create_task(service.consumer.run(stop))
             parts.create_task(service.relay.run(stop))
             began = time.monotonic()
-            await _send_all(service, falter)
-            await _watch(service, metrics, listener.name, console)
+            await _send(service, load)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await _settled(service, metrics, load, console)
             seconds = time.monotonic() - began
             stop.set()
-        return await _account(service, metrics, listener.name, seconds, console)
+        return await _account(service, metrics, load, seconds, console)
 
 
-async def _send_all(service: Service, falter: Faltering) -> None:
-    orders = [_order(number) for number in range(ORDERS)]
-    falter.fails_for.update(order.order_id for order in orders[:FALTERING])
-    messages = [_message(order) for order in orders]
-    messages += random.sample(messages[FALTERING:], DUPLICATES)
-    messages += [
-        Message(b"{ no JSON", str(uuid4()), ORDER_PLACED, "demo") for _ in range(MALFORMED)
-    ]
-    random.shuffle(messages)
-    for start in range(0, len(messages), 100):
+async def _send(service: Service, load: Load) -> None:
+    for start in range(0, len(load.sent), 100):
         await asyncio.gather(
             *(
-                service.broker.publish(each, exchange="events", routing_key=ORDER_PLACED)
-                for each in messages[start : start + 100]
+                service.broker.publish(each, exchange="events", routing_key=str(each.type))
+                for each in load.sent[start : start + 100]
             )
         )
 
 
-def _order(number: int) -> OrderPlaced:
-    example = OrderPlaced.example()
-    return OrderPlaced.model_validate(
-        {
-            **example,
-            "order_id": uuid4(),
-            "customer_email": f"customer-{number % 500}@example.com",
-            "placed_at": datetime.now(UTC),
-        }
-    )
-
-
-def _message(order: OrderPlaced) -> Message:
-    body = order.model_dump_json().encode()
-    return encode(
-        str(uuid4()),
-        ORDER_PLACED,
-        "demo",
-        datetime.now(UTC),
-        body,
-        extensions={"tenant": str(TENANT)},  # feature: row, rls, schema
-    )
-
-
-def _settled(metrics: Metrics, outcome: str) -> int:
-    labels = {"type": ORDER_PLACED, "outcome": outcome}
-    return int(metrics.registry.get_sample_value("messages_processed_total", labels) or 0)
-
-
-async def _watch(service: Service, metrics: Metrics, listener: str, console: Console) -> None:
-    sent = ORDERS + DUPLICATES + MALFORMED
-    deadline = time.monotonic() + PATIENCE
+async def _settled(service: Service, metrics: Metrics, load: Load, console: Console) -> None:
+    """Wait until every message has come to an end and no event waits; show how far it is."""
     with Progress(console=console) as progress:
-        settling = progress.add_task("messages settled", total=sent)
-        announcing = progress.add_task("events announced", total=ORDERS)
-        while time.monotonic() < deadline:
-            finals = sum(_settled(metrics, each) for each in ("done", "duplicate", "dead_lettered"))
-            announced = await service.broker.count(listener)
-            progress.update(settling, completed=finals)
-            progress.update(announcing, completed=announced)
-            if finals >= sent and announced >= ORDERS:
+        settling = progress.add_task("messages settled", total=len(load.sent))
+        publishing = progress.add_task("events published", total=None)
+        while True:
+            ended = sum(_ended(metrics, each) for each in ("done", "duplicate", "dead_lettered"))
+            published, waiting = _published(metrics), _waiting(service)
+            progress.update(settling, completed=ended)
+            progress.update(publishing, completed=published, total=published + waiting)
+            if ended >= len(load.sent) and not waiting:
                 return
             await asyncio.sleep(0.1)
 
 
 async def _account(
-    service: Service, metrics: Metrics, listener: str, seconds: float, console: Console
+    service: Service, metrics: Metrics, load: Load, seconds: float, console: Console
 ) -> bool:
-    sent = ORDERS + DUPLICATES + MALFORMED
     done, duplicates, retried, dead = (
-        _settled(metrics, each) for each in ("done", "duplicate", "retried", "dead_lettered")
+        _ended(metrics, each) for each in ("done", "duplicate", "retried", "dead_lettered")
     )
-    lost = sent - done - duplicates - dead
-    counts = "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM outbox)"
-    ((stored, waiting),) = rows_of(service.settings.database_url, counts)
-    announced = await service.broker.count(listener)
+    sent, published = len(load.sent), _published(metrics)
+    heard = await service.broker.count(f"{service.topology.main.name}.listener")
     in_dead_letters = await service.broker.count(service.topology.dead_letters.name)
     table = Table("", "messages", "expected", title="Every message accounted for")
-    expectations = [
-        ("sent", sent, sent),
-        ("processed", done, ORDERS),
+    right = True
+    for name, found, expected in (
+        ("sent", sent, len(load.good) + DUPLICATES + MALFORMED),
+        ("processed", done, len(load.good)),
         ("duplicates dropped", duplicates, DUPLICATES),
-        ("failed at first, retried", retried, FALTERING),
+        ("failed at first, retried", min(retried, FALTERING), FALTERING),
         ("dead-lettered", dead, MALFORMED),
-        ("lost", lost, 0),
-        ("orders in PostgreSQL", stored, ORDERS),
-        (f"{ORDER_ACCEPTED} received", announced, ORDERS),
-        ("left in the outbox", waiting, 0),
+        ("lost", sent - done - duplicates - dead, 0),
+        ("events that a listener received", heard, published),
+        ("left in the outbox", _waiting(service), 0),
         ("in the dead-letter queue", in_dead_letters, MALFORMED),
-    ]
-    for name, found, expected in expectations:
-        right = found == expected
-        mark = "green" if right else "red"
+    ):
+        right = right and found == expected
+        mark = "green" if found == expected else "red"
         table.add_row(name, f"[{mark}]{found}[/]", str(expected))
     console.print(table)
     console.print(f"{sent / seconds:.0f} messages/s on this machine, everything included.\n")
     console.print(
         "Where to look next:\n"
-        "  src/acme_orders/orders/        what happens to an order: edit it\n"
+        "  src/acme_orders/service.py     the slices: what happens to a message is theirs\n"
         "  docs/architecture.md           the way of a message, and what happens on failure\n"
         "  make test, make readiness      the proofs"
     )
-    return all(found == expected for _, found, expected in expectations)
+    return right
+
+
+def _ended(metrics: Metrics, outcome: str) -> int:
+    return _count(metrics, "messages_processed_total", outcome=outcome)
+
+
+def _published(metrics: Metrics) -> int:
+    return _count(metrics, "outbox_published_total")
+
+
+def _count(metrics: Metrics, name: str, **labels: str) -> int:
+    samples = (each for metric in metrics.registry.collect() for each in metric.samples)
+    return int(
+        sum(
+            each.value
+            for each in samples
+            if each.name == name and labels.items() <= each.labels.items()
+        )
+    )
+
+
+def _waiting(service: Service) -> int:
+    ((waiting,),) = rows_of(service.settings.database_url, "SELECT count(*) FROM outbox")
+    return int(waiting)
 
 
 def main() -> int:

@@ -19,8 +19,8 @@ from acme_orders.chassis.process.service import assemble
 from acme_orders.service import SERVICE
 
 from dev.databases import Databases
+from dev.stories import Shot, stories
 from dev.virtual_hosts import VirtualHosts
-from tests.fire.messages import Shot, stories
 from tests.fire.process import Action, Fault
 from tests.fire.range import Range, opened
 

@@ -14,9 +14,9 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import connected
 from acme_orders.service import SERVICE
 
+from dev.stories import Shot
 from readiness.scratch import rows_of
 from tests.fire import process
-from tests.fire.messages import Shot
 from tests.fire.process import Fault
 from tests.fire.state import State, state_of
 

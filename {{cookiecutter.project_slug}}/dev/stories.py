@@ -1,4 +1,4 @@
-"""Messages to fire at: made from the examples of the handlers' payloads.
+"""Messages for whatever handlers a service has: made from the examples of their payloads.
 
 All examples that name the same id are about the same thing. A story replaces each id by another
 one, in all messages at once, so what belongs together stays together. Every second story also has
@@ -40,8 +40,17 @@ class Shot:
         return self.message.message_id or ""
 
 
-def stories(handlers: Mapping[str, Handler], count: int, *, seed: int = 1) -> Iterator[list[Shot]]:
-    """Stories: one message for each example of each handler, in their order."""
+def stories(
+    handlers: Mapping[str, Handler], count: int, *, seed: int = 1, varied: bool = True
+) -> Iterator[list[Shot]]:
+    """Stories: one message for each example of each handler, in their order.
+
+    Args:
+        handlers: by the type of their messages.
+        count: of stories.
+        seed: of the other values that every second story has.
+        varied: whether it has them.
+    """
     lots = random.Random(seed)
     for story in range(count):
         shots = []
@@ -49,7 +58,7 @@ def stories(handlers: Mapping[str, Handler], count: int, *, seed: int = 1) -> It
             for number, example in enumerate(_examples(handler.payload)):
                 text = json.dumps(example, default=str)
                 body = json.loads(_ID.sub(partial(_replaced, story=story), text))
-                if story % 2:
+                if varied and story % 2:
                     body = _varied(handler.payload, body, lots)
                 identity = _other(f"{type_} {number}", story)
                 shots.append(Shot(story, type_, _message(identity, type_, body)))
@@ -101,7 +110,7 @@ def _message(identity: str, type_: str, body: Mapping[str, Any]) -> Message:
     return encode(
         identity,
         type_,
-        "under-fire",
+        "stories",
         datetime.now(UTC),
         json.dumps(body).encode(),
         extensions={"tenant": str(TENANT)},  # feature: row, rls, schema

@@ -1,0 +1,174 @@
+"""Takes the example away, and itself with it: `make remove-example`.
+
+Its slice, its tests, its tables and what is said about it go; whatever you have added stays. Tables
+that may be in use go by a new migration; where they never were, the migrations that make them go.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path("src/acme_orders")
+SLICE = PACKAGE / "orders"
+TESTS = Path("tests/orders")
+SERVICE = PACKAGE / "service.py"
+MIGRATIONS = Path("migrations")
+MADE_BY = "0005_orders"
+POLICIES = "0006_row_level_security"  # feature: rls
+TABLES = ("audit_log", "order_lines", "orders", "customers")
+ITSELF = Path("dev/remove_example.py")
+WORDS = ("README.md", "AGENTS.md", "CHANGELOG.md", "Makefile", "docs/*.md")
+# A line that ends with this mark, or a block between two of them, is about the example.
+MARK = re.compile(r"[ \t]*(?:<!--|#) example ?(?P<brace>[{}]?)(?: -->)?$")
+
+
+def main() -> int:
+    """Read the arguments, take the example away, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="make remove-example", description=__doc__)
+    parser.add_argument(
+        "--applied",
+        choices=["yes", "no", "ask-git"],
+        default="ask-git",
+        help="whether its migrations may have been applied elsewhere than on this machine",
+    )
+    arguments = parser.parse_args()
+    if problems := list(refusals()):
+        print("nothing was changed:", *problems, sep="\n  ", file=sys.stderr)
+        return 1
+    applied, why = was_applied(arguments.applied)
+    print(f"{why}: its tables " + ("get a migration that drops them" if applied else "go"))
+    for line in [*(drop_tables() if applied else forget_tables()), *remove_the_rest()]:
+        print(f"  {line}")
+    print("now: make check test readiness; then commit, and write a slice of your own")
+    return 0
+
+
+def refusals() -> Iterator[str]:
+    """Why nothing can be done."""
+    if not SLICE.is_dir():
+        yield f"{SLICE} is not there: the example has gone already"
+        return
+    imported = re.compile(r"\b(?:acme_orders\.orders|tests\.orders)\b")
+    for file in sorted(path for top in ("src", "tests", "dev") for path in Path(top).rglob("*.py")):
+        if {SLICE, TESTS} & set(file.parents) or file in (SERVICE, ITSELF):
+            continue
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+            if imported.search(line):
+                yield f"{file}:{number} needs the example: {line.strip()}"
+    places = [str(SLICE), str(TESTS), str(MIGRATIONS), str(SERVICE), *WORDS]
+    for line in git("status", "--porcelain", "--", *places).splitlines():
+        yield f"{line[3:]} has changes that are not committed"
+
+
+def was_applied(said: str) -> tuple[bool, str]:
+    """Whether others may have the tables, and why we think so."""
+    if said != "ask-git":
+        return said == "yes", f"APPLIED={said}"
+    file = str(MIGRATIONS / f"{MADE_BY}.up.sql")
+    added = git("log", "--diff-filter=A", "--format=%H", "--", file).split()
+    if not added:
+        return False, "git does not know the example's migrations"
+    kinds = (("branch", "--remotes"), ("tag",))
+    if places := [place for kind in kinds for place in git(*kind, "--contains", added[-1]).split()]:
+        return True, f"{places[0]} has the example's migrations (APPLIED=no if nobody applied them)"
+    return False, "no remote branch and no tag has the example's migrations"
+
+
+def drop_tables() -> Iterator[str]:
+    """Write the migration that drops them, and one back that makes them as they were."""
+    number = 1 + max(int(file.name[:4]) for file in MIGRATIONS.glob("[0-9]*_*.up.sql"))
+    name = f"{number:04}_drop_{MADE_BY[5:]}"
+    made = (MIGRATIONS / f"{MADE_BY}.up.sql").read_text("utf-8")
+    head, _, body = made.partition("\n\n")
+    drop = "\n".join(f"DROP TABLE {table};" for table in TABLES)
+    # feature: rls {
+    policies = (MIGRATIONS / f"{POLICIES}.up.sql").read_text("utf-8")
+    body += "".join(f"\n{each.strip()}\n" for each in statements(policies) if about_it(each))
+    # feature: rls }
+    for end, text in (("up", f"{head}\n\n{drop}\n"), ("down", body)):
+        file = MIGRATIONS / f"{name}.{end}.sql"
+        file.write_text(text, "utf-8")
+        yield f"wrote {file}"
+
+
+def forget_tables() -> Iterator[str]:
+    """Take away what makes them."""
+    for file in sorted(MIGRATIONS.glob(f"{MADE_BY}.*")):
+        yield remove(file)
+    # feature: rls {
+    for file in sorted(MIGRATIONS.glob(f"{POLICIES}.*")):
+        kept = "".join(each for each in statements(file.read_text("utf-8")) if not about_it(each))
+        file.write_text(kept.rstrip("\n") + "\n", "utf-8")
+        yield f"its policies are no longer in {file}"
+
+
+def statements(sql: str) -> list[str]:
+    """The statements of a file, each with what stands before it."""
+    return re.findall(r".+?;|.+\Z", sql, re.DOTALL)
+
+
+def about_it(statement: str) -> bool:
+    """Whether it is about a table of the example."""
+    return re.search(rf"\b(?:ON|TABLE) (?:{'|'.join(TABLES)})\b", statement) is not None
+
+
+# feature: rls }
+
+
+def remove_the_rest() -> Iterator[str]:
+    """The slice, its line, its tests, the words about it, and this tool."""
+    yield remove(SLICE)
+    yield remove(TESTS)
+    text = SERVICE.read_text("utf-8")
+    text = re.sub(r"^from acme_orders\.orders\..*\n", "", text, flags=re.MULTILINE)
+    SERVICE.write_text(re.sub(r"slices=\(([^)]*)\)", others, text), "utf-8")
+    yield f"{SERVICE} no longer lists it"
+    for file in sorted(path for pattern in WORDS for path in Path().glob(pattern)):
+        text = file.read_text("utf-8")
+        if (kept := without_example(text)) != text:
+            file.write_text(kept, "utf-8")
+            yield f"{file} no longer speaks of it"
+    yield remove(ITSELF)
+
+
+def others(listed: re.Match[str]) -> str:
+    """The tuple of the other slices."""
+    names = [name.strip() for name in listed[1].split(",")]
+    names = [name for name in names if name not in ("", SLICE.name)]
+    return f"slices=({', '.join(names)}{',' * (len(names) == 1)})"
+
+
+def without_example(text: str) -> str:
+    """Without marked lines and blocks; no two empty lines come together where one went."""
+    kept: list[str] = []
+    inside = gone = False
+    for line in text.split("\n"):
+        mark = MARK.search(line)
+        if mark and mark["brace"]:
+            inside = mark["brace"] == "{"
+        if mark or inside:
+            gone = True
+        elif line or not gone or kept[-1:] != [""]:
+            kept.append(line)
+            gone = False
+    return "\n".join(kept)
+
+
+def remove(path: Path) -> str:
+    """Remove a file or a folder; says so."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return f"removed {path}"
+
+
+def git(*arguments: str) -> str:
+    """What git says; nothing where this is no repository."""
+    ended = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return ended.stdout if ended.returncode == 0 else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
