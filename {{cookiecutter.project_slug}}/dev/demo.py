@@ -98,8 +98,9 @@ async def demonstrate(console: Console) -> bool:
             console.print("This service has no handler yet: write a slice, and list it.")
             return True
         console.print(f"broker: {where}; in go {', '.join(service.handlers)}\n")
-        events = tuple(event.name for slice_ in service.slices for event in slice_.publishes)
-        listener = Queue(f"{service.topology.main.name}.listener", bindings=events)
+        events = {event.name for slice_ in service.slices for event in slice_.publishes}
+        others = tuple(events - service.handlers.keys())
+        listener = Queue(f"{service.topology.main.name}.listener", bindings=others)
         await service.broker.declare("events", [listener])
         load = load_for(service)
         falter(service, load)
