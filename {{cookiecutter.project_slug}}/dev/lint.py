@@ -67,7 +67,7 @@ class Finding:
 class Source:
     """A file of the package, of the checklist or of the tests.
 
-    `parts` is its module, such as `("orders", "api")`, or `("readiness", "plans")` beside it.
+    `parts` is its module, such as `("parcels", "api")`, or `("readiness", "plans")` beside it.
     """
 
     path: str

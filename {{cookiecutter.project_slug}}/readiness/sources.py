@@ -10,7 +10,7 @@ _SCOPES = {"transaction", "savepoint"}
 
 @dataclass(frozen=True)
 class Source:
-    """A module of the package; `parts` is its path, such as `("orders", "api")`."""
+    """A module of the package; `parts` is its path, such as `("parcels", "api")`."""
 
     parts: tuple[str, ...]
     path: str

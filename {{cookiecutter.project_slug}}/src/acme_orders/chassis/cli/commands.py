@@ -143,7 +143,7 @@ def _work_for(tenant: UUID | None, repository: Repository, query: Query) -> None
 @cli.command()
 def explain(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Of a registered query, such as orders.page.")],
+    name: Annotated[str, typer.Argument(help="Of a registered query, such as outbox.lease.")],
     *,
     analyze: Annotated[
         bool, typer.Option("--analyze", help="Run it, measure it, and roll it back.")
@@ -219,7 +219,7 @@ def status(context: typer.Context) -> None:
 
 
 @migrations.command()
-def new(name: Annotated[str, typer.Argument(help="What it does, such as add_order_note.")]) -> None:
+def new(name: Annotated[str, typer.Argument(help="What it does, such as add_parcel_note.")]) -> None:
     """Make the two files of a new migration."""
     with explained():
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,50}", name):

@@ -1,7 +1,7 @@
 """What every session of ours has, whatever database, role or server say.
 
 `ALTER DATABASE`, `ALTER ROLE` and `postgresql.conf` decide how values are read and written, which
-rows a statement sees and when it is ended. Without these, an order whose day is another one, a page
+rows a statement sees and when it is ended. Without these, a date that becomes another one, a page
 that shifts or a message that becomes a dead letter depends on who set up the server.
 """
 

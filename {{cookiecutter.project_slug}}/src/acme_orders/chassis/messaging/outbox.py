@@ -80,7 +80,7 @@ class Outbox(Repository):
         Args:
             type_: its routing key, at most 255 bytes.
             payload: its body, as JSON at most MAX_BODY_BYTES.
-            key: events with the same key, such as `order-17`, are published one after the other,
+            key: events with the same key, such as `parcel-17`, are published one after the other,
                 in the order in which they were added. Two transactions that add to one key at the
                 same time have no order: lock the row that it stands for, as an UPDATE does.
             correlation_id: of the message that it follows from; unset: that of the one in hand.
