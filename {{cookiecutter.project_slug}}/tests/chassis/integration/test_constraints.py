@@ -63,7 +63,7 @@ BAD = [
     ("sales", {"status": "lost"}, "status_check"),
     ("sales", {"currency": "Euro"}, "currency_check"),
     ("sales", {"total_cents": -1}, "total_cents_check"),
-    ("sale_lines", {"sale_id": TWO}, "order_id_fkey"),
+    ("sale_lines", {"sale_id": TWO}, "sale_id_fkey"),
     ("sale_lines", {"position": 0}, "position_check"),
     ("sale_lines", {"sku": ""}, "sku_check"),
     ("sale_lines", {"quantity": 0}, "quantity_check"),
