@@ -80,7 +80,7 @@ versions: $(READY) ## the same faults on newer RabbitMQs: 4.0 and 4.3, unpacked 
 soak: $(READY) ## random faults under load for MINUTES=15, with MESSAGES=20000 and SEED=1
 	@$(IN_LIVE) soak
 
-attack: $(READY) ## hostile input, held sockets, kills, lost rights beside good ORDERS=10000, for MINUTES=10
+attack: $(READY) ## hostile input, held sockets, kills, lost rights beside GOOD=10000 messages, for MINUTES=10
 	@$(IN_LIVE) attack
 
 bench: $(READY) $(PEERS)/.ready ## the service against FastStream and a hand-written loop; writes benchmarks/RESULTS.md

@@ -88,7 +88,7 @@ LONG: dict[str, Verb] = {
 }
 LONG_OF_CHASSIS: dict[str, Verb] = {
     "soak": make("soak", *SMALL),
-    "attack": make("attack", "MINUTES=0.3", "ORDERS=60", "LATEST=60", says="accounted for"),
+    "attack": make("attack", "MINUTES=0.3", "GOOD=60", "LATEST=60", says="accounted for"),
     "bench": make("bench", "ROUNDS=1", "MESSAGES=2000", "BACKLOG=0", "ROWS=0", says="messages/s"),
 }
 
@@ -117,7 +117,7 @@ LONG_OF_TEMPLATE: dict[str, Verb] = {
     "faults": make("faults", tests=ONE_FAULT, says="passed"),
     "versions": make("versions", tests=ONE_FAULT, says="RabbitMQ 4.3"),
     "soak": make("soak", *SMALL),
-    "attack": make("attack", "MINUTES=0.3", "ORDERS=60", "LATEST=60", says="accounted for"),
+    "attack": make("attack", "MINUTES=0.3", "GOOD=60", "LATEST=60", says="accounted for"),
     "bench": make("bench", "ROUNDS=1", "MESSAGES=2000", "BACKLOG=0", "ROWS=0", says="written"),
 }
 

@@ -39,14 +39,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chassis.attack", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--sales", type=int, default=10_000)
+    parser.add_argument("--good", type=int, default=10_000)
     parser.add_argument("--latest", type=float, default=5, help="seconds after each cause")
     parser.add_argument("--strength", type=float, default=1, help="share of what attackers do")
     options = parser.parse_args()
     plan = Plan(
         seed=options.seed,
         seconds=options.minutes * 60,
-        sales=options.sales,
+        sales=options.good,
         latest=options.latest,
         strength=options.strength,
     )
