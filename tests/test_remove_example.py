@@ -15,7 +15,7 @@ Bake = Callable[..., Path]
 # What only the example says; "in order" and ORDER BY are English and SQL.
 WORDS = re.compile(
     r"\b(?:orders|order[._](?:id|lines?|placed|accepted)|Order[A-Z]\w*|ORDER_[PA]\w+|customers?"
-    r"|audit_log|place_order|example [{}])\b|# example|<!-- example"
+    r"|audit_log|place_order)\b|(?:#|<!--) example\b"
 )
 NAMES = {
     "project_name": "My Shop",
