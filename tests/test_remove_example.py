@@ -73,6 +73,8 @@ def test_the_example_goes(
     project = bake_fresh(**NAMES, tenancy=tenancy, database_driver=driver, http_api=http_api)
     if with_another:
         add(project, "parcels", tenancy=tenancy)
+        python(project, "-m", "ruff", "check", "--fix", ".")
+        python(project, "-m", "ruff", "format", ".")
     committed(project)
 
     ended = removed(project)

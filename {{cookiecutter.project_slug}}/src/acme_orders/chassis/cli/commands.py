@@ -219,7 +219,7 @@ def status(context: typer.Context) -> None:
 
 
 @migrations.command()
-def new(name: Annotated[str, typer.Argument(help="What it does, such as add_parcel_note.")]) -> None:
+def new(name: Annotated[str, typer.Argument(help="What it does, such as add_note.")]) -> None:
     """Make the two files of a new migration."""
     with explained():
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,50}", name):
