@@ -12,6 +12,7 @@ from playhouse.postgres_ext import HStoreField
 
 from acme_orders.chassis.database.dialect import Dialect
 from acme_orders.chassis.database.values import read_hstore
+from acme_orders.chassis.tenancy.joins import PinnedSelect  # feature: row, rls
 from acme_orders.chassis.tenancy.scope import current_scope  # feature: row, rls
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ class Table(AioModel):
     @classmethod
     def select(cls, *fields: Any) -> "peewee.ModelSelect[Self]":
         """Read rows of this tenant."""
-        pinned: peewee.ModelSelect[Self] = cls._pinned(super().select(*fields))
+        named = fields or cls._meta.sorted_fields
+        select = PinnedSelect(cls, named, is_default=not fields)
+        pinned: peewee.ModelSelect[Self] = cls._pinned(select)
         return pinned
 
     @classmethod
