@@ -120,6 +120,7 @@ async def opened(
         **(environment or {}),
     }
     overrides: dict[str, Any] = {name.lower(): value for name, value in variables.items()}
+    overrides["acquire_timeout"] = "30s"  # nothing goes wrong here yet, but a machine may be busy
     settings = SERVICE.load_settings(_env_file=None, **overrides)
     async with connected(SERVICE, settings, Metrics()) as service:
         listener = Queue(LISTENER, bindings=(SALE_BOOKED,))
