@@ -172,7 +172,7 @@ async def _account(
     console.print(f"{sent / seconds:.0f} messages/s on this machine, everything included.\n")
     console.print(
         "Where to look next:\n"
-        "  src/acme_orders/service.py     the slices: what happens to a message is theirs\n"
+        "  src/acme_orders/service.py     your slices: edit them\n"
         "  docs/architecture.md           the way of a message, and what happens on failure\n"
         "  make test, make readiness      the proofs"
     )

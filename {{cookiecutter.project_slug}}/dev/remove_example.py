@@ -124,7 +124,7 @@ def remove_the_rest() -> Iterator[str]:
     yield remove(SLICE)
     yield remove(TESTS)
     text = SERVICE.read_text("utf-8")
-    text = re.sub(r"^from acme_orders\.orders\..*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"(?m)^from acme_orders\.orders\..*\n", "", text)
     SERVICE.write_text(re.sub(r"slices=\(([^)]*)\)", others, text), "utf-8")
     yield f"{SERVICE} no longer lists it"
     for file in sorted(path for pattern in WORDS for path in Path().glob(pattern)):
