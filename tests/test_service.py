@@ -97,8 +97,8 @@ def test_the_checklist_of_a_generated_project_passes(bake: Bake, driver: str, te
 LEAKS = {
     "row": (
         "src/acme_orders/chassis/database/table.py",
-        "return cls._pinned(super().select(*fields))",
-        "return super().select(*fields)",
+        "pinned: peewee.ModelSelect[Self] = cls._pinned(select)",
+        "pinned: peewee.ModelSelect[Self] = select",
     ),
     "rls": (
         "migrations/0006_row_level_security.up.sql",

@@ -19,11 +19,7 @@ from acme_orders.chassis.relay.backlog import OutboxBacklog
 from acme_orders.chassis.relay.pending import Pending
 
 from readiness.rehearsal import Subject
-from tests.chassis.readiness.tenant_defects import (  # feature: row, rls, schema
-    ALTERED,
-    CARELESS,
-    becomes,
-)
+from tests.chassis.readiness import tenant_defects  # feature: row, rls, schema
 
 STRAY_WRITE = """
 async def announce(outbox, payload):
@@ -219,7 +215,10 @@ DEFECTS = (
         migrated("0003_inbox.up.sql", "-- reversible: yes", "-- reversible: no"),
     ),
     # feature: row, rls, schema {
-    *(Defect("N1", name, prepared(becomes(how))) for name, how in CARELESS.items()),
-    *(Defect("N1", name, altered(sql)) for name, sql in ALTERED.items()),
+    *(
+        Defect("N1", name, prepared(tenant_defects.becomes(how)))
+        for name, how in tenant_defects.CARELESS.items()
+    ),
+    *(Defect("N1", name, altered(sql)) for name, sql in tenant_defects.ALTERED.items()),
     # feature: row, rls, schema }
 )
