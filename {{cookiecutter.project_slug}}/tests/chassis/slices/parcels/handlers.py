@@ -37,11 +37,10 @@ async def scan_parcel(scan: ParcelScanned, *, parcels: Parcels, outbox: Outbox) 
 
 async def deliver_parcel(parcel: ParcelDelivered, *, parcels: Parcels, outbox: Outbox) -> None:
     """Close a parcel, once."""
-    standing = await parcels.standing(parcel.parcel_id)
-    if standing is None:
+    if await parcels.standing(parcel.parcel_id) is None:
         raise TryLater(f"parcel {parcel.parcel_id} is not registered yet")
     if not parcel.signature.strip():
         raise Refused(f"parcel {parcel.parcel_id} was delivered without a signature")
     if await parcels.deliver(parcel):
-        closed = ParcelClosed(parcel_id=parcel.parcel_id, scans=standing.scans)
+        closed = ParcelClosed(parcel_id=parcel.parcel_id, delivered_at=parcel.delivered_at)
         await outbox.add(PARCEL_CLOSED, closed, key=str(parcel.parcel_id))

@@ -96,7 +96,7 @@ class ParcelMoved(Payload):
 
 
 class ParcelClosed(Payload):
-    """Nothing will happen to this parcel any more."""
+    """The parcel is where it belongs; a scan may still come late."""
 
     parcel_id: UUID
-    scans: Annotated[int, Field(ge=0)]
+    delivered_at: AwareDatetime

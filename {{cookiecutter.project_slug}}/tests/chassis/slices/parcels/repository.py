@@ -85,11 +85,10 @@ class Parcels(Repository):
 
     @query("parcels.move", traffic="high", writes=True, example={"scan": _SCANNED})
     async def move(self, scan: ParcelScanned) -> None:
-        """The parcel is in that depot now, unless it has been delivered."""
+        """The parcel is in that depot now; one that was delivered before its scan stays so."""
+        state = peewee.Case(Parcel.state, (("registered", "moving"),), Parcel.state)
         await self.manager.execute(
-            Parcel.update(depot=scan.depot, state="moving").where(
-                Parcel.id == scan.parcel_id, Parcel.state != "delivered"
-            )
+            Parcel.update(depot=scan.depot, state=state).where(Parcel.id == scan.parcel_id)
         )
 
     @query("parcels.deliver", traffic="high", writes=True, example={"parcel": _DELIVERED})
