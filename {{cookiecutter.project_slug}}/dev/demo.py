@@ -1,8 +1,8 @@
 """Thousands of messages, many of them troublesome, through the whole service: `make demo`.
 
-They are made from the examples of whatever handlers there are. Duplicates, messages that cannot be
-read and handlers that fail at first: at the end a table accounts for every message that was sent,
-and for every event.
+They are made from the examples of whatever handlers there are. Duplicates, other messages under a
+known id, some that cannot be read, and handlers that fail at first: at the end a table accounts for
+every message that was sent, and for every event.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from uuid import uuid4
 
 from rich.console import Console
@@ -34,8 +35,9 @@ from dev.stories import Shot, stories
 from readiness.scratch import rows_of
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
-GOOD, DUPLICATES, MALFORMED, FALTERING = 3000, 300, 30, 60
-PATIENCE = 120.0  # seconds; then the demo says what is missing instead of waiting on
+GOOD, DUPLICATES, CONFLICTS, MALFORMED, FALTERING = 3000, 300, 20, 30, 60
+PUBLISHED = "outbox_published_total"
+PATIENCE = 60.0  # seconds without progress; then the demo says what is missing
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,20 @@ def load_for(service: Service) -> Load:
     """Messages for the handlers of a service, in the order in which they are sent."""
     each = sum(1 for shots in stories(service.handlers, 1) for _ in shots)
     told = stories(service.handlers, -(-GOOD // each), varied=False)
-    good = [shot for story in told for shot in story]
-    twice = random.sample(good[FALTERING:], DUPLICATES)
-    type_ = next(iter(service.handlers))
-    broken = [Message(b"{ no JSON", str(uuid4()), type_, "demo") for _ in range(MALFORMED)]
-    sent = [shot.message for shot in good]
-    for trouble in [*broken, *(shot.message for shot in twice)]:
-        sent.insert(random.randrange(len(sent)), trouble)
-    return Load(good, sent, frozenset(shot.id for shot in good[:FALTERING]))
+    good = [shot for alike in zip(*told, strict=True) for shot in alike]
+    again, last = random.sample(range(FALTERING, len(good)), DUPLICATES + CONFLICTS), len(good)
+    sent = [(float(place), shot.message) for place, shot in enumerate(good)]
+    for number, place in enumerate(again):
+        # One byte more is other content.
+        more = b"" if number < DUPLICATES else b" "
+        message = good[place].message
+        sent.append((random.uniform(place, last), replace(message, body=message.body + more)))
+    for _ in range(MALFORMED):
+        broken = Message(b"{ no JSON", str(uuid4()), good[0].type, "demo")
+        sent.append((random.uniform(0, last), broken))
+    sent.sort(key=itemgetter(0))
+    faltering = frozenset(shot.id for shot in good[:FALTERING])
+    return Load(good, [message for _, message in sent], faltering)
 
 
 def falter(service: Service, load: Load) -> None:
@@ -111,8 +119,8 @@ async def demonstrate(console: Console) -> bool:
             began = time.monotonic()
             await _send(service, load)
             with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE):
-                    await _settled(service, metrics, load, console)
+                async with asyncio.timeout(PATIENCE) as limit:
+                    await _settled(service, metrics, load, console, limit)
             seconds = time.monotonic() - began
             stop.set()
         return await _account(service, metrics, load, seconds, console)
@@ -128,18 +136,25 @@ async def _send(service: Service, load: Load) -> None:
         )
 
 
-async def _settled(service: Service, metrics: Metrics, load: Load, console: Console) -> None:
+async def _settled(
+    service: Service, metrics: Metrics, load: Load, console: Console, limit: asyncio.Timeout
+) -> None:
     """Wait until every message has come to an end and no event waits; show how far it is."""
+    before = (0, 0)
     with Progress(console=console) as progress:
         settling = progress.add_task("messages settled", total=len(load.sent))
         publishing = progress.add_task("events published", total=None)
         while True:
             ended = sum(_ended(metrics, each) for each in ("done", "duplicate", "dead_lettered"))
-            published, waiting = _published(metrics), _waiting(service)
-            progress.update(settling, completed=ended)
+            published, waiting = _count(metrics, PUBLISHED), _waiting(service)
+            expected = len(load.sent) + _own(service, metrics)
+            progress.update(settling, completed=ended, total=expected)
             progress.update(publishing, completed=published, total=published + waiting)
-            if ended >= len(load.sent) and not waiting:
+            if ended >= expected and not waiting:
                 return
+            if (ended, published) != before:
+                before = (ended, published)
+                limit.reschedule(asyncio.get_running_loop().time() + PATIENCE)
             await asyncio.sleep(0.1)
 
 
@@ -149,27 +164,31 @@ async def _account(
     done, duplicates, retried, dead = (
         _ended(metrics, each) for each in ("done", "duplicate", "retried", "dead_lettered")
     )
-    sent, published = len(load.sent), _published(metrics)
+    own, published = _own(service, metrics), _count(metrics, PUBLISHED)
     heard = await service.broker.count(f"{service.topology.main.name}.listener")
     in_dead_letters = await service.broker.count(service.topology.dead_letters.name)
+    lost = len(load.sent) + own - done - duplicates - dead
     table = Table("", "messages", "expected", title="Every message accounted for")
     right = True
     for name, found, expected in (
-        ("sent", sent, len(load.good) + DUPLICATES + MALFORMED),
-        ("processed", done, len(load.good)),
+        ("sent", len(load.sent), len(load.good) + DUPLICATES + CONFLICTS + MALFORMED),
+        ("processed", done, len(load.good) + own),
         ("duplicates dropped", duplicates, DUPLICATES),
         ("failed at first, retried", min(retried, FALTERING), FALTERING),
-        ("dead-lettered", dead, MALFORMED),
-        ("lost", sent - done - duplicates - dead, 0),
-        ("events that a listener received", heard, published),
+        ("dead letters: cannot be read", _dead(metrics, "malformed"), MALFORMED),
+        ("dead letters: known id, other content", _dead(metrics, "payload_mismatch"), CONFLICTS),
+        ("lost", lost, 0),
+        ("events that a listener received", heard, published - own),
         ("left in the outbox", _waiting(service), 0),
-        ("in the dead-letter queue", in_dead_letters, MALFORMED),
+        ("in the dead-letter queue", in_dead_letters, MALFORMED + CONFLICTS),
     ):
         right = right and found == expected
         mark = "green" if found == expected else "red"
         table.add_row(name, f"[{mark}]{found}[/]", str(expected))
     console.print(table)
-    console.print(f"{sent / seconds:.0f} messages/s on this machine, everything included.\n")
+    console.print(
+        f"{len(load.sent) / seconds:.0f} messages/s on this machine, everything included.\n"
+    )
     console.print(
         "Where to look next:\n"
         "  src/acme_orders/service.py     your slices: edit them\n"
@@ -183,8 +202,13 @@ def _ended(metrics: Metrics, outcome: str) -> int:
     return _count(metrics, "messages_processed_total", outcome=outcome)
 
 
-def _published(metrics: Metrics) -> int:
-    return _count(metrics, "outbox_published_total")
+def _dead(metrics: Metrics, reason: str) -> int:
+    return _count(metrics, "dead_letters_total", reason=reason)
+
+
+def _own(service: Service, metrics: Metrics) -> int:
+    """Events of the service that come back, because it has handlers for them."""
+    return sum(_count(metrics, PUBLISHED, type=each) for each in service.handlers)
 
 
 def _count(metrics: Metrics, name: str, **labels: str) -> int:
