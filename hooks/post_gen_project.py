@@ -28,7 +28,7 @@ PLACEHOLDERS = {
     "project_name": "Acme Orders",
     "project_slug": "acme-orders",
     "package_name": "acme_orders",
-    "description": "Takes orders from a queue, stores them and announces what happened.",
+    "description": "Takes messages from a queue, stores what they say and announces what happened.",
     "author_name": "Acme Team",
     "author_email": "team@acme.example",
 }
@@ -157,9 +157,10 @@ def select(content: str, states: Mapping[str, bool], where: object = "") -> str 
 def drop_packages(root: Path, states: Mapping[str, bool]) -> None:
     """A package whose `__init__.py` belongs to a feature that is off goes as a whole."""
     for path in list(walk(root)):
-        if path.name == "__init__.py" and path.exists():
-            if select(path.read_text("utf-8"), states, path.relative_to(root)) is None:
-                remove(path.parent)
+        if path.name != "__init__.py" or not path.exists():
+            continue
+        if select(path.read_text("utf-8"), states, path.relative_to(root)) is None:
+            remove(path.parent)
 
 
 def is_on(names: str, states: Mapping[str, bool], here: str) -> bool:
