@@ -5,6 +5,7 @@ that may be in use go by a new migration; where they never were, the migrations 
 """
 
 import argparse
+import ast
 import re
 import shutil
 import subprocess
@@ -20,8 +21,12 @@ MIGRATIONS = Path("migrations")
 MADE_BY = "0005_orders"
 POLICIES = "0006_row_level_security"  # feature: rls
 TABLES = ("audit_log", "order_lines", "orders", "customers")
+_BEFORE = r"\b(?:TABLE|ON|ONLY|EXISTS|REFERENCES|INTO|UPDATE|FROM|JOIN)\s+(?:\w+\.)?"
+TABLE = re.compile(rf'(?i){_BEFORE}"?({"|".join(TABLES)})\b')
+CODE = ("src", "tests", "dev", "readiness", "backfills", "benchmarks")
 ITSELF = Path("dev/remove_example.py")
 WORDS = ("README.md", "AGENTS.md", "CHANGELOG.md", "Makefile", "docs/*.md")
+EXAMPLE = ("acme_orders.orders.", "tests.orders.")
 # A line that ends with this mark, or a block between two of them, is about the example.
 MARK = re.compile(r"[ \t]*(?:<!--|#) example ?(?P<brace>[{}]?)(?: -->)?$")
 
@@ -44,6 +49,11 @@ def main() -> int:
     for line in [*(drop_tables() if applied else forget_tables()), *remove_the_rest()]:
         print(f"  {line}")
     print("now: make check test readiness; then commit, and write a slice of your own")
+    print(
+        "before the new migration runs, stop what still has the example: its queries would fail"
+        if applied
+        else "a database of yours that has the tables has to be made anew: its history knows them"
+    )
     return 0
 
 
@@ -52,16 +62,35 @@ def refusals() -> Iterator[str]:
     if not SLICE.is_dir():
         yield f"{SLICE} is not there: the example has gone already"
         return
-    imported = re.compile(r"\b(?:acme_orders\.orders|tests\.orders)\b")
-    for file in sorted(path for top in ("src", "tests", "dev") for path in Path(top).rglob("*.py")):
-        if {SLICE, TESTS} & set(file.parents) or file in (SERVICE, ITSELF):
+    for file in sorted(path for top in CODE for path in Path(top).rglob("*.py")):
+        if not {SLICE, TESTS} & set(file.parents) and file not in (SERVICE, ITSELF):
+            yield from (f"{file}:{number} imports the example" for number in imports(file))
+    later = {*MIGRATIONS.glob("[0-9]*.up.sql")} - {MIGRATIONS / f"{MADE_BY}.up.sql"}
+    later.discard(MIGRATIONS / f"{POLICIES}.up.sql")  # feature: rls
+    for file in sorted(later):
+        sql = re.sub("--.*", "", file.read_text("utf-8"))
+        for found in TABLE.finditer(sql):
+            number = 1 + sql.count("\n", 0, found.start(1))
+            yield f"{file}:{number} needs {found[1]}, a table of the example"
+    places = [str(SLICE), str(TESTS), str(MIGRATIONS), str(SERVICE), str(ITSELF), *WORDS]
+    for changed in git("status", "--porcelain", "--", *places).splitlines():
+        yield f"{changed[3:]} has changes that are not committed"
+
+
+def imports(file: Path) -> Iterator[int]:
+    """The lines of a file that import something of the example."""
+    package = file.parts[file.parts[0] == "src" : -1]
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join(filter(None, (*above, node.module)))
+            names = [f"{module}.{name.name}" for name in node.names]
+        else:
             continue
-        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
-            if imported.search(line):
-                yield f"{file}:{number} needs the example: {line.strip()}"
-    places = [str(SLICE), str(TESTS), str(MIGRATIONS), str(SERVICE), *WORDS]
-    for line in git("status", "--porcelain", "--", *places).splitlines():
-        yield f"{line[3:]} has changes that are not committed"
+        if any(f"{name}.".startswith(EXAMPLE) for name in names):
+            yield node.lineno
 
 
 def was_applied(said: str) -> tuple[bool, str]:
@@ -84,6 +113,7 @@ def drop_tables() -> Iterator[str]:
     name = f"{number:04}_drop_{MADE_BY[5:]}"
     made = (MIGRATIONS / f"{MADE_BY}.up.sql").read_text("utf-8")
     head, _, body = made.partition("\n\n")
+    head = head.replace("reversible: yes", "reversible: no (the rows are lost)")
     drop = "\n".join(f"DROP TABLE {table};" for table in TABLES)
     # feature: rls {
     policies = (MIGRATIONS / f"{POLICIES}.up.sql").read_text("utf-8")
@@ -113,7 +143,7 @@ def statements(sql: str) -> list[str]:
 
 def about_it(statement: str) -> bool:
     """Whether it is about a table of the example."""
-    return re.search(rf"\b(?:ON|TABLE) (?:{'|'.join(TABLES)})\b", statement) is not None
+    return TABLE.search(re.sub(r"--.*", "", statement)) is not None
 
 
 # feature: rls }
@@ -165,9 +195,15 @@ def remove(path: Path) -> str:
 
 
 def git(*arguments: str) -> str:
-    """What git says; nothing where this is no repository."""
-    ended = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return ended.stdout if ended.returncode == 0 else ""
+    """What git says; nothing where this is no repository. Ends the program where git fails."""
+    here = Path.cwd()
+    if not any((folder / ".git").exists() for folder in (here, *here.parents)):
+        return ""
+    try:
+        ended = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"nothing was changed: {getattr(error, 'stderr', '') or error}")
+    return ended.stdout
 
 
 if __name__ == "__main__":
