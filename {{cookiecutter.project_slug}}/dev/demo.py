@@ -35,7 +35,7 @@ from dev.stories import Shot, stories
 from readiness.scratch import rows_of
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
-GOOD, DUPLICATES, CONFLICTS, MALFORMED, FALTERING = 3000, 300, 20, 30, 60
+GOOD, DUPLICATES, CONFLICTS, MALFORMED, FALTERING = 3000, 300, 5, 30, 60
 PUBLISHED = "outbox_published_total"
 PATIENCE = 60.0  # seconds without progress; then the demo says what is missing
 
