@@ -179,6 +179,15 @@ def test_nothing_is_changed_where_something_would_be_lost(bake_fresh: Bake) -> N
     assert (project / "src/my_shop/orders/slice.py").exists()
 
 
+@pytest.mark.timeout(900)
+def test_the_tests_of_the_chassis_need_no_example(bake_fresh: Bake) -> None:
+    """None of them imports it, and what it has in each tenant's schema may be missing there."""
+    project = bake_fresh(**NAMES, tenancy="schema", chassis_tests=True)
+    ended = removed(project)
+    assert ended.returncode == 0, ended.stderr
+    passes(project, "tests/chassis/tenancy", "tests/chassis/for_tests")
+
+
 def test_it_goes_once(bake_fresh: Bake) -> None:
     """Whoever has kept the tool is told."""
     project = bake_fresh(**NAMES)

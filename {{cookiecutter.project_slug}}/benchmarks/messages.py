@@ -17,7 +17,7 @@ from acme_orders.chassis.messaging.envelope import encode
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.slices.sales.messages import SALE_MADE, SaleMade
 
-CUSTOMERS = 500
+BUYERS = 500
 _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 _IN_FLIGHT = 500  # publishes without a confirm
 
@@ -36,7 +36,7 @@ def sales(count: int, *, seed: int, ordered: bool = False) -> Iterator[Message]:
         sale = SaleMade.model_validate(
             {
                 "sale_id": _id(chance, time),
-                "buyer_email": f"buyer-{chance.randrange(CUSTOMERS)}@example.com",
+                "buyer_email": f"buyer-{chance.randrange(BUYERS)}@example.com",
                 "currency": "EUR",
                 "lines": [
                     {

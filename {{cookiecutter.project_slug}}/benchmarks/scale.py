@@ -15,7 +15,7 @@ from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
-from benchmarks.messages import CUSTOMERS, sales
+from benchmarks.messages import BUYERS, sales
 from benchmarks.process import assembled
 from benchmarks.servers import Servers
 from readiness.scratch import session
@@ -112,7 +112,7 @@ def fill(database_url: str, rows: int) -> None:
     """Put so many rows into each table."""
     values = {
         "rows": rows,
-        "buyers": CUSTOMERS,
+        "buyers": BUYERS,
         "began": _BEGAN,
         "consumer": SERVICE.name,
         "tenant": str(TENANT),  # feature: row, rls, schema

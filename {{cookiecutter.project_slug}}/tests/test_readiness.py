@@ -1,7 +1,5 @@
 """This project is ready for production: the checklist as a test; `make readiness` shows it."""
 
-import os
-
 import pytest
 
 from acme_orders.service import SERVICE
@@ -9,7 +7,7 @@ from acme_orders.service import SERVICE
 from readiness.checklist import CHECKS, go_through
 from readiness.rehearsal import Subject
 from readiness.strays import strays
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, server
 
 
 def test_everything_hangs_from_a_slice() -> None:
@@ -23,7 +21,7 @@ async def test_every_check_passes_and_has_evidence(monkeypatch: pytest.MonkeyPat
     settings = SERVICE.load_settings(
         _env_file=None,
         environment="test",
-        database_url=os.environ["DATABASE_URL"],
+        database_url=server("DATABASE_URL"),
         broker_url="memory://",
     )
     results = await go_through(Subject(SERVICE, settings))

@@ -80,7 +80,7 @@ class Attack:
     ) -> None:
         self._plan, self._site, self._say = plan, site, say
         # Another seed than that of good sales, or bad ones would have their ids.
-        self._orders, self._messages = Sales(), Messages(site, plan.seed + 1)
+        self._sales, self._messages = Sales(), Messages(site, plan.seed + 1)
         self._login = Login(site.broker_url, server)
         self._environment = {
             **site.environment,
@@ -116,8 +116,8 @@ class Attack:
             calm = self._limit + _MARGIN if self._plan.calm is None else self._plan.calm
             self._causes = Causes(self._site, members, self._login, chance, calm)
             self._watch = Watch(members)
-            self._clients = Clients(ports, self._orders, self._plan.seed)  # feature: http_api
-            async with self._orders.listening(self._site):
+            self._clients = Clients(ports, self._sales, self._plan.seed)  # feature: http_api
+            async with self._sales.listening(self._site):
                 await self._attack()
                 self._say("all attackers have stopped; waiting for what is left")
                 with suppress(TimeoutError):
@@ -137,7 +137,7 @@ class Attack:
             group.create_task(clients.ask_for_trouble(bodies, pause=pause / 2, until=until))
             group.create_task(clients.hold(round(600 * plan.strength), until=until))
             # feature: http_api }
-            group.create_task(self._orders.publish(load, count, seconds=plan.seconds))
+            group.create_task(self._sales.publish(load, count, seconds=plan.seconds))
             group.create_task(messages.garbage(rate=10 / pause, until=until))
             group.create_task(messages.large(bodies, pause=2 * pause, until=until))
             group.create_task(self._write_poison(2 * pause, until))
@@ -152,7 +152,7 @@ class Attack:
 
     async def _progress(self, until: float) -> None:
         while (left := until - time.monotonic()) > 0:
-            sales = self._orders
+            sales = self._sales
             self._say(
                 f"{left:.0f} s left; accepted {len(sales.accepted)}, waiting "
                 f"{len(sales.waiting)}; bad messages {self._messages.sent}; "
@@ -166,7 +166,7 @@ class Attack:
         waiting = await self._site.waiting()
         heard = f"SELECT 1 FROM outbox WHERE type <> '{outbox.UNHEARD}' LIMIT 1"
         return (
-            not self._orders.waiting
+            not self._sales.waiting
             and waiting.keys() <= {"outbox"}
             and not await self._site.rows(heard)
         )
@@ -178,7 +178,7 @@ class Attack:
         texts: set[bytes] = set()
         texts = self._clients.texts  # feature: http_api
         await self._watch.look_at_the_rest(self._environment, texts)
-        site, sales, causes = self._site, self._orders, self._causes.over
+        site, sales, causes = self._site, self._sales, self._causes.over
         ((outgoing,),) = await site.rows(_OUTGOING)
         found = Found(
             Counter(dict(await site.rows(_EFFECTS))),
@@ -203,7 +203,7 @@ class Attack:
         return problems
 
     def _report(self, members: list[Member]) -> None:
-        sales, causes = self._orders, self._causes.over
+        sales, causes = self._sales, self._causes.over
         waits = sorted(lateness(sales, causes, limit=self._limit).values()) or [0.0]
         middle, late_ones = waits[len(waits) // 2], sum(each > self._plan.latest for each in waits)
         self._say(f"accepted {len(sales.accepted)}, announced {len(sales.announced)}")

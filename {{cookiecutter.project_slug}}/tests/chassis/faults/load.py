@@ -20,7 +20,7 @@ from tests.chassis.faults.site import Site
 from tests.chassis.slices.sales.messages import SALE_MADE
 
 End = Literal["effect", "dead letter", "either"]
-_CUSTOMERS = 50
+_BUYERS = 50
 _IN_FLIGHT = 20
 _OUTAGES = (BrokerUnavailable, *OUTAGES)
 
@@ -116,7 +116,7 @@ class Load:
         return replace(sent, message=replace(sent.message, body=body))
 
     def _order(self, fate: str, expected: End) -> Sent:
-        buyer = f"{fate or 'buyer'}+{self._random.randrange(_CUSTOMERS)}@example.com"
+        buyer = f"{fate or 'buyer'}+{self._random.randrange(_BUYERS)}@example.com"
         sale, identity = self._uuid(), self._uuid()
         message = replace(sold(sale_id=sale, buyer_email=buyer), message_id=identity)
         return Sent(identity, sale, expected, message)

@@ -137,7 +137,7 @@ async def test_room_for_some(
         async with busy(load):
             await eventually(at_least(20, pair, "db_client_errors_total"), within=60)
         assert await site.count("sales") > before
-        assert not {each.sale for each in large} & await _orders(site)
+        assert not {each.sale for each in large} & await _sales(site)
     await spent_nothing(pair, site, load)
     (await settle()).check()
 
@@ -185,5 +185,5 @@ def _use_wal_up(server: Postgres) -> None:
             server.ask("SELECT pg_switch_wal()")
 
 
-async def _orders(site: Site) -> set[str]:
+async def _sales(site: Site) -> set[str]:
     return {str(sale) for (sale,) in await site.rows("SELECT id FROM sales")}

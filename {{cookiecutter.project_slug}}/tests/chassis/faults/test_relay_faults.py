@@ -128,7 +128,7 @@ async def test_not_woken(
     longest = POLL * (2 if sessions == "ended" else 1) + 1  # the machine is busy
     for number in range(1, 6):
         await load.send(1)
-        await eventually(partial(_orders, site, number))
+        await eventually(partial(_sales, site, number))
         began = time.monotonic()
         if sessions == "ended":
             await site.rows(f"SELECT pg_terminate_backend(pid) {OURS}")
@@ -145,7 +145,7 @@ async def _outbox(site: Site, number: int) -> bool:
     return await site.count("outbox") == number
 
 
-async def _orders(site: Site, number: int) -> bool:
+async def _sales(site: Site, number: int) -> bool:
     return await site.count("sales") == number
 
 

@@ -27,12 +27,12 @@ async def test_an_older_backup(site: Site, load: Load, fleet: Fleet) -> None:
         await asyncio.to_thread(databases.drop, backup)
 
     member = await fleet.start()
-    assert await _orders(site) == kept
+    assert await _sales(site) == kept
     for sent in list(load.attempted.values()):
         assert await load.publish(sent)
     await eventually(lambda: arrived(site, load))
     await eventually(lambda: published(site))
-    assert await _orders(site) == kept | lost
+    assert await _sales(site) == kept | lost
     processed = {"outcome": "duplicate"}
     assert await member.metric("messages_processed_total", **processed) == len(kept)
     announced = await site.announced()
@@ -52,5 +52,5 @@ async def _worked(site: Site, load: Load, fleet: Fleet, sales: int) -> set[str]:
     return {each.sale for each in sent}
 
 
-async def _orders(site: Site) -> set[str]:
+async def _sales(site: Site) -> set[str]:
     return {str(sale) for (sale,) in await site.rows("SELECT id FROM sales")}

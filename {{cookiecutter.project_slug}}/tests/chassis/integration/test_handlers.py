@@ -94,7 +94,7 @@ LINES = st.fixed_dictionaries({
     "quantity": st.integers(1, 3),
     "unit_price_cents": st.sampled_from((0, 450, 10**9)),
 })  # fmt: skip
-ORDERS = st.builds(
+SALES = st.builds(
     sale,
     st.integers(1, 5),  # few, so that the same one comes again, also with other content
     st.sampled_from(("ada@example.com", "bob@example.com", "o'neil\"\\%s@example.com")),
@@ -110,7 +110,7 @@ ORDERS = st.builds(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink would take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(st.lists(ORDERS, max_size=3), st.lists(ORDERS, min_size=1, max_size=8))
+@given(st.lists(SALES, max_size=3), st.lists(SALES, min_size=1, max_size=8))
 def test_many_at_once_are_the_same_as_one_by_one(
     connect: Connect, stored: list[SaleMade], sales: list[SaleMade]
 ) -> None:

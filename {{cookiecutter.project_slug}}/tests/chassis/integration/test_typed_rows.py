@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 from uuid import UUID
 
 import pytest
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.usefixtures("tenant")  # feature: row, rls, schema
 @dataclass(frozen=True)
 class Total:
     """What somebody pays."""
+
+    unit: ClassVar[str] = "cents"  # no field of a row
 
     id: UUID
     total_cents: int

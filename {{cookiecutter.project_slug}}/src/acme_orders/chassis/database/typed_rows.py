@@ -1,11 +1,11 @@
 """Rows as the classes that a repository gives away, instead of dictionaries."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
 
 from acme_orders.chassis.errors import QueryRefused
 
@@ -26,10 +26,10 @@ def rows_into(kind: type[Kind], rows: Sequence[Mapping[str, Any]], *, query: str
     if not rows:
         return []
     shape: Any = kind
-    if rows[0].keys() != (fields := names_of(shape)):
+    if rows[0].keys() != (names := names_of(shape)):
         raise QueryRefused(
             f"{query} reads {', '.join(sorted(rows[0]))}, and {kind.__name__} has "
-            f"{', '.join(sorted(fields))}: select the same, with .alias(…) where need be"
+            f"{', '.join(sorted(names))}: select the same, with .alias(…) where need be"
         )
     try:
         return _adapter(shape).validate_python(rows)
@@ -42,10 +42,9 @@ def rows_into(kind: type[Kind], rows: Sequence[Mapping[str, Any]], *, query: str
 @cache
 def names_of(kind: Hashable) -> frozenset[str]:
     """The names of its fields."""
-    fields: Mapping[str, FieldInfo] = getattr(kind, "model_fields", None) or getattr(
-        kind, "__dataclass_fields__", {}
-    )
-    return frozenset(fields)
+    if is_dataclass(kind):
+        return frozenset(each.name for each in fields(kind))
+    return frozenset(getattr(kind, "model_fields", ()))
 
 
 @cache
