@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 
 from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.migrations.header import Header, header_of
 
 FOLDER = Path("migrations")
 _CHASSIS = "chassis"
@@ -36,6 +37,15 @@ class Migration:
     def text(self) -> str:
         """What is applied."""
         return text_of(self.up)
+
+    @cached_property
+    def header(self) -> Header:
+        """What its head says.
+
+        Raises:
+            ConfigurationError: a line of it cannot be understood.
+        """
+        return header_of(self.up, self.text)
 
     @cached_property
     def checksum(self) -> str:
