@@ -3,8 +3,6 @@
 import asyncio
 import difflib
 import json as json_text
-import re
-from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID, uuid4  # feature: row, rls, schema
@@ -15,6 +13,8 @@ from rich.table import Table
 
 from acme_orders.chassis.cli.dead_letters import dead_letters
 from acme_orders.chassis.cli.doctor import examine, inspect_topology
+from acme_orders.chassis.cli.migrate import migrations
+from acme_orders.chassis.cli.migrate import migrator as migrator_of  # feature: schema
 from acme_orders.chassis.cli.session import (
     MISCONFIGURED,
     command_settings,
@@ -25,10 +25,6 @@ from acme_orders.chassis.database.explain import explain as explain_query
 from acme_orders.chassis.database.repository import Query, Repository  # feature: row, rls, schema
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.messaging.topology import MISSING, State
-from acme_orders.chassis.migrations.files import FOLDER, numbered
-from acme_orders.chassis.migrations.files import migrations as all_migrations
-from acme_orders.chassis.migrations.runner import Migrator
-from acme_orders.chassis.migrations.session import check as check_files
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process import service as application
 from acme_orders.chassis.slice import Definition
@@ -40,7 +36,6 @@ cli = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-migrations = typer.Typer(help="Change the schema of the database.", no_args_is_help=True)
 cli.add_typer(migrations, name="migrate")
 cli.add_typer(dead_letters, name="dead-letters")
 
@@ -51,11 +46,6 @@ class Part(StrEnum):
     consumer = "consumer"
     relay = "relay"
     api = "api"  # feature: http_api
-
-
-def _migrator(context: typer.Context) -> Migrator:
-    settings = command_settings(context.obj)
-    return Migrator(settings.owner_url, lock_timeout=settings.migration_lock_timeout)
 
 
 @cli.command()
@@ -175,65 +165,6 @@ def explain(
         asyncio.run(look())
 
 
-@migrations.command()
-def plan(context: typer.Context) -> None:
-    """Print the SQL that `up` would run."""
-    with explained():
-        pending = _migrator(context).pending()
-        check_files(pending)
-        for migration in pending:
-            typer.echo(f"-- {migration.id}\n{migration.text}")
-
-
-@migrations.command()
-def up(
-    context: typer.Context,
-    count: Annotated[int | None, typer.Option(help="Only so many; all without it.", min=1)] = None,
-) -> None:
-    """Apply what is pending."""
-    _report(lambda: _migrator(context).up(count=count), "applied", "nothing is pending")
-
-
-@migrations.command()
-def down(
-    context: typer.Context,
-    count: Annotated[int, typer.Option(help="How many to take back.", min=1)] = 1,
-) -> None:
-    """Take back the newest migrations."""
-    _report(lambda: _migrator(context).down(count=count), "taken back", "nothing was applied")
-
-
-@migrations.command()
-def status(context: typer.Context) -> None:
-    """Show which migrations are applied and which are pending."""
-    with explained():
-        migrator = _migrator(context)
-        table = Table("migration", "applied at", "ms")
-        for identity, _, applied_at, milliseconds in migrator.applied():
-            table.add_row(identity, f"{applied_at:%Y-%m-%d %H:%M:%S%z}", str(milliseconds))
-        try:
-            for migration in migrator.pending():
-                table.add_row(migration.id, "pending", "")
-        finally:  # what is applied helps to understand why the files do not fit
-            Console().print(table)
-
-
-@migrations.command()
-def new(name: Annotated[str, typer.Argument(help="What it does, such as add_note.")]) -> None:
-    """Make the two files of a new migration."""
-    with explained():
-        if not re.fullmatch(r"[a-z][a-z0-9_]{0,50}", name):
-            raise ConfigurationError(
-                f"{name!r}: lower-case letters, digits and underscores, please"
-            )
-        taken = [numbered(each.id) for each in all_migrations()]
-        number = max(number for series, number in taken if not series) + 1
-        for direction, text in (("up", "-- reversible: yes\n\n"), ("down", "")):
-            file = FOLDER / f"{number:04}_{name}.{direction}.sql"
-            file.write_text(text, encoding="utf-8", newline="\n")
-            typer.echo(file)
-
-
 # feature: row, rls, schema {
 tenants = typer.Typer(help="Register whose data is kept apart.", no_args_is_help=True)
 cli.add_typer(tenants, name="tenants")
@@ -250,7 +181,7 @@ def add_tenant(
     with explained():
         tenant = identity or uuid4()
         Tenants(command_settings(context.obj).owner_url).add(tenant, name)
-        list(_migrator(context).up())  # feature: schema
+        list(migrator_of(context).up())  # feature: schema
         typer.echo(tenant)
 
 
@@ -266,16 +197,6 @@ def list_tenants(context: typer.Context) -> None:
 
 
 # feature: row, rls, schema }
-
-
-def _report(work: Callable[[], Iterator[tuple[str, float]]], verb: str, nothing: str) -> None:
-    with explained():
-        done = 0
-        for migration, seconds in work():
-            typer.echo(f"{migration} {verb} ({seconds:.2f} s)")
-            done += 1
-        if not done:
-            typer.echo(nothing)
 
 
 def command_line(definition: Definition[Any]) -> None:

@@ -1,0 +1,93 @@
+"""Commands that change the schema."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from acme_orders.chassis.cli.session import command_settings, explained
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.migrations.files import FOLDER, numbered
+from acme_orders.chassis.migrations.files import migrations as all_migrations
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.migrations.session import check as check_files
+
+migrations = typer.Typer(help="Change the schema of the database.", no_args_is_help=True)
+
+
+def migrator(context: typer.Context) -> Migrator:
+    """Of the database that the settings name, as its owner."""
+    settings = command_settings(context.obj)
+    return Migrator(settings.owner_url, lock_timeout=settings.migration_lock_timeout)
+
+
+@migrations.command()
+def plan(context: typer.Context) -> None:
+    """Print the SQL that `up` would run."""
+    with explained():
+        pending = migrator(context).pending()
+        check_files(pending)
+        for migration in pending:
+            typer.echo(f"-- {migration.id}\n{migration.text}")
+
+
+@migrations.command()
+def up(
+    context: typer.Context,
+    count: Annotated[int | None, typer.Option(help="Only so many; all without it.", min=1)] = None,
+) -> None:
+    """Apply what is pending."""
+    _report(lambda: migrator(context).up(count=count), "applied", "nothing is pending")
+
+
+@migrations.command()
+def down(
+    context: typer.Context,
+    count: Annotated[int, typer.Option(help="How many to take back.", min=1)] = 1,
+) -> None:
+    """Take back the newest migrations."""
+    _report(lambda: migrator(context).down(count=count), "taken back", "nothing was applied")
+
+
+@migrations.command()
+def status(context: typer.Context) -> None:
+    """Show which migrations are applied and which are pending."""
+    with explained():
+        runner = migrator(context)
+        table = Table("migration", "applied at", "ms")
+        for identity, _, applied_at, milliseconds in runner.applied():
+            table.add_row(identity, f"{applied_at:%Y-%m-%d %H:%M:%S%z}", str(milliseconds))
+        try:
+            for migration in runner.pending():
+                table.add_row(migration.id, "pending", "")
+        finally:  # what is applied helps to understand why the files do not fit
+            Console().print(table)
+
+
+@migrations.command()
+def new(name: Annotated[str, typer.Argument(help="What it does, such as add_note.")]) -> None:
+    """Make the two files of a new migration."""
+    with explained():
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,50}", name):
+            raise ConfigurationError(
+                f"{name!r}: lower-case letters, digits and underscores, please"
+            )
+        taken = [numbered(each.id) for each in all_migrations()]
+        number = max(number for series, number in taken if not series) + 1
+        for direction, text in (("up", "-- reversible: yes\n\n"), ("down", "")):
+            file = FOLDER / f"{number:04}_{name}.{direction}.sql"
+            file.write_text(text, encoding="utf-8", newline="\n")
+            typer.echo(file)
+
+
+def _report(work: Callable[[], Iterator[tuple[str, float]]], verb: str, nothing: str) -> None:
+    with explained():
+        done = 0
+        for migration, seconds in work():
+            typer.echo(f"{migration} {verb} ({seconds:.2f} s)")
+            done += 1
+        if not done:
+            typer.echo(nothing)
