@@ -135,6 +135,15 @@ def named(answers: Answers) -> str:
 # Every combination.
 
 BATCHES = {"database_driver": CHOICES["database_driver"], "ci": CHOICES["ci"], "names": list(NAMES)}
+# `make test` takes each of these names with a third of the others, `make matrix` with all.
+BATCHED = [
+    pytest.param(
+        batch,
+        id=named(batch),
+        marks=[pytest.mark.matrix] if (number + number // len(NAMES)) % len(NAMES) else [],
+    )
+    for number, batch in enumerate(every(BATCHES))
+]
 # The tests of the chassis are half of all files: they come with every second combination.
 INSIDE = {
     "tenancy": CHOICES["tenancy"],
@@ -143,7 +152,7 @@ INSIDE = {
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("batch", list(every(BATCHES)), ids=named)
+@pytest.mark.parametrize("batch", BATCHED)
 def test_every_combination_is_sound(batch: Answers, project: Path, tmp_path: Path) -> None:
     """Readable, complete, without traces of the template, linted and formatted."""
     template, found = read(project), []

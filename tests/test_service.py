@@ -131,21 +131,17 @@ def test_a_leak_between_tenants_turns_its_check_red(bake_fresh: Bake, tenancy: s
 # same as in the running project, whose tests come first; `make matrix` runs that too.
 CHASSIS_TESTS = {
     "none": [
-        *["contracts", "for_tests", "readiness", "acceptance/test_command_line.py"],
-        *["acceptance/test_database_outages.py", "faults/test_crash_points.py"],
-        *["integration/test_access.py", "integration/test_api.py", "integration/test_consumer.py"],
-        *["integration/test_dead_letters.py", "integration/test_handlers.py"],
-        *["integration/test_inserts.py", "integration/test_interleavings.py"],
-        *["integration/test_migrations.py", "integration/test_protection.py"],
-        *["integration/test_relay.py", "integration/test_repository.py"],
-    ],
-    "row": ["tenancy", "readiness", "integration/test_consumer.py"],
-    "schema": [
-        *["tenancy", "readiness", "acceptance/test_command_line.py"],
-        *["integration/test_access.py", "integration/test_api.py", "integration/test_consumer.py"],
-        *["integration/test_dead_letters.py", "integration/test_inserts.py"],
+        *["contracts", "for_tests", "integration/test_access.py", "integration/test_api.py"],
+        *["integration/test_consumer.py", "integration/test_dead_letters.py"],
+        *["integration/test_handlers.py", "integration/test_inserts.py"],
         *["integration/test_migrations.py", "integration/test_relay.py"],
         *["integration/test_repository.py"],
+    ],
+    "row": ["tenancy", "integration/test_consumer.py"],
+    "schema": [
+        *["tenancy", "acceptance/test_command_line.py", "integration/test_access.py"],
+        *["integration/test_consumer.py", "integration/test_inserts.py"],
+        *["integration/test_migrations.py", "integration/test_relay.py"],
     ],
 }
 

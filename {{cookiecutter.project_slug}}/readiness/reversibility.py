@@ -3,21 +3,24 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import suppress  # feature: schema
+from contextlib import suppress  # feature: row, rls, schema
 from pathlib import Path
 
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.migrations.files import migrations, text_of
+from acme_orders.chassis.migrations.files import Migration, migrations, text_of
 from acme_orders.chassis.migrations.runner import Migrator
-from acme_orders.chassis.tenancy.registry import Tenants  # feature: schema
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 
 from readiness.catalog import schema_of
 from readiness.check import Check
+from readiness.digest import digests, lost
 from readiness.rehearsal import Rehearsal
-from readiness.scratch import scratch_database
-from readiness.two_tenants import TENANT  # feature: schema
+from readiness.scratch import scratch_database, session
+from readiness.seed.fill import empty, fill
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
-_HEADER = re.compile(r"\A(?:--.*\n|\s)*?-- reversible: (yes|no \([^)\s][^)]*\))\s*$", re.MULTILINE)
+_LOSES = re.compile(r"^-- loses: ([^(\n]*[^(\s])\s*\([^)\s][^)\n]*\)\s*$", re.MULTILINE)
+_ROWS = 1_000  # in each table
 _COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -27,52 +30,94 @@ class MigrationsAreReversible(Check):
     id = "K5"
 
     async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
-        """Write a down file that takes back exactly what the up file did.
+        """Write a down file that takes back exactly what the up file did, with rows in each table.
 
+        What was in them has to be there again, or the head says `-- loses: table.column (reason)`.
         Begin each up file with `-- reversible: yes`, or with `-- reversible: no (the reason)` if
         its data cannot come back; then it is the last step of a change made in stages.
         """
         folder = rehearsal.subject.migrations
         self.inspected = len(migrations(folder))
         with scratch_database(rehearsal.subject.settings.database_url) as url:
-            for finding in await asyncio.to_thread(lambda: list(_stairway(url, folder))):
+            for finding in await asyncio.to_thread(lambda: list(stairway(url, folder))):
                 yield finding
 
 
-def _stairway(url: str, folder: Path) -> Iterator[str]:
-    """One up, one down and up again for each; later ones are not tried after a broken one."""
-    migrator = Migrator(url, folder=folder)
+def stairway(url: str, folder: Path) -> Iterator[str]:
+    """One up, one down and up again for each, with rows; none is tried after a broken one."""
     for migration in migrations(folder):
-        header = _HEADER.match(migration.text)
-        if header is None:
+        if migration.header.reversible is None:
             yield f"{migration.up.name} does not begin with `-- reversible: yes` or `no (reason)`"
-        _with_tenant(url)  # feature: schema
-        before = schema_of(url)
+        reversible = migration.header.reversible is not False
+        if reversible and not _COMMENTS.sub("", text_of(migration.down)).strip():
+            yield f"{migration.down.name} is empty"
+            reversible = False
+        _with_tenant(url)  # feature: row, rls, schema
         try:
-            list(migrator.up(count=1))
-            if header and header[1] != "yes":
-                continue
-            if not _COMMENTS.sub("", text_of(migration.down)).strip():
-                yield f"{migration.down.name} is empty"
-                continue
-            after = schema_of(url)
-            list(migrator.down())
-            yield from _differences(migration.down, before, schema_of(url))
-            list(migrator.up(count=1))
-            yield from _differences(migration.up, after, schema_of(url), again=" again")
+            yield from _step(url, Migrator(url, folder=folder), migration, reversible=reversible)
         except ConfigurationError as error:
             yield str(error)
             return
 
 
-# feature: schema {
+def _step(url: str, migrator: Migrator, migration: Migration, *, reversible: bool) -> Iterator[str]:
+    before = schema_of(url)
+    with session(url) as cursor:
+        list(fill(cursor, _ROWS))
+        rows = digests(cursor)
+    try:
+        list(migrator.up(count=1))
+    except ConfigurationError:
+        # Real rows may be what it takes for granted, and ours are not: without rows it has to work.
+        with session(url) as cursor:
+            empty(cursor)
+            rows = digests(cursor)
+        list(migrator.up(count=1))
+        for column in _demanding(before, schema_of(url)):
+            yield f"{migration.up.name} fails if there are rows: they have no value for {column}"
+    if not reversible:
+        return
+    after = schema_of(url)
+    list(migrator.down())
+    if different := list(_differences(migration.down, before, schema_of(url))):
+        yield from different
+    else:
+        with session(url) as cursor:
+            yield from _losses(migration.down, dict(lost(rows, digests(cursor))))
+    list(migrator.up(count=1))
+    yield from _differences(migration.up, after, schema_of(url), again=" again")
+
+
+def _demanding(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+    """Columns that are new in a table that was there, and cannot be empty."""
+    for name in sorted(after.keys() - before.keys()):
+        kind, _, column = name.partition(" ")
+        there = f"relation {column.rpartition('.')[0]}" in before
+        if kind == "column" and there and "NOT NULL" in after[name]:
+            yield column
+
+
+def _losses(down: Path, found: Mapping[str, str]) -> Iterator[str]:
+    """What rows lose on the way back; whoever says so in the head of the down file may."""
+    said = {name for line in _LOSES.findall(text_of(down)) for name in re.split(r",\s*", line)}
+    for name, what in found.items():
+        if name not in said:
+            yield (
+                f"{down.name} does not bring back what was in {name} ({what}): keep it, or say "
+                f"`-- loses: {name} (the reason)` at its head"
+            )
+    for name in sorted(said - found.keys()):
+        yield f"{down.name} says that {name} is lost, and it is not"
+
+
+# feature: row, rls, schema {
 def _with_tenant(url: str) -> None:
-    """Register a tenant as soon as there is a registry: without one no schema is made."""
+    """Register a tenant as soon as there is a registry: rows belong to one."""
     with suppress(ConfigurationError):
         Tenants(url).add(TENANT, "one")
 
 
-# feature: schema }
+# feature: row, rls, schema }
 
 
 def _differences(

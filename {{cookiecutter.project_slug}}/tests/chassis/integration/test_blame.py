@@ -79,8 +79,19 @@ THEIRS = {
 }
 
 
-@pytest.mark.parametrize("handlers", ["of one", "of many"])
-@pytest.mark.parametrize("sql", THEIRS.values(), ids=THEIRS)
+@pytest.mark.parametrize(
+    ("sql", "handlers"),
+    [
+        pytest.param(
+            sql,
+            handlers,
+            id=f"{name}-{handlers}",
+            marks=[pytest.mark.long] if (place + number) % 2 else [],
+        )
+        for place, (name, sql) in enumerate(THEIRS.items())
+        for number, handlers in enumerate(["of one", "of many"])
+    ],
+)
 async def test_what_only_some_messages_meet_is_theirs(
     service: Service, sql: str, handlers: str
 ) -> None:

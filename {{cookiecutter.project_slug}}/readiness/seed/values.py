@@ -3,10 +3,11 @@
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import rstr
+
+from readiness.seed.shape import Column
 
 ROW = "number_of_row"  # in the SQL of made-up rows
 _POOL = 400  # different values of a column that has a pool of them
@@ -18,28 +19,8 @@ _EDGES = {
     "bigint": ("0", "1", "-1", "9223372036854775807", "-9223372036854775808"),
     "double precision": ("0", "-0.5", "1e-300", "1e300"),
 }
+_WHOLE = ("smallint", "integer", "bigint", "oid", "money")
 _MOMENTS = "ARRAY['0001-01-01 00:00:00', '1970-01-01 00:00:00', '9999-12-30 23:59:59']"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table.
-
-    Args:
-        name: of the column.
-        type: as PostgreSQL writes it.
-        category: of the type, as pg_type has it.
-        nullable: whether it may be NULL.
-        made: whether PostgreSQL itself gives its value.
-        unique: whether it is part of a unique key.
-    """
-
-    name: str
-    type: str
-    category: str
-    nullable: bool
-    made: bool
-    unique: bool
 
 
 def chance(what: str) -> str:
@@ -81,9 +62,9 @@ def value_of(  # noqa: PLR0911  # one for each kind of value
             labels = f"enum_range(NULL::{column.type})"
             return f"({labels})[1 + floor({lot} * cardinality({labels}))::int]"
         case "S" | "N", _:
-            lots = random.Random(f"{seed} {name}")
-            offered = _offered(column, kind, checks, lots, 20 * _POOL if column.unique else _POOL)
-            return _allowed(cursor, column, checks, offered) or f"model.{name}"
+            lots = random.Random(f"{seed} {name}")  # noqa: S311  # made-up rows are no secret
+            some = offered(column, checks, lots, 20 * _POOL if column.unique else _POOL)
+            return allowed(cursor, column, checks, some) or f"model.{name}"
         case _:
             return f"model.{name}"
 
@@ -93,14 +74,20 @@ def _length(column: Column) -> int:
     return min(int(found[1]), 24) if found else 24
 
 
+def _digits(column: Column) -> int:
+    """Of the largest numbers, before the point; a number with more would not fit."""
+    if column.type == "smallint":
+        return 4
+    found = re.fullmatch(r"numeric\((\d+),(-?\d+)\)", column.type)
+    return min(int(found[1]) - int(found[2]), 6) if found else 6
+
+
 def quoted(name: str) -> str:
     """A name as SQL."""
     return '"' + name.replace('"', '""').replace("%", "%%") + '"'
 
 
-def _offered(
-    column: Column, kind: str, checks: Sequence[str], lots: random.Random, wanted: int
-) -> list[str]:
+def offered(column: Column, checks: Sequence[str], lots: random.Random, wanted: int) -> list[str]:
     """Values that the checks may allow: what they name, what they match, and what is usual."""
     found = [
         (bool(like), text.replace("''", "'")) for like, text in _LITERAL.findall(" ".join(checks))
@@ -108,21 +95,22 @@ def _offered(
     values = [text for like, text in found if not like]
     expressions = [text for like, text in found if like]
     if column.category == "N":
-        edges = _EDGES.get(kind, ("0", "1", "-1", "0.5"))
-        return [
-            *values,
-            *edges,
-            *(str(lots.randrange(10 ** lots.randint(1, 6))) for _ in range(wanted)),
-        ]
+        digits = _digits(column)
+        edges = _EDGES.get(column.type, ("0", "1", "-1", "0.5") if digits else ("0",))
+        some = [str(lots.randrange(10 ** lots.randint(0, digits))) for _ in range(wanted)]
+        if column.type not in _WHOLE:
+            some = [f"{each}.{lots.randrange(100)}" for each in some]
+        return [*values, *edges, *some]
     for each in expressions:
         values += [rstr.Rstr(lots).xeger(each) for _ in range(wanted // len(expressions))]
     words = [f"{lots.choice(_WORDS)} {lots.randrange(wanted)}" for _ in range(wanted)]
     return [*dict.fromkeys([*values, *_WORDS, "", *words])]
 
 
-def _allowed(
+def allowed(
     cursor: Any, column: Column, checks: Sequence[str], offered: Sequence[str]
 ) -> list[str]:
+    """Those of the values offered that the checks allow."""
     condition = (
         " AND ".join(f"({each.replace('%', '%%')}) IS NOT FALSE" for each in checks) or "true"
     )

@@ -1,7 +1,7 @@
-"""Fills tables with rows, so that plans, migrations and queries are judged on data.
+"""Fills tables with rows.
 
-Each table has to have at least one row, such as handlers store from their examples. New rows are
-like those, with keys, references and values of their own; PostgreSQL itself says which of them its
+New rows are like those that are there, such as handlers store from their examples, or like one that
+is made up; with keys, references and values of their own. PostgreSQL itself says which of them its
 checks allow. References are skewed: a few parents have most of the children. The same seed makes
 the same rows.
 """
@@ -10,36 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chassis.seed_values import (
-    ROW,
-    Column,
-    chance,
-    quoted,
-    value_of,
-)
+from readiness.seed.first import first
+from readiness.seed.shape import TENANT, Parent, Shape
+from readiness.seed.values import ROW, chance, quoted, value_of
 
 _ROUNDS = 6  # attempts to make a table full; each offers twice what is missing
-_COLUMNS = """
-SELECT attname::text, format_type(atttypid, atttypmod), typcategory::text, NOT attnotnull,
-    attidentity = 'a' OR attgenerated <> '',
-    EXISTS (SELECT FROM pg_index WHERE indrelid = attrelid AND indisunique
-        AND attnum = ANY (indkey::smallint[]))
-FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
-WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
-"""
-_REFERENCES = """
-SELECT confrelid::regclass::text,
-    ARRAY(SELECT attname::text FROM unnest(conkey) WITH ORDINALITY AS k(num, n)
-        JOIN pg_attribute ON attrelid = conrelid AND attnum = num ORDER BY n),
-    ARRAY(SELECT attname::text FROM unnest(confkey) WITH ORDINALITY AS k(num, n)
-        JOIN pg_attribute ON attrelid = confrelid AND attnum = num ORDER BY n)
-FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'f' ORDER BY conname
-"""
-_CHECKS = """
-SELECT pg_get_expr(conbin, conrelid), ARRAY(SELECT attname::text FROM pg_attribute
-    WHERE attrelid = conrelid AND attnum = ANY (conkey))
-FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'c'
-"""
 _IN_ORDER = """
 WITH RECURSIVE depth AS (
     SELECT pg_class.oid, 0 AS level
@@ -52,7 +27,6 @@ WITH RECURSIVE depth AS (
 )
 SELECT oid::regclass::text FROM depth GROUP BY oid ORDER BY max(level), 1
 """
-_TENANT = "tenant_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +36,6 @@ class Filled:
     table: str
     rows: int
     wanted: int
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """A table that others refer to: `columns` are those of the child and what they refer to."""
-
-    table: str
-    columns: Mapping[str, str]
 
 
 def fill(cursor: Any, rows: int, *, seed: int = 1, small: Sequence[str] = ()) -> Iterator[Filled]:
@@ -85,8 +51,10 @@ def fill(cursor: Any, rows: int, *, seed: int = 1, small: Sequence[str] = ()) ->
     cursor.execute("SET enable_nestloop = off; SET enable_mergejoin = off")
     cursor.execute(_IN_ORDER)
     for (table,) in cursor.fetchall():
-        count, before = _count(cursor, table), -1
-        wanted = count if table in small else rows
+        if not (count := _count(cursor, table)):
+            first(cursor, Shape.of(cursor, table))
+            count = _count(cursor, table)
+        before, wanted = -1, count if table in small else rows
         for turn in range(_ROUNDS if count else 0):
             if count >= wanted or count == before:
                 break
@@ -98,28 +66,28 @@ def fill(cursor: Any, rows: int, *, seed: int = 1, small: Sequence[str] = ()) ->
     cursor.execute("RESET enable_nestloop; RESET enable_mergejoin")
 
 
+def empty(cursor: Any) -> None:
+    """Take out all rows of the tables that `fill` fills."""
+    cursor.execute(_IN_ORDER)
+    for (table,) in cursor.fetchall():
+        cursor.execute(f"TRUNCATE {table} CASCADE")
+
+
 def _insert(cursor: Any, table: str, missing: int, salt: str) -> None:
-    cursor.execute(_COLUMNS, (table,))
-    columns = [column for row in cursor.fetchall() if not (column := Column(*row)).made]
-    cursor.execute(_CHECKS, (table,))
-    checks = cursor.fetchall()
-    cursor.execute(_REFERENCES, (table,))
-    parents = [
-        Parent(there, dict(zip(own, referred, strict=True)))
-        for there, own, referred in cursor.fetchall()
-        if own != [_TENANT]
-    ]
+    shape = Shape.of(cursor, table)
+    columns, checks = shape.columns, shape.checks
+    parents = [each for each in shape.parents if [*each.columns] != [TENANT]]
     # What one check says of several columns at once is copied with all of them.
-    kept = {_TENANT}.union(*(names for _, names in checks if len(names) > 1))
+    kept = {TENANT}.union(*(names for _, names in checks if len(names) > 1))
     values: list[str] = []
     pools: dict[str, list[str]] = {}
     for column in columns:
         own = [check for check, names in checks if names == [column.name]]
         number = next((n for n, each in enumerate(parents) if column.name in each.columns), None)
         value: str | list[str] = f"model.{quoted(column.name)}"
-        if number is not None and column.name != _TENANT:
+        if number is not None and column.name != TENANT:
             value = f"parent_{number}.{quoted(parents[number].columns[column.name])}"
-        elif column.name not in kept or (column.unique and column.name != _TENANT):
+        elif column.name not in kept or (column.unique and column.name != TENANT):
             value = value_of(cursor, table, column, own, salt)
         if isinstance(value, list):
             name = f"pool_{len(pools)}"
@@ -131,21 +99,20 @@ def _insert(cursor: Any, table: str, missing: int, salt: str) -> None:
                     f"CASE WHEN {chance(column.name + ' NULL')} < 0.2 THEN NULL ELSE {value} END"
                 )
         values.append(value)
-    conditions = [f"({check.replace('%', '%%')}) IS NOT FALSE" for check, _ in checks]
     cursor.execute(
-        _statement(table, columns, values, parents, pools, conditions),
+        _statement(shape, values, parents, pools),
         {"offered": 2 * missing, "most": missing, "salt": f"{table} {salt} ", **pools},
     )
 
 
 def _statement(
-    table: str,
-    columns: Sequence[Column],
+    shape: Shape,
     values: Sequence[str],
     parents: Sequence[Parent],
     pools: Mapping[str, Sequence[str]],
-    conditions: Sequence[str],
 ) -> str:
+    table, columns = shape.table, shape.columns
+    conditions = [f"({check.replace('%', '%%')}) IS NOT FALSE" for check, _ in shape.checks]
     names = ", ".join(quoted(column.name) for column in columns)
     made = ", ".join(
         f"{value} AS {quoted(column.name)}" for column, value in zip(columns, values, strict=True)
@@ -154,7 +121,7 @@ def _statement(
     with_, joins, sizes, drawn = [], [], [], []
     for number, parent in enumerate(parents):
         key = ", ".join(quoted(name) for name in parent.columns.values())
-        tenant = quoted(_TENANT) if _TENANT in parent.columns else ""
+        tenant = quoted(TENANT) if TENANT in parent.columns else ""
         within = f"PARTITION BY {tenant} " if tenant else ""
         with_.append(
             f"parent_{number} AS MATERIALIZED (SELECT {key}, "
@@ -166,7 +133,7 @@ def _statement(
         sizes.append(f"JOIN {size} ON {on_size}")
         # A few parents have most of the children.
         lot = f"1 + floor(power({chance(f'parent {number}')}, 3) * size_{number}.size)::bigint"
-        may_lack = nullable.issuperset(parent.columns.keys() - {_TENANT})
+        may_lack = nullable.issuperset(parent.columns.keys() - {TENANT})
         if may_lack:
             lot = f"CASE WHEN {chance(f'no parent {number}')} > 0.1 THEN {lot} END"
         drawn.append(f"{lot} AS drawn_parent_{number}")
