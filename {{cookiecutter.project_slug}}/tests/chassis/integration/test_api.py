@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from acme_orders.chassis.http.requests import FAILED
 from acme_orders.chassis.http.server import listen, serve
 from acme_orders.chassis.process.service import Service
 
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.conftest import Connect, consuming, count, eventually, rows, settled
 from tests.chassis.slices.sales.messages import SaleForm
+from tests.chassis.slices.sales.repository import Sales
 from tests.chassis.tenancy.several import ADA, BOB, NOBODY, register  # feature: row, rls, schema
 
 FORM = dict(SaleForm.example())
@@ -102,6 +104,23 @@ async def test_a_bad_request_is_refused_and_its_connection_given_back(
     assert (await ask(port, method, path, body))[0] == expected
     assert await count(service, "outbox") == 0
     await eventually(lambda: connections_in_use(service) == 0)
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit, ZeroDivisionError])
+async def test_what_nobody_asked_for_is_answered_like_any_error(
+    service: Service, port: int, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """In the form of all refusals; afterwards requests are answered as before."""
+    with monkeypatch.context() as patch:
+
+        async def fail(*_: Any, **__: Any) -> None:
+            raise error
+
+        patch.setattr(Sales, "page", fail)
+        status, answer = await ask(port, "GET", "/sales")
+    assert (status, answer) == (500, {"detail": FAILED})
+    assert (await ask(port, "GET", "/sales"))[0] == 200
+    assert connections_in_use(service) == 0
 
 
 async def test_an_order_that_nobody_can_read_hides_no_other(service: Service, port: int) -> None:

@@ -24,7 +24,7 @@ from acme_orders.chassis.errors import (
     StatementTimeout,
 )
 from acme_orders.chassis.http.input import Input, explain
-from acme_orders.chassis.http.requests import Requests, refusal
+from acme_orders.chassis.http.requests import FAILED, Requests, refusal
 from acme_orders.chassis.http.tenant_header import scoped_by_header  # feature: row, rls, schema
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.settings import ChassisSettings
@@ -128,4 +128,4 @@ async def _refuse(_: Request, error: Any) -> JSONResponse:
 
 
 async def _fail(_: Request, __: Exception) -> JSONResponse:
-    return refusal(500, "this is an error of the service; its log says more")
+    return refusal(500, FAILED)

@@ -10,7 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.share import Share
+from acme_orders.chassis.supervision import cancelled, failure
 
+FAILED = "this is an error of the service; its log says more"
 RETRY_AFTER = "5"  # seconds; most outages that are noticed at all take longer than one
 _BODIES = 32  # of the largest size, in memory at once
 LARGE = 64 * 1024  # bytes of a body; others have their turn after it was looked at
@@ -105,7 +107,7 @@ class Requests:
                 await self._places.acquire()
         except TimeoutError:
             raise Refused(503, "too many requests at once: try again later", "busy") from None
-        place = Place(self._places)
+        place, begun = Place(self._places), False
         try:
             self._inspect(scope, body)
             if len(body) > LARGE:
@@ -113,12 +115,21 @@ class Requests:
             with self._manager.sharing(self._share) as kept:
 
                 async def answer(message: Message) -> None:
+                    nonlocal begun
                     if message["type"] == "http.response.start":
+                        begun = True
                         kept.give_back()
                         place.give_back()
                     await send(message)
 
                 await self._app(scope, _replayed(body, receive), answer)
+        except (asyncio.CancelledError, SystemExit) as error:
+            # A library lost its connection, or somebody wrote sys.exit(): FastAPI lets both pass.
+            if cancelled():
+                raise
+            if not begun:
+                await refusal(500, FAILED)(scope, receive, send)
+            raise failure(error) from error
         finally:
             place.give_back()
 
