@@ -16,7 +16,7 @@ import acme_orders
 from acme_orders.chassis.database.access import SERVICE_ROLE
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Query, Repository
-from acme_orders.chassis.database.statements import Statement, Watch
+from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import encode
 from acme_orders.chassis.messaging.memory import MemoryBroker
@@ -194,21 +194,17 @@ async def rehearse(subject: Subject, url: str, *, whole: bool) -> AsyncIterator[
         whole: make up for a missing key of the inbox, on which every handler depends.
     """
     await asyncio.to_thread(_prepare, subject, url, whole=whole)
-    settings = subject.settings.model_copy(update={"database_url": url})
+    here = {
+        "database_url": url,
+        "pool_size": 4,
+        "slow_statement": 60,  # this measures nothing
+        "tenant_guard": "off",  # feature: row, rls, schema
+    }
+    settings = subject.settings.model_copy(update=here)
     statements: list[Statement] = []
     metrics, broker = Metrics(), MemoryBroker()
     observers = (statements.append,)
-    async with Manager(
-        url,
-        size=4,
-        metrics=metrics,
-        role=SERVICE_ROLE,
-        watch=Watch(
-            slow=60,  # this measures nothing
-            tenant_guard="off",  # feature: row, rls, schema
-        ),
-        observers=observers,
-    ) as manager:
+    async with Manager(settings, metrics, role=SERVICE_ROLE, observers=observers) as manager:
         service = assemble(
             subject.definition, settings, metrics=metrics, manager=manager, broker=broker
         )

@@ -17,6 +17,7 @@ from fastapi import APIRouter  # feature: http_api
 import acme_orders
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Repository
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.messaging.envelope import Payload, Received
@@ -55,7 +56,7 @@ def strays(
     Raises:
         ConfigurationError: the slices do not go together.
     """
-    manager = Manager(_NOWHERE, size=1, metrics=Metrics())
+    manager = Manager(DatabaseSettings(database_url=_NOWHERE, pool_size=1), Metrics())
     settings = definition.settings.model_construct()  # no slice may need one to say what it has
     slices = definition.built_on(Chassis(settings, manager, Outbox(manager)))
     known: dict[str, list[Slice]] = {}

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 
 from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.memory import MemoryBroker
 from acme_orders.chassis.observability.metrics import Metrics
@@ -32,7 +33,7 @@ def handlers() -> dict[str, Handler]:
     """Of the service, by the type of their messages; nothing is connected for it."""
     metrics = Metrics()
     url = "postgresql://nobody@nowhere/none"
-    manager = Manager(url, size=1, metrics=metrics)
+    manager = Manager(DatabaseSettings(database_url=url, pool_size=1), metrics)
     settings = SERVICE.load_settings(_env_file=None, environment="test", database_url=url)
     service = assemble(SERVICE, settings, metrics=metrics, manager=manager, broker=MemoryBroker())
     return service.handlers

@@ -1,4 +1,4 @@
-"""Your own settings; those that every service has are in `chassis/settings.py`."""
+"""Your own settings; `chassis/settings.py` has those of every service."""
 
 from acme_orders.chassis.settings import ChassisSettings
 

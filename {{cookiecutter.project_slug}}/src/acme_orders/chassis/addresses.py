@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import quote, unquote
 
+from pydantic import AfterValidator
+
 from acme_orders.chassis.errors import ConfigurationError
 
 REMEDY = (
@@ -180,3 +182,16 @@ def _decoded(text: str) -> str:
     if "\0" in decoded:
         raise ConfigurationError("has %00: no server takes a zero byte; choose another password")
     return decoded
+
+
+def readable(read: Callable[[str], object]) -> AfterValidator:
+    """For a setting: refuses an address that `read` refuses."""
+
+    def check(value: str) -> str:
+        try:
+            read(value)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    return AfterValidator(check)

@@ -23,7 +23,8 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.by_hand import ByHand, Content, MessageOutcome
 from acme_orders.chassis.process.exchange import Reply, exchange  # feature: http_api
 from acme_orders.chassis.process.service import Service, connected
-from acme_orders.chassis.settings import MEMORY, ChassisSettings
+from acme_orders.chassis.rabbitmq.settings import MEMORY
+from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls, schema
 

@@ -18,8 +18,8 @@ import structlog
 
 from acme_orders.chassis.database import lease
 from acme_orders.chassis.database.blocking import open_blocking
-from acme_orders.chassis.database.lease import Timeouts
 from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.settings import DatabaseSettings, Timeouts
 from acme_orders.chassis.errors import CommitUnknown, DatabaseUnavailable
 from acme_orders.chassis.observability.metrics import Metrics
 
@@ -38,10 +38,10 @@ LASTING = f"""
     SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
     AND application_name IN ('others', 'hazards', '{APPLICATION}')
 """
-LIMITS = Timeouts(acquire=1, connect=1, statement=1, lock=1)
+LIMIT = 1.0  # second, for each of them
 GRACE = 0.3  # seconds, instead of the Manager's own
 # A wait for a connection, and one statement without an answer: then the connection is given up.
-LONGEST = LIMITS.acquire + LIMITS.statement + GRACE
+LONGEST = LIMIT + LIMIT + GRACE
 MARGIN = 2.0  # seconds; the machine has other things to do
 
 
@@ -167,9 +167,15 @@ async def load(
     url = server.create_database(template=migrated_here)
     async with prepared(url):
         metrics = Metrics()
-        async with Manager(
-            url, size=SIZE, metrics=metrics, timeouts=LIMITS, application=APPLICATION
-        ) as database:
+        settings = DatabaseSettings(
+            database_url=url,
+            pool_size=SIZE,
+            acquire_timeout=LIMIT,
+            connect_timeout=LIMIT,
+            statement_timeout=LIMIT,
+            lock_timeout=LIMIT,
+        )
+        async with Manager(settings, metrics, application=APPLICATION) as database:
             yield Load(database, metrics, url)
     server.drop_database(url)
 

@@ -12,6 +12,7 @@ from pydantic import create_model
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Repository
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.errors import Malformed
 from acme_orders.chassis.messaging.broker import Delivery, Message
 from acme_orders.chassis.messaging.envelope import Handler, Payload, decode
@@ -125,7 +126,9 @@ async def trip(
 ) -> AsyncIterator[Round]:
     """For values of one kind."""
     async with AsyncExitStack() as stack:
-        manager = await stack.enter_async_context(Manager(database_url, size=2, metrics=Metrics()))
+        manager = await stack.enter_async_context(
+            Manager(DatabaseSettings(database_url=database_url, pool_size=2), Metrics())
+        )
         made = Round(KINDS[request.param], service, manager)
         await made.open(database_url)
         yield made

@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.observability.metrics import Metrics
 
 from dev.databases import Databases
@@ -26,7 +27,7 @@ def both(request: pytest.FixtureRequest, migrated: str) -> Iterator[Both]:
         use_driver(request.param, patch)
         psycopg3 = driver_of(request.param).DriverError.__module__.partition(".")[0] == "psycopg"
         with closing(Reference(url, psycopg3=psycopg3)) as reference:
-            manager = Manager(url, size=1, metrics=Metrics())
+            manager = Manager(DatabaseSettings(database_url=url, pool_size=1), Metrics())
             loop.run(manager.__aenter__())
             yield Both(reference, manager, loop)
             loop.run(manager.__aexit__())

@@ -10,6 +10,7 @@ import pytest
 from acme_orders.chassis.database import connections
 from acme_orders.chassis.database.access import SERVICE_ROLE, verify_access
 from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.errors import ConfigurationError, DatabaseError
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, connected
@@ -128,7 +129,7 @@ async def test_a_role_that_may_do_too_much_is_refused(
 
 async def test_a_superuser_is_refused(database_url: str) -> None:
     """With all that is too much."""
-    manager = Manager(database_url, size=1, metrics=Metrics())
+    manager = Manager(DatabaseSettings(database_url=database_url, pool_size=1), Metrics())
     async with manager, manager.connection() as lease:
         with pytest.raises(ConfigurationError) as too_much:
             await verify_access(lease)

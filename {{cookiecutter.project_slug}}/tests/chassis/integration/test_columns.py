@@ -10,6 +10,7 @@ import pytest
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Insertion, Repository
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.errors import QueryRefused
 from acme_orders.chassis.observability.metrics import Metrics
@@ -83,7 +84,9 @@ async def probe(
     """On a database of its own."""
     use_driver(request.param, monkeypatch)
     rows_of(database_url, CREATE)
-    async with Manager(database_url, size=1, metrics=Metrics()) as manager:
+    async with Manager(
+        DatabaseSettings(database_url=database_url, pool_size=1), Metrics()
+    ) as manager:
         yield Repository(manager)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import peewee
 import pytest
 
-from acme_orders.chassis.database.lease import Timeouts
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Insertion, Repository
+from acme_orders.chassis.database.settings import DatabaseSettings, Timeouts
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.errors import (
     Conflict,
@@ -100,8 +100,8 @@ async def prepared(url: str) -> AsyncIterator[Manager]:
 
 def managing(url: str, *, size: int = 2, acquire: float = 10) -> Manager:
     """A manager that is not connected yet."""
-    timeouts = Timeouts(acquire=acquire)
-    return Manager(url, size=size, metrics=Metrics(), timeouts=timeouts, application="hazards")
+    settings = DatabaseSettings(database_url=url, pool_size=size, acquire_timeout=acquire)
+    return Manager(settings, Metrics(), application="hazards")
 
 
 async def insert(database: Manager, number: int) -> None:
@@ -152,7 +152,7 @@ async def test_01_a_statement_timeout_is_an_error(database: Manager) -> None:
     """A TaskGroup does not end as if all were well, and the connection is still of use."""
     with pytest.raises(ExceptionGroup) as failed:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_sleep(database, Timeouts(statement=0.1)))
+            group.create_task(_sleep(database, Timeouts(statement_timeout=0.1)))
     assert failed.group_contains(StatementTimeout)
     assert await rows(database) == 0
 
@@ -325,7 +325,7 @@ async def test_12_what_a_transaction_sets_ends_with_it(database: Manager) -> Non
     """Its own time limits, too."""
     async with database.connection() as lease:
         before = await lease.rows("SHOW statement_timeout")
-        async with database.transaction("test", timeouts=Timeouts(statement=7)):
+        async with database.transaction("test", timeouts=Timeouts(statement_timeout=7)):
             assert await database.fetch_sql("SHOW statement_timeout") == [("7s",)]
         assert await lease.rows("SHOW statement_timeout") == before != [("7s",)]
 

@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +21,9 @@ import pytest
 import structlog
 
 from acme_orders.chassis.database import connections, pool, statements
-from acme_orders.chassis.database.lease import Lease, Timeouts
+from acme_orders.chassis.database.lease import Lease
 from acme_orders.chassis.database.manager import Manager, retryable
+from acme_orders.chassis.database.settings import DatabaseSettings, Timeouts
 from acme_orders.chassis.errors import CommitUnknown, DatabaseError
 from acme_orders.chassis.observability.metrics import Metrics
 
@@ -38,7 +39,8 @@ LOCKED = (-1, -2)  # rows that two units of work lock in opposite order
 TAKEN = 0  # a row that is there already
 SLEEP = 0.025  # seconds; longer than a short statement timeout, shorter than the usual one
 HOLD = 0.04  # seconds; longer than others wait for a connection
-LIMITS = Timeouts(acquire=0.03, statement=5, lock=0.02)
+ACQUIRE = 0.03  # seconds that programs wait for a connection
+LOCK = 0.02  # seconds that they wait for a row
 SESSION = (
     "SET work_mem = '1234kB'",
     "SELECT pg_advisory_lock(1)",
@@ -368,7 +370,7 @@ class Player:
 
     async def _transaction(self, step: Step, _: Rows) -> None:
         isolation, read_only, statement = step.options
-        unit, limits = self._unit(), Timeouts(statement=statement, lock=LIMITS.lock)
+        unit, limits = self._unit(), Timeouts(statement_timeout=statement, lock_timeout=LOCK)
         with unit.watched():
             async with self._database.transaction(
                 "test", isolation=isolation, read_only=read_only, timeouts=limits
@@ -498,10 +500,13 @@ async def interleave(url: str, ask: Ask, numbers: range) -> Counter[str]:
     for first in numbers[::BATCH]:
         batch = range(first, min(first + BATCH, numbers.stop))
         metrics, size = Metrics(), Random(f"{SEED}:{first}").randint(2, 3)
-        usual = replace(LIMITS, acquire=10)  # only programs have to be quick about it
-        database = Manager(url, size=size, metrics=metrics, timeouts=usual, application=APPLICATION)
-        async with database:
-            database._connections.timeouts = LIMITS
+        settings = DatabaseSettings(
+            database_url=url, pool_size=size, statement_timeout=5, lock_timeout=LOCK
+        )
+        database = Manager(settings, metrics, application=APPLICATION)
+        async with database:  # only programs have to be quick about it
+            quick = settings.model_copy(update={"acquire_timeout": ACQUIRE})
+            database._connections.settings = quick
             fresh = await _fresh(database)
             player = Player(database, metrics, ask, ends)
             for number in batch:
@@ -523,7 +528,9 @@ async def _fresh(database: Manager) -> list[Any]:
 async def test_an_abandoned_stream_gives_its_connection_back(ask: Ask, database_url: str) -> None:
     """Though another task closes it; and the task that left it has no connection any more."""
     metrics = Metrics()
-    async with Manager(database_url, size=1, metrics=metrics) as database:
+    async with Manager(
+        DatabaseSettings(database_url=database_url, pool_size=1), metrics
+    ) as database:
         await abandon(database)
         assert database._connections.held() is None
         used = metrics.registry.get_sample_value("db_client_connections", {"state": "used"})

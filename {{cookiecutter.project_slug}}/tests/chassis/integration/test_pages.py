@@ -18,6 +18,7 @@ from playhouse.postgres_ext import DateTimeTZField
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.pages import Pages
 from acme_orders.chassis.database.repository import Repository
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.errors import QueryRefused
@@ -126,7 +127,11 @@ def site(request: pytest.FixtureRequest, migrated: str) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as loop:
         use_driver(request.param, patch)
         statements: list[Statement] = []
-        manager = Manager(url, size=1, metrics=Metrics(), observers=[statements.append])
+        manager = Manager(
+            DatabaseSettings(database_url=url, pool_size=1),
+            Metrics(),
+            observers=[statements.append],
+        )
         loop.run(manager.__aenter__())
         yield Site(url, manager, loop, statements)
         loop.run(manager.__aexit__())

@@ -25,12 +25,14 @@ from acme_orders.chassis.errors import (
 )
 from acme_orders.chassis.messaging.broker import Delivery, Message
 from acme_orders.chassis.messaging.intake import Intake
+from acme_orders.chassis.messaging.settings import MessagingSettings
 from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE, Queue, State
 from acme_orders.chassis.messaging.waiting_room import Held
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.rabbitmq import broker as rabbitmq
 from acme_orders.chassis.rabbitmq import link
 from acme_orders.chassis.rabbitmq.broker import RabbitBroker
+from acme_orders.chassis.rabbitmq.settings import BrokerSettings
 from acme_orders.chassis.rabbitmq.subscription import RabbitSubscription
 from acme_orders.chassis.supervision import Supervisor
 
@@ -50,13 +52,8 @@ def connected(
     url: str, *, heartbeat: int = 15, publish_timeout: float = 5
 ) -> AbstractAsyncContextManager[RabbitBroker]:
     """A broker of our own."""
-    return rabbitmq.connect(
-        url,
-        service="tests",
-        heartbeat=heartbeat,
-        publish_timeout=publish_timeout,
-        metrics=Metrics(),
-    )
+    settings = BrokerSettings(broker_url=url, heartbeat=heartbeat, publish_timeout=publish_timeout)
+    return rabbitmq.connect(settings, service="tests", metrics=Metrics())
 
 
 @pytest.fixture
@@ -348,12 +345,7 @@ async def test_a_consumer_that_stalls(broker: RabbitBroker) -> None:
         broker=broker,
         process=process,
         put_back=Delivery.release,
-        workers=1,
-        batch_size=1,
-        linger=0.01,
-        prefetch=5,
-        hold_timeout=60,
-        stall_timeout=0.3,
+        settings=MessagingSettings(concurrency=1, batch_size=1, prefetch=5, stall_timeout=0.3),
         metrics=metrics,
         supervisor=Supervisor(metrics),
     )

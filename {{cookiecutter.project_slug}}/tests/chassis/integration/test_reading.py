@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Repository, query
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.errors import UnreadableRow
 from acme_orders.chassis.observability.metrics import Metrics
@@ -170,7 +171,9 @@ async def site(
     rows_of(database_url, CREATE)
     rows_of(database_url, OWNED)  # feature: row, rls
     metrics = Metrics()
-    async with Manager(database_url, size=1, metrics=metrics) as manager:
+    async with Manager(
+        DatabaseSettings(database_url=database_url, pool_size=1), metrics
+    ) as manager:
         yield Site(database_url, Probe(manager), metrics)
 
 

@@ -17,6 +17,7 @@ from acme_orders.chassis.database.blocking import open_blocking
 from acme_orders.chassis.database.environment import take_out
 from acme_orders.chassis.database.explain import explain
 from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
@@ -250,7 +251,10 @@ async def test_a_database_that_cannot_store_every_text_is_refused(
     try:
         with pytest.raises(ConfigurationError, match=f"as {encoding}.*ENCODING 'UTF8'"):
             Migrator(url, folder=PROJECT / "migrations").pending()
-        async with Manager(url, size=1, metrics=Metrics()) as manager, manager.connection() as one:
+        async with (
+            Manager(DatabaseSettings(database_url=url, pool_size=1), Metrics()) as manager,
+            manager.connection() as one,
+        ):
             with pytest.raises(ConfigurationError, match=f"as {encoding}"):
                 await verify_access(one)
     finally:
@@ -285,7 +289,9 @@ async def test_options_of_the_address_count(driver: str, database_url: str) -> N
     """Where they are not ours; a name of one's own is shown."""
     options = quote("-c work_mem=77MB -c app.name=a\\ b", safe="")
     url = f"{database_url}?options={options}&application_name=mine"
-    manager = Manager(url, size=1, metrics=Metrics(), application="ours")
+    manager = Manager(
+        DatabaseSettings(database_url=url, pool_size=1), Metrics(), application="ours"
+    )
     async with manager, manager.connection() as lease:
         ((found,),) = await lease.rows(
             "SELECT ARRAY[current_setting('work_mem'), current_setting('app.name'), "

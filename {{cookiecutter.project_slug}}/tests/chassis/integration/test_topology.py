@@ -23,6 +23,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.rabbitmq import broker as rabbitmq
 from acme_orders.chassis.rabbitmq import declarations, topology_watch
 from acme_orders.chassis.rabbitmq.broker import RabbitBroker
+from acme_orders.chassis.rabbitmq.settings import BrokerSettings
 from acme_orders.chassis.rabbitmq.topology_watch import TopologyWatch
 
 from dev.proxy import Proxy
@@ -86,12 +87,9 @@ async def watch(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         ) -> Watched:
             metrics = Metrics()
             found: AbstractAsyncContextManager[RabbitBroker] = rabbitmq.connect(
-                url,
+                BrokerSettings(broker_url=url, rabbitmq_management_url=management_url),
                 service="tests",
-                heartbeat=15,
-                publish_timeout=5,
                 metrics=metrics,
-                management_url=management_url,
             )
             broker = await stack.enter_async_context(found)
             await broker.declare("events", TOPOLOGY)

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from acme_orders.chassis.database.access import SERVICE_ROLE
-from acme_orders.chassis.database.lease import Timeouts
 from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.relay.backlog import OutboxBacklog
@@ -58,13 +58,10 @@ async def manager(
 ) -> AsyncIterator[Manager]:
     """A manager whose connections everybody waits for."""
     use_driver(request.param, monkeypatch)
-    async with Manager(
-        database_url,
-        size=CONNECTIONS,
-        metrics=metrics,
-        timeouts=Timeouts(acquire=60),
-        role=SERVICE_ROLE,
-    ) as opened:
+    settings = DatabaseSettings(
+        database_url=database_url, pool_size=CONNECTIONS, acquire_timeout=60
+    )
+    async with Manager(settings, metrics, role=SERVICE_ROLE) as opened:
         yield opened
 
 

@@ -8,6 +8,7 @@ import peewee
 import pytest
 
 from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.tenancy.scope import tenant_scope
 
@@ -38,7 +39,9 @@ def _of_an_alias(other: Any) -> Any:
 async def manager(database_url: str) -> AsyncIterator[Manager]:
     """Two tenants, with the same sale each."""
     register(database_url, [ADA, BOB])
-    async with Manager(database_url, size=1, metrics=Metrics()) as manager:
+    async with Manager(
+        DatabaseSettings(database_url=database_url, pool_size=1), Metrics()
+    ) as manager:
         yield manager
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from acme_orders.chassis.database.access import SERVICE_ROLE
 from acme_orders.chassis.database.manager import Manager
-from acme_orders.chassis.database.statements import Watch
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.errors import ConfigurationError, DatabaseError
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.tenancy.registry import Tenants
@@ -76,13 +76,9 @@ async def test_the_service_cannot_write_the_registry(
 ) -> None:
     """Neither for a tenant nor for all of them: whoever takes it over makes no tenants."""
     before = tenants.all()
-    async with Manager(
-        database_url,
-        size=1,
-        metrics=Metrics(),
-        role=SERVICE_ROLE,
-        watch=Watch(tenant_guard="off"),  # PostgreSQL itself has to refuse it
-    ) as manager:
+    settings = DatabaseSettings(database_url=database_url, pool_size=1)
+    off = settings.model_copy(update={"tenant_guard": "off"})  # PostgreSQL itself has to refuse it
+    async with Manager(off, Metrics(), role=SERVICE_ROLE) as manager:
         for scope in (tenant_scope(TENANT), system_scope("test")):
             with scope, pytest.raises(DatabaseError, match="permission denied") as refused:
                 async with manager.transaction("test"):

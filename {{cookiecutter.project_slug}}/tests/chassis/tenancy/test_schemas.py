@@ -10,6 +10,7 @@ import pytest
 
 from acme_orders.chassis.database.access import SERVICE_ROLE
 from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.errors import ConfigurationError, DatabaseError
 from acme_orders.chassis.migrations import runner as migrate
 from acme_orders.chassis.migrations.files import migrations
@@ -229,7 +230,9 @@ async def test_a_tenant_without_a_schema_finds_no_tables(
     places: dict[UUID, str], database_url: str
 ) -> None:
     """Rather than those of somebody else."""
-    async with Manager(database_url, size=1, metrics=Metrics(), role=SERVICE_ROLE) as manager:
+    async with Manager(
+        DatabaseSettings(database_url=database_url, pool_size=1), Metrics(), role=SERVICE_ROLE
+    ) as manager:
         with tenant_scope(ADA), pytest.raises(DatabaseError, match="does not exist") as refused:
             async with manager.transaction("test", read_only=True):
                 await Sales(manager).page()

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from acme_orders.chassis.database.access import SERVICE_ROLE
 from acme_orders.chassis.database.manager import Manager, retryable
-from acme_orders.chassis.database.statements import Statement, Watch
+from acme_orders.chassis.database.settings import DatabaseSettings
+from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.errors import Malformed, TransactionMisused
 from acme_orders.chassis.messaging.envelope import Payload
 from acme_orders.chassis.messaging.outbox import Outbox
@@ -66,8 +67,9 @@ def sent(manager: Manager) -> list[Statement]:
 
 def managing(url: str, metrics: Metrics, guard: Mode = "raise") -> Manager:
     """A manager that is not connected yet."""
-    watch = Watch(tenant_guard=guard)
-    return Manager(url, size=2, metrics=metrics, role=SERVICE_ROLE, watch=watch)
+    settings = DatabaseSettings(database_url=url, pool_size=2)
+    settings = settings.model_copy(update={"tenant_guard": guard})
+    return Manager(settings, metrics, role=SERVICE_ROLE)
 
 
 def connections(metrics: Metrics) -> tuple[float | None, ...]:

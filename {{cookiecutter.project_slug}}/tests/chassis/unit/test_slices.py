@@ -11,6 +11,7 @@ import pytest
 from fastapi import APIRouter  # feature: http_api
 
 from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.http.api import api  # feature: http_api
 from acme_orders.chassis.messaging.envelope import Handler, Payload
@@ -40,7 +41,7 @@ def chassis() -> Chassis[ChassisSettings]:
     settings = SERVICE.load_settings(
         _env_file=None, environment="test", database_url=NOWHERE, broker_url="memory://"
     )
-    manager = Manager(NOWHERE, size=1, metrics=Metrics())
+    manager = Manager(DatabaseSettings(database_url=NOWHERE, pool_size=1), Metrics())
     return Chassis(settings, manager, Outbox(manager))
 
 
@@ -103,6 +104,7 @@ class Parcels(Table): ...
 """,
     "parcels.repository": """
 from acme_orders.chassis.database.repository import Repository
+from acme_orders.chassis.database.settings import DatabaseSettings
 class ParcelsRepository(Repository): ...
 """,
     "parcels.handlers": """

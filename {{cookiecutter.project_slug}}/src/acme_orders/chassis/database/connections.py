@@ -11,8 +11,9 @@ from typing import Any
 from acme_orders.chassis.database import driver, session
 from acme_orders.chassis.database.address import DatabaseAddress
 from acme_orders.chassis.database.failures import translate
-from acme_orders.chassis.database.lease import Lease, Timeouts
+from acme_orders.chassis.database.lease import Lease
 from acme_orders.chassis.database.pool import Pool, Pooled
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.database.share import Kept, Share
 from acme_orders.chassis.errors import (
     ConfigurationError,
@@ -31,10 +32,7 @@ class Connections:
     """The connections of one process.
 
     Args:
-        url: `postgresql://…` with any parameter of libpq.
-        size: most connections.
-        max_age: seconds after which a connection is replaced.
-        timeouts: limits in seconds.
+        settings: where the database is, and how many connections there may be, for how long.
         role: that sessions act as, whoever logged in; None for whoever that is.
         application: name that PostgreSQL shows for them.
         metrics: where use, waits and time-outs are counted.
@@ -45,18 +43,15 @@ class Connections:
 
     def __init__(
         self,
-        url: str,
+        settings: DatabaseSettings,
         *,
-        size: int,
-        max_age: float,
-        timeouts: Timeouts,
         role: str | None,
         application: str,
         metrics: Metrics,
     ) -> None:
-        self.timeouts, self._metrics = timeouts, metrics
-        self._address, self._application = DatabaseAddress.parse(url), application
-        self._connect_timeout = min(timeouts.connect, self._address.connect_timeout)
+        self.settings, self._metrics = settings, metrics
+        self._address, self._application = DatabaseAddress.parse(settings.database_url), application
+        self._connect_timeout = min(settings.connect_timeout, self._address.connect_timeout)
         self._role = role
         self._session: dict[str, str] = {
             # Outside a transaction a session can only read: PostgreSQL refuses a stray write.
@@ -64,11 +59,16 @@ class Connections:
             # Ends the statement of a client that has gone; its locks would outlive it.
             "client_connection_check_interval": "1000",
             # For reads outside a transaction; a transaction sets its own.
-            "statement_timeout": f"{timeouts.statement * 1000:.0f}",
+            "statement_timeout": f"{settings.statement_timeout * 1000:.0f}",
         }
         if role is not None:
             self._session["role"] = role
-        self._pool = Pool(self._connect, size=size, max_age=max_age, metrics=metrics)
+        self._pool = Pool(
+            self._connect,
+            size=settings.connections,
+            max_age=settings.connection_max_age,
+            metrics=metrics,
+        )
         self._lease: ContextVar[Lease | None] = ContextVar("lease", default=None)
         self._kept: ContextVar[Kept | None] = ContextVar("kept", default=None)
 
@@ -104,7 +104,7 @@ class Connections:
         kept = self._kept.get()
         share = kept.share if kept else None
         pooled = await self._acquire(share)
-        lease = Lease(pooled.connection, asyncio.current_task(), self.timeouts.statement)
+        lease = Lease(pooled.connection, asyncio.current_task(), self.settings.statement_timeout)
         release = partial(self._release, lease, pooled, share, time.perf_counter())
         token = self._lease.set(lease)
         if kept and kept.keep(lease, release):
@@ -168,13 +168,13 @@ class Connections:
     async def _from_pool(self) -> Pooled:
         metrics, started = self._metrics, time.perf_counter()
         try:
-            async with asyncio.timeout(self.timeouts.acquire):
+            async with asyncio.timeout(self.settings.acquire_timeout):
                 return await self._pool.acquire()
         except TimeoutError as error:
             metrics.db_connection_timeouts.inc()
             failure = self._pool.last_failure
             raise PoolExhausted(
-                f"no connection within {self.timeouts.acquire:g} s (ACQUIRE_TIMEOUT): "
+                f"no connection within {self.settings.acquire_timeout:g} s (ACQUIRE_TIMEOUT): "
                 f"all {self._pool.size} (POOL_SIZE) are in use, or PostgreSQL does not answer"
                 + (f"; it said: {failure}" if failure else "")
             ) from error
@@ -221,7 +221,7 @@ class Connections:
             parameters = self._address.parameters({}) | {"options": ""}
             connection = await self._opened(parameters, "SELECT 1")
             try:
-                lease = Lease(connection, asyncio.current_task(), self.timeouts.statement)
+                lease = Lease(connection, asyncio.current_task(), self.settings.statement_timeout)
                 self._verify_version(await _version(lease))
                 if self._role is not None:
                     await self._act_as(lease, self._role)

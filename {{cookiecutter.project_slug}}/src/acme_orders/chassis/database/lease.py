@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from acme_orders.chassis.database import driver
 from acme_orders.chassis.database.failures import translate
+from acme_orders.chassis.database.settings import Timeouts
 from acme_orders.chassis.database.unit_of_work import Transaction
 from acme_orders.chassis.errors import (
     CommitUnknown,
@@ -21,17 +22,6 @@ Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 
 _UNDO = 1.0  # seconds for a rollback, which needs no time; a process that stops has no more
 _GRACE = 5.0  # seconds beyond its own time limit after which the server is taken for gone
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Limits in seconds: for getting a connection, and for every transaction."""
-
-    acquire: float = 5
-    connect: float = 10
-    statement: float = 30
-    lock: float = 5
-    idle_in_transaction: float = 60
 
 
 @dataclass(slots=True)
@@ -78,13 +68,13 @@ class Lease:
 
     async def begin(self, isolation: Isolation, limits: Timeouts, *, read_only: bool) -> None:
         """Open a transaction, in one round trip; its settings are gone with it."""
-        milliseconds = {
-            "statement_timeout": limits.statement,
-            "lock_timeout": limits.lock,
-            "idle_in_transaction_session_timeout": limits.idle_in_transaction,
+        seconds = {
+            "statement_timeout": limits.statement_timeout,
+            "lock_timeout": limits.lock_timeout,
+            "idle_in_transaction_session_timeout": limits.idle_in_transaction_timeout,
         }
         begin = f"BEGIN ISOLATION LEVEL {isolation} READ {'ONLY' if read_only else 'WRITE'}"
-        settings = (f"SET LOCAL {name} = {1000 * milliseconds[name]:.0f}" for name in milliseconds)
+        settings = (f"SET LOCAL {name} = {1000 * limit:.0f}" for name, limit in seconds.items())
         try:
             await self.send("; ".join((begin, *settings)))
         except DatabaseUnavailable:

@@ -28,14 +28,13 @@ from acme_orders.chassis.database.lease import (
     Fetch,
     Isolation,
     Lease,
-    Timeouts,
 )
 from acme_orders.chassis.database.reading import Found, models, tuples
+from acme_orders.chassis.database.settings import DatabaseSettings, Timeouts
 from acme_orders.chassis.database.share import Kept, Share
 from acme_orders.chassis.database.statements import (
     Reports,
     Statement,
-    Watch,
 )
 from acme_orders.chassis.database.unit_of_work import Row, Transaction
 from acme_orders.chassis.errors import (
@@ -64,14 +63,10 @@ class Manager:
     """Runs queries and transactions on a bounded pool.
 
     Args:
-        url: `postgresql://…`.
-        size: most connections.
+        settings: of the database.
         metrics: where statements, waits and transactions are counted.
-        timeouts: limits in seconds.
-        max_age: seconds after which a connection is replaced.
         role: that sessions act as, whoever logged in; None for whoever that is.
         application: name that PostgreSQL shows for the connections.
-        watch: which statements are logged.
         observers: each is told of every statement after it ran.
 
     `machinery` has the names of the queries that are not the business's: what fails in one of them
@@ -80,28 +75,18 @@ class Manager:
 
     def __init__(
         self,
-        url: str,
-        *,
-        size: int,
+        settings: DatabaseSettings,
         metrics: Metrics,
-        timeouts: Timeouts | None = None,
-        max_age: float = 1800,
+        *,
         role: str | None = None,
         application: str = "",
-        watch: Watch | None = None,
         observers: Sequence[Callable[[Statement], None]] = (),
     ) -> None:
-        self.timeouts = timeouts or Timeouts()
-        self._metrics, self._reports = metrics, Reports(metrics, watch or Watch())
+        self._settings, self._metrics = settings, metrics
+        self._reports = Reports(settings, metrics)
         self._reports.observers.extend(observers)
         self._connections = Connections(
-            url,
-            size=size,
-            max_age=max_age,
-            timeouts=self.timeouts,
-            role=role,
-            application=application,
-            metrics=metrics,
+            settings, role=role, application=application, metrics=metrics
         )
         self._dialect = Dialect()
         self.machinery: set[str] = set()
@@ -135,7 +120,7 @@ class Manager:
     async def ping(self) -> None:
         """Return when PostgreSQL has answered and takes writes; raises DatabaseUnavailable."""
         async with self._connections.lease() as lease:
-            await lease.begin("READ COMMITTED", self.timeouts, read_only=False)  # not on a standby
+            await lease.begin("READ COMMITTED", self._settings, read_only=False)  # not on a standby
             await lease.undo("ROLLBACK")
 
     @asynccontextmanager
@@ -154,7 +139,7 @@ class Manager:
             name: of the unit of work, for metrics and logs.
             isolation: as PostgreSQL names it.
             read_only: refuse every write.
-            timeouts: instead of the manager's; `acquire` and `connect` have no meaning here.
+            timeouts: instead of those of the settings.
             items: how many things it handles that need statements of their own.
 
         Raises:
@@ -163,7 +148,7 @@ class Manager:
             CommitUnknown: COMMIT was under way and got no answer.
         """
         scope = current_scope()  # feature: row, rls, schema
-        limits = timeouts or self.timeouts
+        limits = timeouts or self._settings
         async with self._connections.lease() as lease:
             if lease.transaction is not None:
                 raise TransactionMisused(
@@ -172,7 +157,7 @@ class Manager:
             lease.transaction = transaction = Transaction(name, items=items)
             started, outcome, usual = time.perf_counter(), "rollback", lease.statement
             try:
-                lease.statement = limits.statement
+                lease.statement = limits.statement_timeout
                 await lease.begin(isolation, limits, read_only=read_only)
                 # feature: row, rls, schema {
                 try:

@@ -13,11 +13,12 @@ import structlog
 
 from acme_orders.chassis.database.failures import kind_of
 from acme_orders.chassis.database.reading import Unreadable
+from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.database.sql_shape import remembered
 from acme_orders.chassis.database.unit_of_work import Transaction
 from acme_orders.chassis.errors import DatabaseError, TransactionMisused
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.tenancy.guard import Mode, TenantGuard  # feature: row, rls, schema
+from acme_orders.chassis.tenancy.guard import TenantGuard  # feature: row, rls, schema
 
 log = structlog.get_logger()
 
@@ -38,30 +39,13 @@ class Statement:
     error: DatabaseError | None
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """When a statement is worth a word.
-
-    Args:
-        slow: seconds from which a statement is logged.
-        repeats: how often a statement may run in one unit of work, for each of its items.
-        comments: whether the name of the query goes to PostgreSQL in a comment of the SQL.
-        tenant_guard: what becomes of SQL for no tenant.  # feature: row, rls, schema
-    """
-
-    slow: float = 0.5
-    repeats: int = 10
-    comments: bool = False
-    tenant_guard: Mode = "raise"  # feature: row, rls, schema
-
-
 class Reports:
     """Tells metrics, log and observers about statements."""
 
-    def __init__(self, metrics: Metrics, watch: Watch) -> None:
+    def __init__(self, settings: DatabaseSettings, metrics: Metrics) -> None:
         self.observers: list[Callable[[Statement], None]] = []
-        self._metrics, self._watch = metrics, watch
-        self.guard = TenantGuard(watch.tenant_guard, metrics)  # feature: row, rls, schema
+        self._settings, self._metrics = settings, metrics
+        self.guard = TenantGuard(settings.tenant_guard, metrics)  # feature: row, rls, schema
 
     def sent(self, sql: str, query: str, parameters: Sequence[Any]) -> str:
         """The SQL as it is sent: with the name of its query, if that was asked for.
@@ -78,7 +62,7 @@ class Reports:
             self._metrics.db_guard_violations.labels("session_state").inc()
             raise TransactionMisused(f"{query}: {error}") from None
         self.guard.look_at(sql, query, parameters)  # feature: row, rls, schema
-        if not self._watch.comments:
+        if not self._settings.sql_comments:
             return sql
         return f"{sql} /*query='{_NOT_IN_A_COMMENT.sub('_', query)}'*/"
 
@@ -96,7 +80,7 @@ class Reports:
                 kind=kind_of(error),
                 unit_of_work=statement.unit_of_work,
             )
-        if statement.seconds >= self._watch.slow:
+        if statement.seconds >= self._settings.slow_statement:
             self._metrics.db_slow_statements.labels(query).inc()
             log.warning(
                 "database.slow_statement",
@@ -121,7 +105,7 @@ class Reports:
 
     def transaction(self, transaction: Transaction) -> None:
         """Tell of the statements that a transaction repeated: one for each row of another?"""
-        for query, sql, count in transaction.repeated(self._watch.repeats):
+        for query, sql, count in transaction.repeated(self._settings.repeated_statements):
             self._metrics.db_repeated_statements.labels(query).inc()
             log.warning(
                 "database.repeated_statement",

@@ -16,8 +16,8 @@ from acme_orders.chassis.messaging.envelope import Envelope, Handler, decode
 from acme_orders.chassis.messaging.failures import is_doubtful
 from acme_orders.chassis.messaging.inbox import Inbox
 from acme_orders.chassis.messaging.intake import Intake
-from acme_orders.chassis.messaging.limits import Limits
 from acme_orders.chassis.messaging.recovery import Recovery
+from acme_orders.chassis.messaging.settings import MessagingSettings
 from acme_orders.chassis.messaging.triage import Triage
 from acme_orders.chassis.messaging.waiting_room import Held
 from acme_orders.chassis.observability.metrics import Metrics
@@ -40,13 +40,13 @@ class Consumer:
         handlers: Mapping[str, Handler],
         recovery: Recovery,
         triage: Triage,
-        limits: Limits,
+        settings: MessagingSettings,
         metrics: Metrics,
         supervisor: Supervisor,
     ) -> None:
         self._queue, self._broker, self._manager, self._inbox = queue, broker, manager, inbox
         self._handlers, self._recovery = handlers, recovery
-        self._triage, self._limits, self._metrics = triage, limits, metrics
+        self._triage, self._settings, self._metrics = triage, settings, metrics
         self._supervisor = supervisor
         self._late_acks: OrderedDict[tuple[object, ...], None] = OrderedDict()
 
@@ -57,12 +57,7 @@ class Consumer:
             broker=self._broker,
             process=self.process,
             put_back=self._put_back,
-            workers=self._limits.concurrency,
-            batch_size=self._limits.batch_size,
-            linger=self._limits.linger,
-            prefetch=self._limits.prefetch,
-            hold_timeout=self._limits.hold_timeout,
-            stall_timeout=self._limits.stall_timeout,
+            settings=self._settings,
             metrics=self._metrics,
             supervisor=self._supervisor,
         )
@@ -109,8 +104,8 @@ class Consumer:
         return decode(
             message,
             self._handlers,
-            max_body_bytes=self._limits.max_body_bytes,
-            max_header_bytes=self._limits.max_header_bytes,
+            max_body_bytes=self._settings.max_body_bytes,
+            max_header_bytes=self._settings.max_header_bytes,
         )
 
     @tenants.per_tenant  # feature: row, rls, schema
@@ -159,15 +154,14 @@ class Consumer:
 
     def _is_suspect(self, delivery: Delivery) -> bool:
         """Whether it came back so often that it may be what ends the process each time."""
-        limit = self._limits.suspect_after
-        return limit is not None and delivery.returns >= limit
+        return delivery.returns >= self._settings.suspect_after
 
     async def _run(self, envelopes: Sequence[Envelope]) -> set[int]:
         return await self._manager.run(
             "consume",
             retryable(lambda: self._handle(envelopes)),
-            retries=self._limits.conflict_retries,
-            deadline=self._limits.handler_timeout,
+            retries=self._settings.conflict_retries,
+            deadline=self._settings.handler_timeout,
             items=len(envelopes),
         )
 
@@ -177,7 +171,7 @@ class Consumer:
             alike, handler = list(some), self._handlers[type_]
             if handler.handle_all and len(alike) > 1:
                 began = time.perf_counter()
-                async with asyncio.timeout(self._limits.handler_timeout):
+                async with asyncio.timeout(self._settings.handler_timeout):
                     await handler.handle_all(alike)
                 share = (time.perf_counter() - began) / len(alike)
                 for _ in alike:
@@ -197,7 +191,7 @@ class Consumer:
             ),
             self._metrics.handler_duration.labels(envelope.type).time(),
         ):
-            async with asyncio.timeout(self._limits.handler_timeout):
+            async with asyncio.timeout(self._settings.handler_timeout):
                 await handler.handle(envelope.payload)
 
     # Settling

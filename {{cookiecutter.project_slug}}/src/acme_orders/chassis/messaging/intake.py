@@ -10,6 +10,7 @@ import structlog
 from acme_orders.chassis.errors import BrokerUnavailable
 from acme_orders.chassis.messaging.batches import Batches
 from acme_orders.chassis.messaging.broker import Broker, Delivery, Subscription
+from acme_orders.chassis.messaging.settings import MessagingSettings
 from acme_orders.chassis.messaging.waiting_room import Until, WaitingRoom
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.supervision import Supervisor
@@ -31,13 +32,7 @@ class Intake:
         process: settles deliveries; returns those that it cannot settle now, and what each has to
             wait for. They wait in hand, and keep no worker.
         put_back: sends a message to the end of the queue, and acks it.
-        workers: batches at once.
-        batch_size: most deliveries in one.
-        linger: seconds that deliveries wait for company while others are being processed.
-        prefetch: most deliveries not settled.
-        hold_timeout: seconds that a message waits until it is put back; below the 30 minutes after
-            which RabbitMQ takes it away.
-        stall_timeout: seconds without a delivery, although messages wait, until we consume anew.
+        settings: how many it takes, and for how long.
         metrics: where it counts.
         supervisor: starts workers again that have ended.
     """
@@ -49,23 +44,16 @@ class Intake:
         broker: Broker,
         process: Work,
         put_back: Callable[[Delivery], Awaitable[None]],
-        workers: int,
-        batch_size: int,
-        linger: float,
-        prefetch: int,
-        hold_timeout: float,
-        stall_timeout: float,
+        settings: MessagingSettings,
         metrics: Metrics,
         supervisor: Supervisor,
     ) -> None:
         self._queue, self._broker = queue, broker
         self._process, self._put_back = process, put_back
-        self._workers, self._prefetch = workers, prefetch
-        self._stall_timeout = stall_timeout
-        self._metrics, self._supervisor = metrics, supervisor
+        self._settings, self._metrics, self._supervisor = settings, metrics, supervisor
         self._received = metrics.messages_received.labels(queue)
-        self._batches = Batches(size=batch_size, linger=linger)
-        self._room = WaitingRoom(capacity=prefetch, longest=hold_timeout)
+        self._batches = Batches(size=settings.batch_size, linger=settings.linger)
+        self._room = WaitingRoom(capacity=settings.prefetch_count, longest=settings.hold_timeout)
         self._in_hand, self._empty = 0, asyncio.Event()
         self._empty.set()
         self._last_delivery = time.monotonic()
@@ -77,12 +65,12 @@ class Intake:
         goes back to the queue with the connection.
         """
         subscription = await self._broker.consume(
-            self._queue, prefetch=self._prefetch, deliver=self._deliver
+            self._queue, prefetch=self._settings.prefetch_count, deliver=self._deliver
         )
         try:
             async with asyncio.TaskGroup() as group:
                 keep, name = self._supervisor.keep, f"consume {self._queue}"
-                parts = [partial(self._work, stop)] * self._workers
+                parts = [partial(self._work, stop)] * self._settings.concurrency
                 parts += [partial(self._usher, stop), partial(self._watch, subscription)]
                 tasks = [group.create_task(keep(name, part)) for part in parts]
                 await stop.wait()
@@ -158,11 +146,15 @@ class Intake:
 
     async def _watch(self, subscription: Subscription) -> None:
         """Consume anew when messages wait and none is delivered, whatever the reason may be."""
-        seconds = self._stall_timeout
+        seconds = self._settings.stall_timeout
         while True:
             await asyncio.sleep(seconds)
             idle = time.monotonic() - self._last_delivery > seconds
-            if not idle or self._in_hand >= self._prefetch or not self._broker.connected:
+            if (
+                not idle
+                or self._in_hand >= self._settings.prefetch_count
+                or not self._broker.connected
+            ):
                 continue
             try:
                 waiting = await self._broker.count(self._queue)

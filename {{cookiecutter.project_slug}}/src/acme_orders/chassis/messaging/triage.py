@@ -27,6 +27,7 @@ from acme_orders.chassis.messaging.failures import (
     is_doubtful,
     is_permanent,
 )
+from acme_orders.chassis.messaging.settings import MessagingSettings
 from acme_orders.chassis.messaging.waiting_room import Until
 from acme_orders.chassis.observability.metrics import Metrics
 
@@ -40,26 +41,19 @@ class Triage:
 
     Args:
         canary: asks PostgreSQL.
-        patience: seconds in hand without evidence, after which a message is to blame all the same.
-        limit: share of failures alike that opens a circuit.
-        window: of how many messages.
-        longest_pause: seconds between two trials.
+        settings: which share of failures opens a circuit; without evidence, a message is to blame
+            when its hold timeout is over.
         metrics: where open circuits are shown.
     """
 
     def __init__(
         self,
         canary: Canary,
-        *,
-        patience: float,
-        limit: float,
-        window: int,
-        longest_pause: float,
+        settings: MessagingSettings,
         metrics: Metrics,
     ) -> None:
-        self._canary, self._evidence = canary, Evidence(patience=patience)
-        self._limit, self._window, self._longest = limit, window, longest_pause
-        self._metrics = metrics
+        self._canary, self._settings, self._metrics = canary, settings, metrics
+        self._evidence = Evidence(patience=settings.hold_timeout)
         self._kinds: dict[Hashable, CircuitBreaker] = {}
         self.postgresql = self._circuit("postgresql", "outage")
         self.rabbitmq = self._circuit("rabbitmq", "outage")
@@ -145,7 +139,7 @@ class Triage:
                 error=sign,
                 why=str(error),
             )
-        pause = min(_FIRST_PAUSE * 2 ** (found.failures - 1), self._longest)
+        pause = min(_FIRST_PAUSE * 2 ** (found.failures - 1), self._settings.failure_pause)
         return random.uniform(pause / 2, pause)  # noqa: S311
 
     def _guilty(self, circuit: CircuitBreaker, envelope: Envelope, sign: str) -> Until | None:
@@ -179,7 +173,7 @@ class Triage:
         return CircuitBreaker(
             name,
             self._metrics.consumer_paused.labels(reason),
-            limit=self._limit,
-            window=self._window,
-            longest_pause=self._longest,
+            limit=self._settings.failure_rate,
+            window=self._settings.failure_window,
+            longest_pause=self._settings.failure_pause,
         )

@@ -1,6 +1,7 @@
 """The composition root: the only module that sees every part and puts them together."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,10 +12,8 @@ import structlog
 from starlette.types import ASGIApp  # feature: http_api
 
 from acme_orders.chassis.database.access import SERVICE_ROLE, verify_access
-from acme_orders.chassis.database.lease import Timeouts
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Query, Repository
-from acme_orders.chassis.database.statements import Watch
 from acme_orders.chassis.dead_letters.archiver import LARGEST_BODY, Archiver
 from acme_orders.chassis.dead_letters.store import DeadLetters
 from acme_orders.chassis.errors import BrokerUnavailable, DatabaseUnavailable
@@ -25,7 +24,6 @@ from acme_orders.chassis.messaging.canary import Canary
 from acme_orders.chassis.messaging.consumer import Consumer
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.inbox import Inbox
-from acme_orders.chassis.messaging.limits import Limits
 from acme_orders.chassis.messaging.memory import MemoryBroker
 from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.messaging.recovery import Recovery
@@ -128,27 +126,7 @@ def assemble(
         delivery_limit=settings.delivery_limit,
         suspect_deliveries=settings.suspect_deliveries,
     )
-    limits = Limits(
-        concurrency=settings.concurrency,
-        batch_size=settings.batch_size,
-        linger=settings.linger,
-        prefetch=settings.prefetch_count,
-        handler_timeout=settings.handler_timeout,
-        conflict_retries=settings.conflict_retries,
-        hold_timeout=settings.hold_timeout,
-        stall_timeout=settings.stall_timeout,
-        max_body_bytes=settings.max_body_bytes,
-        max_header_bytes=settings.max_header_bytes,
-        suspect_after=settings.suspect_after,
-    )
-    triage = Triage(
-        Canary(manager, inbox, outbox),
-        patience=settings.hold_timeout,
-        limit=settings.failure_rate,
-        window=settings.failure_window,
-        longest_pause=settings.failure_pause,
-        metrics=metrics,
-    )
+    triage = Triage(Canary(manager, inbox, outbox), settings, metrics)
     consumer = partial(
         Consumer,
         broker=broker,
@@ -160,7 +138,7 @@ def assemble(
         metrics=metrics,
         supervisor=supervisor,
     )
-    main = consumer(queue=topology.main.name, limits=limits)
+    main = consumer(queue=topology.main.name, settings=settings)
     return Service(
         name=name,
         slices=slices,
@@ -180,13 +158,14 @@ def assemble(
         # outage it is put back soon: whatever ends the process then, it was not the message.
         suspects=consumer(
             queue=topology.suspects.name,
-            limits=replace(
-                limits,
-                concurrency=1,
-                batch_size=1,
-                prefetch=1,
-                hold_timeout=min(settings.hold_timeout, _SUSPECT_HOLD),
-                suspect_after=None,
+            settings=settings.model_copy(
+                update={
+                    "concurrency": 1,
+                    "batch_size": 1,
+                    "prefetch": 1,
+                    "hold_timeout": min(settings.hold_timeout, _SUSPECT_HOLD),
+                    "suspect_after": sys.maxsize,
+                }
             ),
         ),
         dead_letters=dead_letters,
@@ -208,13 +187,10 @@ def assemble(
             broker=broker,
             exchange=topology.exchange,
             source=name,
-            batch=settings.relay_batch,
-            lease=settings.relay_lease,
-            poll=settings.relay_poll,
             needed={
                 event.name for each in slices for event in each.publishes if event.needs_listener
             },
-            retention=settings.unheard_retention,
+            settings=settings,
             metrics=metrics,
         ),
         topology_watch=TopologyWatch(
@@ -239,27 +215,7 @@ def _api(title: str, slices: tuple[Slice, ...], manager: Manager, **others: Any)
 # feature: http_api }
 def database(name: str, settings: ChassisSettings, metrics: Metrics) -> Manager:
     """The manager of this service as it is configured."""
-    return Manager(
-        settings.database_url,
-        size=settings.connections,
-        metrics=metrics,
-        max_age=settings.connection_max_age,
-        role=SERVICE_ROLE,
-        application=name,
-        watch=Watch(
-            slow=settings.slow_statement,
-            repeats=settings.repeated_statements,
-            comments=settings.sql_comments,
-            tenant_guard=settings.tenant_guard,  # feature: row, rls, schema
-        ),
-        timeouts=Timeouts(
-            acquire=settings.acquire_timeout,
-            connect=settings.connect_timeout,
-            statement=settings.statement_timeout,
-            lock=settings.lock_timeout,
-            idle_in_transaction=settings.idle_in_transaction_timeout,
-        ),
-    )
+    return Manager(settings, metrics, role=SERVICE_ROLE, application=name)
 
 
 @asynccontextmanager
@@ -271,13 +227,7 @@ async def message_broker(
         yield MemoryBroker()
         return
     async with rabbitmq.connect(
-        settings.broker_url,
-        service=name,
-        heartbeat=settings.heartbeat,
-        publish_timeout=settings.publish_timeout,
-        metrics=metrics,
-        supervisor=supervisor,
-        management_url=settings.rabbitmq_management_url,
+        settings, service=name, metrics=metrics, supervisor=supervisor
     ) as broker:
         yield broker
 

@@ -17,6 +17,7 @@ from acme_orders.chassis.rabbitmq.link import Link
 from acme_orders.chassis.rabbitmq.management import Management
 from acme_orders.chassis.rabbitmq.properties import tolerate
 from acme_orders.chassis.rabbitmq.publisher import Publisher
+from acme_orders.chassis.rabbitmq.settings import BrokerSettings
 from acme_orders.chassis.rabbitmq.subscription import (
     RabbitSubscription,
     ack_together,
@@ -155,34 +156,29 @@ class RabbitBroker:
 
 @asynccontextmanager
 async def connect(
-    url: str,
+    settings: BrokerSettings,
     *,
     service: str,
-    heartbeat: int,
-    publish_timeout: float,
     metrics: Metrics,
     supervisor: Supervisor | None = None,
-    management_url: str | None = None,
 ) -> AsyncIterator[RabbitBroker]:
     """Connect, and close the connections at the end.
 
     Args:
-        url: `amqp://user:password@host:port/vhost`; several `host:port`, separated by commas.
+        settings: where it is, and how long it may be silent.
         service: name of the connections, as RabbitMQ's management shows them.
-        heartbeat: seconds; a silent network is noticed after three of them and a bit.
-        publish_timeout: seconds.
         metrics: where reconnects are counted.
         supervisor: of the tasks that keep connections and subscriptions.
-        management_url: where bindings and policies are shown.
 
     Raises:
         ConfigurationError: the address cannot be read.
         BrokerUnavailable: RabbitMQ does not answer or refuses us.
     """
     tolerate()
-    where, supervisor = nodes(url), supervisor or Supervisor(metrics)
+    where, supervisor = nodes(settings.broker_url), supervisor or Supervisor(metrics)
     virtual_host = where[0].path.removeprefix("/") or "/"
-    management = Management(management_url, virtual_host) if management_url else None
+    shown = settings.rabbitmq_management_url
+    management = Management(shown, virtual_host) if shown else None
     async with AsyncExitStack() as stack:
         consuming, publishing, declaring = [
             await stack.enter_async_context(
@@ -190,7 +186,7 @@ async def connect(
                     where,
                     name=service,
                     role=role,
-                    heartbeat=heartbeat,
+                    heartbeat=settings.heartbeat,
                     metrics=metrics,
                     supervisor=supervisor,
                 )
@@ -201,7 +197,7 @@ async def connect(
             consuming=consuming,
             publishing=publishing,
             declarations=Declarations(declaring, management, metrics),
-            publish_timeout=publish_timeout,
+            publish_timeout=settings.publish_timeout,
             supervisor=supervisor,
         )
         stack.push_async_callback(broker.end)

@@ -12,6 +12,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.relay.courier import Courier, Fate, Outcome
 from acme_orders.chassis.relay.prober import Prober
 from acme_orders.chassis.relay.queries import RelayQueries
+from acme_orders.chassis.relay.settings import RelaySettings
 from acme_orders.chassis.relay.settlement import Settlement
 from acme_orders.chassis.tenancy.scope import in_system_scope  # feature: row, rls, schema
 
@@ -32,11 +33,8 @@ class Relay:
         broker: where they go.
         exchange: that consumers of our events bind their queues to.
         source: the name that we publish under.
-        batch: most rows in one round; they are in flight together.
-        lease: seconds after which another relay may take over.
-        poll: most seconds until rows of other processes are looked for.
         needed: types of events that somebody has to listen to.
-        retention: seconds after which other events that nobody listens to are dropped.
+        settings: how many rows it takes at once, for how long, and how often it looks.
         metrics: where it counts.
     """
 
@@ -49,17 +47,13 @@ class Relay:
         broker: Broker,
         exchange: str,
         source: str,
-        batch: int,
-        lease: float,
-        poll: float,
         needed: Collection[str],
-        retention: float,
+        settings: RelaySettings,
         metrics: Metrics,
     ) -> None:
         self._manager, self._queries = manager, queries
         self._committed, self._broker, self._metrics = committed, broker, metrics
-        self._batch, self._lease, self._poll = batch, lease, poll
-        self._needed = frozenset(needed)
+        self._settings, self._needed = settings, frozenset(needed)
         self._courier = Courier(broker, exchange=exchange, source=source)
         self._settlement = Settlement(
             manager=manager,
@@ -75,7 +69,7 @@ class Relay:
             settlement=self._settlement,
             offered=committed,
             needed=self._needed,
-            retention=retention,
+            retention=settings.unheard_retention,
             metrics=metrics,
         )
         self._unsettled: tuple[UUID, list[Outcome]] | None = None
@@ -121,7 +115,10 @@ class Relay:
         async with self._manager.transaction("relay.lease"):
             types = await self._queries.parked.types()
             events, parked = await self._queries.pending.lease(
-                lease, seconds=self._lease, limit=self._batch, parked=types
+                lease,
+                seconds=self._settings.relay_lease,
+                limit=self._settings.relay_batch,
+                parked=types,
             )
         outcomes = await self._courier.send(events)
         self._unsettled = (lease, outcomes) if outcomes else None
@@ -149,8 +146,8 @@ class Relay:
         self._committed.clear()
         if not self._broker.publishing:
             await self._catch_up()
-            return min(self._poll, _LOOK_AGAIN)
-        return 0.0 if await self.run_once() else self._poll
+            return min(self._settings.relay_poll, _LOOK_AGAIN)
+        return 0.0 if await self.run_once() else self._settings.relay_poll
 
     async def _probe(self) -> float:
         return await self._prober.probe() if self._broker.publishing else _LOOK_AGAIN

@@ -1,0 +1,31 @@
+"""The settings of logs, metrics and probes."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from acme_orders.chassis.durations import Seconds
+
+
+class ObservabilitySettings(BaseModel):
+    """What can be seen of the process, and where."""
+
+    model_config = ConfigDict(frozen=True)
+
+    operations_port: int = Field(
+        default=9000, ge=0, le=65535, description="/metrics, /live, /ready; not for the public"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = Field(default="json", description="json for machines")
+    log_burst: int = Field(
+        default=10,
+        ge=1,
+        description="lines about one cause, then they are counted; ten show the pattern",
+    )
+    log_interval: Seconds = Field(
+        default=1, description="between the lines after LOG_BURST; an outage of an hour writes 3600"
+    )
+    loop_lag_limit: Seconds = Field(
+        default=5,
+        description="a blocked loop sends no heartbeats, and is cut off after three of them",
+    )
