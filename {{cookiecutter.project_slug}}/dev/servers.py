@@ -15,10 +15,11 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -115,6 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", choices=("postgres",), help="no broker; BROKER_URL stays as it is"
     )
+    parser.add_argument(
+        "--tell", type=Path, metavar="FILE", help="say there where they are, while COMMAND runs"
+    )
     parser.add_argument("command", metavar="COMMAND", nargs="+", help="what to run, after --")
     options = parser.parse_args(arguments)
     broker: Broker = "memory" if options.only else options.broker
@@ -123,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = running.environment()
             if options.only:
                 del found["BROKER_URL"]
-            return run(options.command, {**os.environ, **found})
+            with _told(options.tell, found) if options.tell else nullcontext():
+                return run(options.command, {**os.environ, **found})
     except (NoPostgres, NoRabbitMQ) as missing:
         say(str(missing))
         return MISCONFIGURED
@@ -132,6 +137,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Ended as ended:
         return ended.status
+
+
+@contextmanager
+def _told(file: Path, found: Mapping[str, str]) -> Iterator[None]:
+    """Let commands in other terminals find these servers; the database is also theirs to change."""
+    own = {"MIGRATION_DATABASE_URL": found["DATABASE_URL"], "ENVIRONMENT": "development"}
+    found = {**found, **own}
+    text = "".join(f"{name}={value}\n" for name, value in found.items())
+    file.unlink(missing_ok=True)  # of somebody who was killed, or who has other servers
+    file.touch(0o600)
+    file.write_text(text, encoding="utf-8")
+    try:
+        yield
+    finally:
+        if file.is_file() and file.read_text("utf-8") == text:
+            file.unlink()
 
 
 def _rabbitmq(broker: Broker, report: Callable[[str], None]) -> RabbitMQ | None:

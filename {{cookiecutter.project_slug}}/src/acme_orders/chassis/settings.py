@@ -34,7 +34,11 @@ class ChassisSettings(
     """From the environment and `.env`; durations are written like `250ms`, `30s`, `2m`."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        # The second one says where the servers of `make run` are, and is gone when they are.
+        env_file=(".env", ".env.running"),
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     environment: Literal["production", "development", "test"] = Field(

@@ -289,6 +289,25 @@ def test_the_command_finds_the_server_and_its_status_is_ours() -> None:
     assert "PostgreSQL 18" in progress
 
 
+@pytest.mark.parametrize("replaced", [False, True], ids=["ours", "of somebody else meanwhile"])
+def test_other_terminals_are_told_where_the_servers_are(tmp_path: Path, *, replaced: bool) -> None:
+    """Only its owner may read the file, and it goes with the servers."""
+    file = tmp_path / "told"
+    file.write_text("DATABASE_URL=of-somebody-who-was-killed\n")
+    code = f"cat {file}; stat -c %a {file}" + (f"; echo A=1 > {file}" if replaced else "")
+    user = run_servers("--broker", "memory", "--tell", str(file), "--", "sh", "-c", code)
+    printed, progress = user.communicate(timeout=60)
+
+    assert user.returncode == 0, progress
+    *told, mode = printed.splitlines()
+    found = dict(line.split("=", 1) for line in told)
+    assert found["DATABASE_URL"] == found["MIGRATION_DATABASE_URL"]
+    assert found["DATABASE_URL"].startswith("postgresql://postgres@127.0.0.1:")
+    assert found["BROKER_URL"] == "memory://"
+    assert mode == "600"
+    assert file.exists() == replaced
+
+
 @pytest.mark.usefixtures("nothing_left")
 def test_only_postgres_leaves_the_broker_of_the_environment_alone() -> None:
     """Without a broker of ours, BROKER_URL is the caller's."""
