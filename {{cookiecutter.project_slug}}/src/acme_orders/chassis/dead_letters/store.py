@@ -69,6 +69,7 @@ class Selection:
         state: None for any.
         ids: any of these.
         until: not archived after this; a replay that fails comes back as a new one.
+        message_ids: of messages, any of these.
     """
 
     state: State | None = State.waiting
@@ -77,6 +78,7 @@ class Selection:
     fingerprint: str | None = None
     type: str | None = None
     until: datetime | None = None
+    message_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,8 @@ def _meant(selection: Selection) -> list[Any]:
     found += [getattr(row, name) == value for name, value in given.items() if value is not None]
     if selection.ids:
         found.append(row.id.in_(list(selection.ids)))
+    if selection.message_ids:
+        found.append(row.message_id.in_(list(selection.message_ids)))
     if selection.until is not None:
         found.append(row.archived_at <= selection.until)
     return found
