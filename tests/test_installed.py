@@ -160,6 +160,7 @@ def test_a_choice_lives_without_extras(shipped: Shipped) -> None:
 
     with shipped.running():
         customer.ready(shipped.operations)
+        shipped.call("send", "order.placed", "--yes", *tenant)
         shipped.publish(json.dumps(example))
         shipped.publish("{")
         for outcome in ("done", "dead_lettered"):

@@ -15,6 +15,7 @@ from acme_orders.chassis.cli.dead_letters import dead_letters
 from acme_orders.chassis.cli.doctor import examine, inspect_topology
 from acme_orders.chassis.cli.migrate import migrations
 from acme_orders.chassis.cli.migrate import migrator as migrator_of  # feature: schema
+from acme_orders.chassis.cli.send import send
 from acme_orders.chassis.cli.session import (
     MISCONFIGURED,
     command_settings,
@@ -38,6 +39,7 @@ cli = typer.Typer(
 )
 cli.add_typer(migrations, name="migrate")
 cli.add_typer(dead_letters, name="dead-letters")
+cli.command()(send)
 
 
 class Part(StrEnum):

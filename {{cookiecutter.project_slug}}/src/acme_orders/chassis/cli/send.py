@@ -1,0 +1,255 @@
+"""The command that sends messages made from an example, and says what became of them."""
+
+import asyncio
+import difflib
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID  # feature: row, rls, schema
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress
+
+from acme_orders.chassis.cli.session import command_settings, explained
+from acme_orders.chassis.dead_letters.store import Selection
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.identifiers import new_id
+from acme_orders.chassis.messaging.broker import Message
+from acme_orders.chassis.messaging.envelope import Payload, encode
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process import service as application
+from acme_orders.chassis.process.service import Service
+from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
+
+_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
+_LOOK = 0.1  # seconds between two looks at what became of them
+_SHOWN = 3  # of what is wrong with a body, and of dead letters
+_AT_ONCE = 100  # messages asked for together
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is sent.
+
+    Args:
+        type: of the messages.
+        fields: values by their places, such as `{"lines.0.quantity": 3}`.
+        file: with a body, instead of the example.
+        invalid: the body is cut off, so that nobody can read it.
+        tenant: whose messages they are.
+    """
+
+    type: str
+    fields: Mapping[str, Any]
+    file: Path | None
+    invalid: bool
+    tenant: UUID | None  # feature: row, rls, schema
+
+
+def send(
+    context: typer.Context,
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Of a message that has a handler.")],
+    *,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Such as lines.0.quantity=3."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A body in JSON, instead of the example.", dir_okay=False)
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="So many, about other ids.")] = 1,
+    invalid: Annotated[
+        bool, typer.Option("--invalid", help="With a body that is cut off.")
+    ] = False,
+    within: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for what becomes of it.")
+    ] = 30,
+    yes: Annotated[bool, typer.Option("--yes", help="Also in production.")] = False,
+    tenant: Annotated[
+        UUID | None, typer.Option(help="Whose it is.")
+    ] = None,  # feature: row, rls, schema
+) -> None:
+    """Send a message made from the example of its type, and say what becomes of it.
+
+    Every id in it is a new one, unless --set or --file names it: it is about something new.
+    """
+    with explained():
+        form = Form(
+            type_,
+            dict(map(_field, fields or ())),
+            file,
+            invalid,
+            tenant,  # feature: row, rls, schema
+        )
+        settings = command_settings(context.obj)
+        if settings.environment == "production" and not yes:
+            raise ConfigurationError(
+                "ENVIRONMENT is production, and this would be a made-up message: say --yes if you "
+                "mean it"
+            )
+        if settings.broker_url == "memory://":
+            raise ConfigurationError(
+                "with BROKER_URL=memory:// a message reaches nobody but the process that sends it: "
+                "install RabbitMQ (`make test` does where you are root), and `make run` uses it"
+            )
+        if not asyncio.run(_send(context, settings, form, count, within)):
+            raise typer.Exit(1)
+
+
+async def _send(
+    context: typer.Context, settings: Any, form: Form, count: int, within: float
+) -> bool:
+    async with application.connected(context.obj, settings, Metrics()) as service:
+        handler = service.handlers.get(form.type)
+        if handler is None:
+            near = difflib.get_close_matches(form.type, service.handlers, cutoff=0.4)
+            known = ", ".join(near or sorted(service.handlers)) or "none"
+            raise ConfigurationError(f"no handler takes {form.type!r}; there is one for {known}")
+        messages = [_message(form, handler.payload) for _ in range(count)]
+        began = time.monotonic()
+        for message in messages:
+            await service.broker.publish(
+                message, exchange=service.topology.exchange, routing_key=form.type
+            )
+        fates = await _watched(service, messages, began, within)
+        await _tell(service, form, messages, fates)
+    return all(isinstance(fate, float) for fate in fates.values()) and len(fates) == count
+
+
+def _field(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    if not (name and sign):
+        raise ConfigurationError(f"--set {text}: write FIELD=VALUE, such as lines.0.quantity=3")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _message(form: Form, payload: type[Payload]) -> Message:
+    if form.file:
+        try:
+            body = form.file.read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"{form.file} cannot be read: {error.strerror}") from error
+    else:
+        ids: dict[str, str] = {}
+        example = json.dumps(payload.example(), default=str)
+        content = json.loads(
+            _ID.sub(lambda found: ids.setdefault(found[0], str(new_id())), example)
+        )
+        for place, value in form.fields.items():
+            _put(content, place, value)
+        body = json.dumps(content).encode()
+    if form.invalid:
+        body = body[:-1]
+    else:
+        _check(payload, body)
+    return encode(
+        str(new_id()),
+        form.type,
+        "send",
+        datetime.now(UTC),
+        body,
+        extensions={"tenant": str(form.tenant)} if form.tenant else {},  # feature: row, rls, schema
+    )
+
+
+def _put(content: Any, place: str, value: Any) -> None:
+    *parents, last = place.split(".")
+    try:
+        for each in parents:
+            content = content[int(each)] if isinstance(content, list) else content[each]
+        if isinstance(content, list):
+            content[int(last)] = value
+        else:
+            content[last] = value
+    except (LookupError, ValueError, TypeError):
+        raise ConfigurationError(f"--set {place}: the example has no such place") from None
+
+
+def _check(payload: type[Payload], body: bytes) -> None:
+    try:
+        payload.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False)
+        shown = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found[:_SHOWN]]
+        raise ConfigurationError(
+            f"its handler would not accept this: {'; '.join(shown)}; --invalid sends a body that "
+            "cannot be read"
+        ) from None
+
+
+Fates = dict[
+    str, float | str
+]  # by the id of the message: seconds until it was processed, or why not
+
+
+async def _watched(
+    service: Service, messages: Sequence[Message], began: float, within: float
+) -> Fates:
+    fates: Fates = {}
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal or len(messages) == 1) as bar:
+        task = bar.add_task("sent", total=len(messages))
+        while len(fates) < len(messages) and time.monotonic() - began < within:
+            for some in _batches([each for each in messages if each.message_id not in fates]):
+                fates |= await _looked(service, some, began)
+                bar.update(task, completed=len(fates))
+            await asyncio.sleep(_LOOK)
+    return fates
+
+
+async def _looked(service: Service, messages: Sequence[Message], began: float) -> Fates:
+    """What became of those that came to an end."""
+    fates: Fates = {}
+    for each in messages:
+        if await service.consumer.has_processed(each):
+            fates[str(each.message_id)] = time.monotonic() - began
+    ids = tuple(str(each.message_id) for each in messages)
+    work_for(None)  # feature: row, rls, schema
+    async with service.manager.transaction("send", read_only=True):
+        dead = await service.dead_letters.page(
+            Selection(None, message_ids=ids), limit=len(messages)
+        )
+    told = {
+        str(each.message_id): f"{each.reason}: `dead-letters show {each.id}` says more"
+        for each in dead
+    }
+    return told | fates
+
+
+def _batches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    for start in range(0, len(messages), _AT_ONCE):
+        yield messages[start : start + _AT_ONCE]
+
+
+async def _tell(service: Service, form: Form, messages: Sequence[Message], fates: Fates) -> None:
+    seconds = sorted(fate for fate in fates.values() if isinstance(fate, float))
+    dead = [fate for fate in fates.values() if isinstance(fate, str)]
+    if seconds and len(messages) == 1:
+        typer.echo(f"{form.type} {messages[0].message_id} processed in {seconds[0] * 1000:.0f} ms")
+    elif seconds:
+        typer.echo(
+            f"{len(seconds)} of {len(messages)} {form.type} processed, the last of them after "
+            f"{seconds[-1]:.1f} s"
+        )
+    for fate in dead[:_SHOWN]:
+        typer.echo(f"dead letter: {fate}")
+    if len(dead) > _SHOWN:
+        typer.echo(f"and {len(dead) - _SHOWN} more: `dead-letters list --each`")
+    if missing := len(messages) - len(fates):
+        waiting = await service.broker.count(service.topology.main.name)
+        later = sum([await service.broker.count(each.name) for each in service.topology.ladder])
+        typer.echo(
+            f"{missing} not processed yet: {waiting} messages wait in the queue and {later} for "
+            "another attempt; is the service running (`make run`)?",
+            err=True,
+        )

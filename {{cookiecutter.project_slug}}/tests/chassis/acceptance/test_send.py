@@ -1,0 +1,92 @@
+"""A message is sent by hand, and what became of it is said."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from subprocess import CompletedProcess
+
+import pytest
+
+from acme_orders.chassis.process.service import Service
+
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
+from tests.chassis.acceptance.test_command_line import run
+from tests.chassis.conftest import Connect, consuming, count, rows
+from tests.chassis.integration.dead_letter_queue import archiving
+from tests.chassis.slices.sales.messages import SALE_MADE
+
+WHOSE = (
+    *("--tenant", str(TENANT)),  # feature: row, rls, schema
+)
+
+
+@pytest.fixture
+async def service(connect: Connect, broker_url: str) -> AsyncIterator[Service]:
+    """Our own view of the same database and broker."""
+    async with connect(broker_url=broker_url) as connected:
+        yield connected
+
+
+async def sent(service: Service, *arguments: str, **settings: str) -> CompletedProcess[str]:
+    """What the command says."""
+    where = {
+        "DATABASE_URL": service.settings.database_url,
+        "BROKER_URL": service.settings.broker_url,
+    }
+    return await asyncio.to_thread(run, "send", *arguments, *WHOSE, **{**where, **settings})
+
+
+async def test_what_was_processed_is_said(service: Service) -> None:
+    """Each is about something new, whose fields can be named."""
+    async with consuming(service):
+        one = await sent(service, SALE_MADE, "--set", "buyer_email=ada@example.com")
+        more = await sent(service, SALE_MADE, "--count", "3")
+    assert (one.returncode, more.returncode) == (0, 0), one.stderr + more.stderr
+    assert one.stdout.startswith(f"{SALE_MADE} ")
+    assert " processed in " in one.stdout
+    assert more.stdout.startswith(f"3 of 3 {SALE_MADE} processed")
+    assert await count(service, "sales") == 4
+    found = await rows(service, "SELECT count(*) FROM buyers WHERE email = 'ada@example.com'")
+    assert found == [(1,)]
+
+
+async def test_a_dead_letter_is_named(service: Service) -> None:
+    """With the command that shows it."""
+    async with consuming(service), archiving(service):
+        ended = await sent(service, SALE_MADE, "--invalid")
+    ((identity,),) = await rows(service, "SELECT id FROM dead_letters")
+    assert ended.returncode == 1
+    assert f"`dead-letters show {identity}`" in ended.stdout
+
+
+async def test_whoever_waits_in_vain_is_told_where_it_is(service: Service) -> None:
+    """Nobody consumes here."""
+    ended = await sent(service, SALE_MADE, "--within", "0")
+    assert ended.returncode == 1
+    assert "1 messages wait in the queue" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        (["sale.mode"], {}, f"there is one for {SALE_MADE}"),
+        ([SALE_MADE, "--set", "lines.7.quantity=1"], {}, "the example has no such place"),
+        ([SALE_MADE, "--set", "lines"], {}, "write FIELD=VALUE"),
+        ([SALE_MADE, "--set", "lines.0.quantity=-1"], {}, "lines.0.quantity: "),
+        ([SALE_MADE, "--file", "nowhere.json"], {}, "nowhere.json cannot be read"),
+        ([SALE_MADE], {"BROKER_URL": "memory://"}, "install RabbitMQ"),
+        (
+            [SALE_MADE],
+            {"ENVIRONMENT": "production", "BROKER_URL": "amqp://ada:Xk3-9_vT@127.0.0.1:9"},
+            "say --yes",
+        ),
+    ],
+)
+async def test_what_cannot_be_sent_is_explained(
+    service: Service, arguments: list[str], variables: dict[str, str], said: str
+) -> None:
+    """Nothing is sent then."""
+    ended = await sent(service, *arguments, **variables)
+    assert ended.returncode == 78, ended.stdout + ended.stderr
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert await service.broker.count(service.topology.main.name) == 0
