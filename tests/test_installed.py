@@ -152,6 +152,7 @@ def test_a_choice_lives_without_extras(shipped: Shipped) -> None:
     """Every command does its work, and a message goes all the way, in an environment of its own."""
     example = json.loads(shipped.installed.ask(EXAMPLE.format("json.dumps(O.example())")))
     tenant = ["--tenant", TENANT] if shipped.tenant else []
+    whose = ["--header", f"tenant={TENANT}"] if shipped.tenant else []
     for command in ("migrate status", "migrate plan", "migrate up"):
         shipped.call(command)
     if shipped.tenant:
@@ -160,7 +161,7 @@ def test_a_choice_lives_without_extras(shipped: Shipped) -> None:
 
     with shipped.running():
         customer.ready(shipped.operations)
-        shipped.call("send", "order.placed", "--yes", *tenant)
+        shipped.call("send", "order.placed", "--yes", *whose)
         shipped.publish(json.dumps(example))
         shipped.publish("{")
         for outcome in ("done", "dead_lettered"):

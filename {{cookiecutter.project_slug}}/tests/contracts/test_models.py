@@ -31,7 +31,7 @@ def models(base: type[Table] = Table) -> Iterator[type[Table]]:
         yield from models(model)
 
 
-MODELS = {model.__name__: model for model in models()}
+MODELS = {f"{model.__module__}.{model.__name__}": model for model in models()}
 
 
 def columns(url: str, model: type[Table]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from tests.chassis.integration.dead_letter_queue import archiving
 from tests.chassis.slices.sales.messages import SALE_MADE
 
 WHOSE = (
-    *("--tenant", str(TENANT)),  # feature: row, rls, schema
+    *("--header", f"tenant={TENANT}"),  # feature: row, rls, schema
 )
 
 
@@ -70,7 +70,7 @@ async def test_whoever_waits_in_vain_is_told_where_it_is(service: Service) -> No
     [
         (["sale.mode"], {}, f"there is one for {SALE_MADE}"),
         ([SALE_MADE, "--set", "lines.7.quantity=1"], {}, "the example has no such place"),
-        ([SALE_MADE, "--set", "lines"], {}, "write FIELD=VALUE"),
+        ([SALE_MADE, "--set", "lines"], {}, "write NAME=VALUE"),
         ([SALE_MADE, "--set", "lines.0.quantity=-1"], {}, "lines.0.quantity: "),
         ([SALE_MADE, "--file", "nowhere.json"], {}, "nowhere.json cannot be read"),
         ([SALE_MADE], {"BROKER_URL": "memory://"}, "install RabbitMQ"),

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID  # feature: row, rls, schema
 
 import typer
 from pydantic import ValidationError
@@ -43,14 +42,14 @@ class Form:
         fields: values by their places, such as `{"lines.0.quantity": 3}`.
         file: with a body, instead of the example.
         invalid: the body is cut off, so that nobody can read it.
-        tenant: whose messages they are.
+        headers: beside those that every message has.
     """
 
     type: str
     fields: Mapping[str, Any]
     file: Path | None
     invalid: bool
-    tenant: UUID | None  # feature: row, rls, schema
+    headers: Mapping[str, str]
 
 
 def send(
@@ -64,6 +63,9 @@ def send(
     file: Annotated[
         Path | None, typer.Option(help="A body in JSON, instead of the example.", dir_okay=False)
     ] = None,
+    headers: Annotated[
+        list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="Such as tenant=ID.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, max=10_000, help="So many, about other ids.")] = 1,
     invalid: Annotated[
         bool, typer.Option("--invalid", help="With a body that is cut off.")
@@ -72,9 +74,6 @@ def send(
         float, typer.Option(min=0, help="Seconds to wait for what becomes of it.")
     ] = 30,
     yes: Annotated[bool, typer.Option("--yes", help="Also in production.")] = False,
-    tenant: Annotated[
-        UUID | None, typer.Option(help="Whose it is.")
-    ] = None,  # feature: row, rls, schema
 ) -> None:
     """Send a message made from the example of its type, and say what becomes of it.
 
@@ -86,7 +85,7 @@ def send(
             dict(map(_field, fields or ())),
             file,
             invalid,
-            tenant,  # feature: row, rls, schema
+            {name: str(value) for name, value in map(_field, headers or ())},
         )
         settings = command_settings(context.obj)
         if settings.environment == "production" and not yes:
@@ -112,6 +111,7 @@ async def _send(
             near = difflib.get_close_matches(form.type, service.handlers, cutoff=0.4)
             known = ", ".join(near or sorted(service.handlers)) or "none"
             raise ConfigurationError(f"no handler takes {form.type!r}; there is one for {known}")
+        work_for(None)  # feature: row, rls, schema
         messages = [_message(form, handler.payload) for _ in range(count)]
         began = time.monotonic()
         for message in messages:
@@ -126,7 +126,7 @@ async def _send(
 def _field(text: str) -> tuple[str, Any]:
     name, sign, value = text.partition("=")
     if not (name and sign):
-        raise ConfigurationError(f"--set {text}: write FIELD=VALUE, such as lines.0.quantity=3")
+        raise ConfigurationError(f"{text}: write NAME=VALUE, such as lines.0.quantity=3")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -158,7 +158,7 @@ def _message(form: Form, payload: type[Payload]) -> Message:
         "send",
         datetime.now(UTC),
         body,
-        extensions={"tenant": str(form.tenant)} if form.tenant else {},  # feature: row, rls, schema
+        extensions=form.headers,
     )
 
 
@@ -214,7 +214,6 @@ async def _looked(service: Service, messages: Sequence[Message], began: float) -
         if await service.consumer.has_processed(each):
             fates[str(each.message_id)] = time.monotonic() - began
     ids = tuple(str(each.message_id) for each in messages)
-    work_for(None)  # feature: row, rls, schema
     async with service.manager.transaction("send", read_only=True):
         dead = await service.dead_letters.page(
             Selection(None, message_ids=ids), limit=len(messages)

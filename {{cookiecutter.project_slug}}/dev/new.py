@@ -1,0 +1,143 @@
+"""Makes a slice that works, to be changed: `make new slice=parcels`.
+
+Messages with examples, tables with their migration, a repository, a handler, routes and tests, all
+from `dev/slice`, and one line in `service.py`. Nothing that is there is written over.
+"""
+
+import argparse
+import keyword
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from acme_orders.chassis.database.sql_text import parse
+from acme_orders.chassis.migrations.files import FOLDER, migrations, numbered
+
+PACKAGE = Path("src/acme_orders")
+SERVICE = PACKAGE / "service.py"
+PATTERN = Path(__file__).parent / "slice"
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+_LONGEST = 30  # characters; indexes and tests are named after it
+_WORD = re.compile(r"(?<![a-z])(thing|THING)(s?)(?![a-rt-z])|(Thing)(s?)")
+_TABLE = re.compile(r'CREATE TABLE (?:IF NOT EXISTS )?(?:\w+\.)?"?(\w+)', re.IGNORECASE)
+_LIST = re.compile(r"\(\n\s+((?:\w+,\s+)*\w+)\n\s*\)")  # in SQL, where a line of it may be gone
+_SLICES = re.compile(r"slices=\((?P<named>[^)]*)\)")
+
+
+def main() -> int:
+    """Read the arguments, write the slice, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="make new", description=__doc__)
+    parser.add_argument("--slice", required=True, metavar="NAMES", help="such as parcels")
+    parser.add_argument("--one", metavar="NAME", help="one of them; derived without it")
+    arguments = parser.parse_args()
+    many, one = arguments.slice, arguments.one or singular(arguments.slice)
+    files = dict(made(many, one))
+    if problems := list(refusals(many, one, files)):
+        print("nothing was changed:", *problems, sep="\n  ", file=sys.stderr)
+        return 2
+    for file, text in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        print(f"  {file}")
+    list_it(many)
+    print(f"  {SERVICE}: one line")
+    tidy([str(file) for file in [*files, SERVICE] if file.suffix == ".py"])
+    print(f"now: make check test readiness, and change it; a message of it: send {one}.recorded")
+    return 0
+
+
+def singular(many: str) -> str:
+    """One of them, as English mostly has it."""
+    for end, one in (("ies", "y"), ("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("shes", "sh")):
+        if many.endswith(end):
+            return many.removesuffix(end) + one
+    return many if many.endswith("ss") else many.removesuffix("s")
+
+
+def refusals(many: str, one: str, files: Mapping[Path, str]) -> Iterator[str]:
+    """Why nothing can be written."""
+    for name in (many, one):
+        if not _NAME.fullmatch(name) or len(name) > _LONGEST:
+            yield (
+                f"{name!r}: write it like parcels or parcel_scans: small letters, digits and _, at "
+                f"most {_LONGEST}"
+            )
+        elif keyword.iskeyword(name) or keyword.issoftkeyword(name):
+            yield f"{name!r} is a word of Python: take another"
+        elif not _is_name_in_sql(name):
+            yield f"{name!r} is a word of SQL: take another"
+    if many == one:
+        yield f"{many!r} names many and one alike: say both, such as slice=people one=person"
+    if (PACKAGE / many).exists() or (PACKAGE / f"{many}.py").exists():
+        yield f"{PACKAGE / many} is there already"
+    yield from (f"{file} is there already" for file in files if file.exists())
+    taken = {name.lower(): each.up for each in migrations() for name in _TABLE.findall(each.text)}
+    for table in (many, f"{one}_items"):
+        if table in taken:
+            yield f"{taken[table]} has a table {table} already"
+    if not _SLICES.search(SERVICE.read_text("utf-8")):
+        yield f"{SERVICE} has no slices=(…) to which {many} could be added"
+
+
+def made(many: str, one: str) -> Iterator[tuple[Path, str]]:
+    """Each file with its text."""
+    number = 1 + max(
+        (at for series, at in (numbered(each.id) for each in migrations()) if not series), default=0
+    )
+    for pattern in sorted(PATTERN.rglob("*.txt")):
+        text = named(pattern.read_text("utf-8"), many, one)
+        name = pattern.name.removesuffix(".txt")
+        if name.endswith(".sql"):
+            yield FOLDER / f"{number:04}_{many}.{name}", _LIST.sub(_in_one_line, text)
+        elif pattern.parent == PATTERN:
+            yield PACKAGE / many / name, text
+        else:
+            yield Path("tests") / many / name, text
+
+
+def named(text: str, many: str, one: str) -> str:
+    """The text about these instead of things."""
+
+    def replaced(found: re.Match[str]) -> str:
+        word = many if found[2] or found[4] else one
+        if found[3]:
+            return "".join(part.capitalize() for part in word.split("_"))
+        return word.upper() if found[1].isupper() else word
+
+    return _WORD.sub(replaced, text)
+
+
+def list_it(many: str) -> None:
+    """Let the service have it."""
+    text = SERVICE.read_text("utf-8")
+    found = _SLICES.search(text)
+    assert found is not None
+    named = "".join(f"{each.strip()}, " for each in found["named"].split(",") if each.strip())
+    text = text[: found.start()] + f"slices=({named}{many},)" + text[found.end() :]
+    line = f"from acme_orders.{many}.slice import {many}\n"
+    place = text.index("from acme_orders.")
+    SERVICE.write_text(text[:place] + line + text[place:], encoding="utf-8")
+
+
+def tidy(files: list[str]) -> None:
+    """Sort imports and break lines: names are longer or shorter than that of the pattern."""
+    for command in (["check", "--quiet", "--fix", "--select", "I"], ["format", "--quiet"]):
+        subprocess.run([sys.executable, "-m", "ruff", *command, *files], check=True)
+
+
+def _is_name_in_sql(name: str) -> bool:
+    try:
+        parse(f"CREATE TABLE {name} ({name} text)")
+    except Exception:  # whatever its parser says of it
+        return False
+    return True
+
+
+def _in_one_line(found: re.Match[str]) -> str:
+    return "(" + ", ".join(re.split(r",?\s+", found[1])) + ")"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
