@@ -114,7 +114,9 @@ def drop_tables() -> Iterator[str]:
     made = (MIGRATIONS / f"{MADE_BY}.up.sql").read_text("utf-8")
     head, _, body = made.partition("\n\n")
     head = head.replace("reversible: yes", "reversible: no (the rows are lost)")
-    drop = "\n".join(f"DROP TABLE {table};" for table in TABLES)
+    head += "".join(f"\n-- small: {table} (no release uses it)" for table in TABLES)
+    allow = "-- allow: M3 (stop every release that has the example before this runs)"
+    drop = "\n".join(f"{allow}\nDROP TABLE {table};" for table in TABLES)
     # feature: rls {
     policies = (MIGRATIONS / f"{POLICIES}.up.sql").read_text("utf-8")
     body += "".join(f"\n{each.strip()}\n" for each in statements(policies) if about_it(each))

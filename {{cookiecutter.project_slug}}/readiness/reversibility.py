@@ -8,6 +8,7 @@ from pathlib import Path
 
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.files import Migration, migrations, text_of
+from acme_orders.chassis.migrations.lint.linter import lint
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 
@@ -35,9 +36,13 @@ class MigrationsAreReversible(Check):
         What was in them has to be there again, or the head says `-- loses: table.column (reason)`.
         Begin each up file with `-- reversible: yes`, or with `-- reversible: no (the reason)` if
         its data cannot come back; then it is the last step of a change made in stages.
+        `migrate lint` shows what to write instead of what a busy database does not survive.
         """
         folder = rehearsal.subject.migrations
         self.inspected = len(migrations(folder))
+        for refused in await asyncio.to_thread(lambda: list(lint(folder))):
+            if refused.rule != "M2":  # the stairway finds it
+                yield str(refused).partition("\n")[0]
         with scratch_database(rehearsal.subject.settings.database_url) as url:
             for finding in await asyncio.to_thread(lambda: list(stairway(url, folder))):
                 yield finding

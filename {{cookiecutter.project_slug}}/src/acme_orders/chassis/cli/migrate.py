@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -81,6 +82,19 @@ def new(name: Annotated[str, typer.Argument(help="What it does, such as add_note
             file = FOLDER / f"{number:04}_{name}.{direction}.sql"
             file.write_text(text, encoding="utf-8", newline="\n")
             typer.echo(file)
+
+
+@migrations.command("lint")
+def lint_files(
+    folder: Annotated[Path, typer.Argument(help="With the migrations.")] = FOLDER,
+) -> None:
+    """Refuse what a busy database does not survive, and show what to write instead."""
+    # The parser takes a tenth of a second to import, and the service has no use for it.
+    from acme_orders.chassis.migrations.lint.report import report  # noqa: PLC0415
+
+    with explained():
+        if not report(folder, typer.echo):
+            raise typer.Exit(1)
 
 
 def _report(work: Callable[[], Iterator[tuple[str, float]]], verb: str, nothing: str) -> None:

@@ -1,0 +1,1 @@
+"""What a busy database would not survive, found before it is sent."""

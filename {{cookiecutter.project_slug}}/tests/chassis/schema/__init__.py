@@ -1,0 +1,1 @@
+"""Schema changes on a busy database: what is refused, and what to write instead."""
