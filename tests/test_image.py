@@ -268,10 +268,10 @@ def test_the_builder_gets_no_more_than_it_needs(built: Built) -> None:
     finally:
         shutil.rmtree(extra)
     tops = {file.parts[0] for file in files}
-    assert tops == {"LICENSE", "README.md", "migrations", "pyproject.toml", "src"}
+    assert tops == {"LICENSE", "README.md", "backfills", "migrations", "pyproject.toml", "src"}
     assert not [file for file in files if "__pycache__" in file.parts]
     inside = {path.name for path in built.image.last.place("/app").iterdir()}
-    assert inside == {"migrations"}
+    assert inside == {"backfills", "migrations"}
     beside = {path.parent.name for path in built.project.glob("*/__init__.py")}
     assert {"dev", "readiness", "tests"} <= beside
     library = built.image.last.place("/opt/venv/lib")

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from acme_orders.chassis.addresses import is_placeholder
+from acme_orders.chassis.backfills.settings import BackfillSettings
 from acme_orders.chassis.database.address import DatabaseAddress
 from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.durations import Seconds
@@ -27,6 +28,7 @@ class ChassisSettings(
     BrokerSettings,
     MessagingSettings,
     RelaySettings,
+    BackfillSettings,
     HttpSettings,  # feature: http_api
     ObservabilitySettings,
     BaseSettings,

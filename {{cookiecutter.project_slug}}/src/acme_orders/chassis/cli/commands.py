@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from acme_orders.chassis.cli.backfill import backfills
 from acme_orders.chassis.cli.dead_letters import dead_letters
 from acme_orders.chassis.cli.doctor import examine, inspect_topology
 from acme_orders.chassis.cli.migrate import migrations
@@ -38,6 +39,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cli.add_typer(migrations, name="migrate")
+cli.add_typer(backfills, name="backfill")
 cli.add_typer(dead_letters, name="dead-letters")
 cli.command()(send)
 

@@ -19,8 +19,12 @@ SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_t
 """  # older servers have none
 
 
-def open_blocking(url: str) -> Any:
+def open_blocking(url: str, *, application: str = _NAME) -> Any:
     """Open a connection that commits each statement by itself.
+
+    Args:
+        url: of the database, with the role to act as.
+        application: name that PostgreSQL shows.
 
     Raises:
         ConfigurationError: the address cannot be read, or the database has another encoding.
@@ -29,7 +33,7 @@ def open_blocking(url: str) -> Any:
     address = DatabaseAddress.parse(url)
     with ExitStack() as stack:
         try:
-            parameters = address.parameters(_OWN, application=_NAME)
+            parameters = address.parameters(_OWN, application=application)
             connection = stack.enter_context(closing(driver.connect(**parameters)))
             cursor = connection.cursor()
             cursor.execute(session.PIN)

@@ -18,6 +18,8 @@ _WITHOUT_MODEL = {
     "schema_migrations",
     "tenants",
     "parked_types",
+    "backfill_run",
+    "backfill_event",
 }  # of the chassis, read by SQL alone
 _OF_A_COLUMN = ("default", "nullability")
 # By table, kind and name or definition: what is compared beyond that, and how it is dropped.

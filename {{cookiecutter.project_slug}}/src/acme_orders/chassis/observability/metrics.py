@@ -101,6 +101,7 @@ class Metrics:
         )
 
         self._outbox(registry)
+        self._backfills(registry)
 
         # Process
         self.part_restarts = Counter(
@@ -272,5 +273,32 @@ class Metrics:
         )  # fmt: skip
         self.outbox_leases_lost = Counter(
             "outbox_leases_lost", "Rows published by a relay that was too slow, and by another",
+            registry=registry,
+        )  # fmt: skip
+
+    def _backfills(self, registry: CollectorRegistry) -> None:
+        self.backfill_state = Gauge(
+            "backfill_state",
+            "1 for the state of a backfill: pending, running, paused, throttled, failed, "
+            "completed, cancelled",
+            ["backfill", "state"],
+            registry=registry,
+        )
+        self.backfill_rows_done = Gauge(
+            "backfill_rows_done", "Rows that a backfill has gone through", ["backfill"],
+            registry=registry,
+        )  # fmt: skip
+        self.backfill_rows = Gauge(
+            "backfill_rows", "Rows that it is to go through, as PostgreSQL estimated", ["backfill"],
+            registry=registry,
+        )  # fmt: skip
+        self.backfill_still = Gauge(
+            "backfill_still_seconds",
+            "Time since a backfill moved, while nobody has paused, cancelled or completed it",
+            ["backfill"],
+            registry=registry,
+        )
+        self.backfill_silent = Gauge(
+            "backfill_silent_seconds", "Time since its runner gave a sign of life", ["backfill"],
             registry=registry,
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -15,20 +16,28 @@ from acme_orders.chassis.errors import ServiceError
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.supervision import apart
 
+_UPDATE = 2.0  # seconds; Prometheus gives up after ten, and would have no metrics at all
 log = structlog.get_logger()
 Probe = Callable[[], Coroutine[Any, Any, str | None]]
 
 
-def operations(metrics: Metrics, probes: Mapping[str, Probe]) -> Starlette:
+def operations(
+    metrics: Metrics, probes: Mapping[str, Probe], *updates: Callable[[], Coroutine[Any, Any, None]]
+) -> Starlette:
     """The application of the operations port.
 
     Args:
         metrics: what `/metrics` shows.
         probes: what has to work before the service may receive work. Each raises an error if it
             does not, or returns what is worth a word although it does.
+        updates: what brings metrics up to date that are read from the database.
     """
 
     async def scrape(_: Request) -> Response:
+        for update in updates:
+            with suppress(ServiceError, TimeoutError):  # an outage is told of where it hurts
+                async with asyncio.timeout(_UPDATE):
+                    await apart(update)
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def live(_: Request) -> Response:

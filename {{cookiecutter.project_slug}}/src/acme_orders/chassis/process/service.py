@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp  # feature: http_api
 
+from acme_orders.chassis.backfills.reported import BackfillReport, BackfillRuns
 from acme_orders.chassis.database.access import SERVICE_ROLE, verify_access
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Query, Repository
@@ -68,6 +69,7 @@ class Service:
     triage: Triage
     dead_letters: DeadLetters
     relay_queries: RelayQueries
+    backfill_report: BackfillReport
     archiver: Archiver
     relay: Relay
     topology_watch: TopologyWatch
@@ -117,7 +119,7 @@ def assemble(
     slices = definition.built_on(Chassis(settings, manager, outbox))
     inbox = Inbox(manager, name, window=settings.inbox_retention)
     relay_queries = RelayQueries.of(manager, largest_body=largest_body)
-    dead_letters = DeadLetters(manager)
+    dead_letters, backfill_runs = DeadLetters(manager), BackfillRuns(manager)
     handlers = {type_: each for one in slices for type_, each in one.handlers.items()}
     topology = Topology.of(
         name,
@@ -151,7 +153,7 @@ def assemble(
         handlers=handlers,
         repositories=(
             *(repository for each in slices for repository in each.repositories),
-            *(outbox, inbox, dead_letters, *relay_queries),
+            *(outbox, inbox, dead_letters, *relay_queries, backfill_runs),
         ),
         consumer=main,
         # One message at a time: one that ends the process takes no other suspect with it. In an
@@ -170,6 +172,7 @@ def assemble(
         ),
         dead_letters=dead_letters,
         relay_queries=relay_queries,
+        backfill_report=BackfillReport(manager, backfill_runs, metrics),
         archiver=Archiver(
             queue=topology.dead_letters.name,
             broker=broker,
@@ -342,7 +345,9 @@ async def run(
             if api_socket is not None:
                 parts["api"] = partial(serve, service.api(), api_socket, clients=clients["api"])
             # feature: http_api }
-            ops, drained = operations(metrics, _probes(service, shutdown.stop)), asyncio.Event()
+            probes = _probes(service, shutdown.stop)
+            ops = operations(metrics, probes, service.backfill_report.update)
+            drained = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 group.create_task(serve(ops, operations_socket, drained, clients["operations"]))
                 running = [

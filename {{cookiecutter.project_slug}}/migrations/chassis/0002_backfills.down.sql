@@ -1,0 +1,2 @@
+DROP TABLE backfill_event;
+DROP TABLE backfill_run;

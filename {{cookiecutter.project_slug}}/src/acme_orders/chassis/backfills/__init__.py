@@ -1,0 +1,1 @@
+"""Changes of many rows, in small portions, while the service runs."""

@@ -1,0 +1,1 @@
+"""Backfills, on a table that only these tests have."""
