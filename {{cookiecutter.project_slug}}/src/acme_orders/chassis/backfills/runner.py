@@ -21,6 +21,7 @@ from acme_orders.chassis.backfills.session import (
 from acme_orders.chassis.backfills.throttle import Throttle
 from acme_orders.chassis.database import driver
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
+from acme_orders.chassis.tenancy.system_role import refuse_hidden  # feature: rls
 
 _HELD = {"40001", "40P01", "55P03"}  # somebody else was in the way
 _OF_ROWS = ("22", "23", "57014", "P0")  # these rows are too many, or one of them is wrong
@@ -114,6 +115,7 @@ class _Walk:
         try:
             with self._transaction():
                 rows = Rows.of(self._session, self._backfill)
+                refuse_hidden(self._session.rows, rows.table)  # feature: rls
                 upper = begun.upper or rows.last()
                 estimate = begun.estimate or rows.estimate()
             self._run.begin(self._place, upper, estimate)
