@@ -11,7 +11,7 @@ from typing import Any
 from acme_orders.chassis.backfills.pace import Limits
 from acme_orders.chassis.backfills.runner import Progress, Runner
 
-from readiness.scratch import rows_of
+from readiness.scratch import session
 
 # `touched` counts the changes of a row, whoever makes them.
 TABLE = """
@@ -61,8 +61,11 @@ class Tickets:
         self.sql(TABLE)
 
     def sql(self, text: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """What one statement answers."""
-        return rows_of(self.url, text, parameters)
+        """What one statement answers, in the schema that everybody has."""
+        with session(self.url) as cursor:
+            cursor.execute("SET search_path = public")
+            cursor.execute(text, parameters or None)
+            return list(cursor.fetchall()) if cursor.description else []
 
     def add(self, count: int, *, after: int = 0) -> None:
         """Tickets without a note, as the code of the release before writes them."""
