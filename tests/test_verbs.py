@@ -71,6 +71,12 @@ def run(place: Workplace) -> None:
     assert "service.ready" in said
 
 
+def release(place: Workplace) -> None:
+    """`make contracts-release`, of what has been recorded."""
+    place.run("make", "contracts-update", **SET)
+    assert "migrations of version" in place.run("make", "contracts-release", **SET)
+
+
 ONE_FAULT = "-k test_twice_and_in_any_order"
 SMALL = ("MINUTES=0.2", "MESSAGES=500")
 SHORT: dict[str, Verb] = {
@@ -80,6 +86,8 @@ SHORT: dict[str, Verb] = {
     "run": run,
     "test": make("test", tests="tests/contracts", says="passed"),
     "readiness": make("readiness", says="K1"),
+    "contracts-update": make("contracts-update", says="contracts are up to date"),
+    "contracts-release": release,
     "verify": make("verify", says="passed"),
 }
 LONG: dict[str, Verb] = {

@@ -16,6 +16,7 @@ from acme_orders.service import SERVICE  # lint: D10 (it is what is inspected)
 
 from readiness import report
 from readiness.checklist import go_through
+from readiness.contracts.folder import Folder
 from readiness.rehearsal import Subject
 from readiness.strays import refuse_strays
 
@@ -26,11 +27,14 @@ def main(*, json: Annotated[bool, typer.Option("--json", help="For programs.")] 
         settings = command_settings(SERVICE)
         logs.configure(level="CRITICAL", style=settings.log_format)  # defects are tried on purpose
         refuse_strays(SERVICE)
-        results = asyncio.run(go_through(Subject(SERVICE, settings)))
+        subject = Subject(SERVICE, settings)
+        results = asyncio.run(go_through(subject))
         if json:
             typer.echo(report.as_json(results))
         else:
             Console().print(report.as_table(results))
+            if not Folder(subject.contracts).recorded:
+                typer.echo("K6 compares nothing yet: `make contracts-update` records contracts/")
         if not all(result.passed for result in results):
             raise typer.Exit(1)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from readiness.check import Check, Result
+from readiness.contracts.check import ReleasesShareTheSchema
 from readiness.filters import FiltersAreIndexed
 from readiness.idempotency import RetriesAreIdempotent
 from readiness.rehearsal import Subject, rehearse
@@ -19,6 +20,7 @@ CHECKS: tuple[type[Check], ...] = (
     RetriesAreIdempotent,
     DatabaseIsObservable,
     MigrationsAreReversible,
+    ReleasesShareTheSchema,
     TenantsAreKeptApart,  # feature: row, rls, schema
 )
 

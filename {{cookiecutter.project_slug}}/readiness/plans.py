@@ -27,7 +27,7 @@ async def complaints(
         plan: the outermost node of EXPLAIN (FORMAT JSON).
         index: finds an index by its name.
     """
-    nodes = list(_nodes(plan))
+    nodes = list(nodes_of(plan))
     filtered = any(condition in node for node in nodes for condition in _CONDITIONS)
     found = []
     for node in nodes:
@@ -65,7 +65,8 @@ def _filter(node: Mapping[str, Any]) -> str:
     return str(node.get("Filter", "the join"))
 
 
-def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def nodes_of(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A node and all under it."""
     yield plan
     for child in plan.get("Plans", ()):
-        yield from _nodes(child)
+        yield from nodes_of(child)

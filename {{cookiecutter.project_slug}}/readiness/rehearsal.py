@@ -43,6 +43,7 @@ class Subject:
         settings: of the process; its database is never touched, only its server is used.
         migrations: folder of the schema.
         source: folder of the package.
+        contracts: folder of what queries send; it may be missing.
         alter: SQL to run after migrating; the checks' own tests break the schema with it.
         prepare: called with every assembled service; likewise.
     """
@@ -51,6 +52,7 @@ class Subject:
     settings: ChassisSettings
     migrations: Path = FOLDER
     source: Path = Path(acme_orders.__file__).parent
+    contracts: Path = Path("contracts")
     alter: str = ""
     prepare: Callable[[Service], None] | None = None
 

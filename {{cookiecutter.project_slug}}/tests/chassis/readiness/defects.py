@@ -74,6 +74,13 @@ def without_down_file(subject: Subject, folder: Path) -> Subject:
     return replace(subject, migrations=copy)
 
 
+def orphaned_contract(subject: Subject, folder: Path) -> Subject:
+    """Keep the contract of a query that is gone, and of no other."""
+    (folder / "contracts").mkdir()
+    (folder / "contracts" / "sales.gone.json").write_text("{}", encoding="utf-8")
+    return replace(subject, contracts=folder / "contracts")
+
+
 def written(text: str) -> Callable[[Subject, Path], Subject]:
     """Add a module to the package's source."""
 
@@ -214,6 +221,7 @@ DEFECTS = (
         "no reason",
         migrated("0003_inbox.up.sql", "-- reversible: yes", "-- reversible: no"),
     ),
+    Defect("K6", "orphaned contract", orphaned_contract),
     # feature: row, rls, schema {
     *(
         Defect("N1", name, prepared(tenant_defects.becomes(how)))

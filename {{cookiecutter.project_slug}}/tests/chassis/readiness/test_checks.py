@@ -33,6 +33,7 @@ def subject() -> Subject:
             environment="test", database_url=url, broker_url="memory://", _env_file=None
         ),
         migrations=home() / "migrations",
+        contracts=home() / "contracts",
     )
 
 

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,13 +20,16 @@ UNCHANGED: Mapping[str, str] = {}
 
 
 def ask(
-    *arguments: str, home: Path = PROJECT, settings: Mapping[str, str] = UNCHANGED
+    *arguments: str,
+    home: Path = PROJECT,
+    settings: Mapping[str, str] = UNCHANGED,
+    module: str = "readiness",
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a folder that has migrations."""
     known = {"ENVIRONMENT": "test", "BROKER_URL": "memory://"}
     known |= {"PYTHONPATH": os.pathsep.join(map(str, (PROJECT / "src", PROJECT)))}
     return subprocess.run(
-        [sys.executable, "-m", "readiness", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=home,
         env={**os.environ, **known, **settings},
         capture_output=True,
@@ -77,3 +82,25 @@ def test_it_explains_itself() -> None:
     assert ended.returncode == 0
     assert "Inspect what this project has become" in ended.stdout
     assert "--json" in ended.stdout
+
+
+def test_contracts_are_recorded_and_released(tmp_path: Path) -> None:
+    """The second time nothing is left to do; a release is of what is recorded only."""
+    for name in ("migrations", "pyproject.toml"):
+        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
+        copy(PROJECT / name, tmp_path / name)
+    contracts = partial(ask, home=tmp_path, module="readiness.contracts")
+
+    first, again, kept = contracts("update"), contracts("update"), contracts("release")
+    file = next((tmp_path / "contracts" / "chassis").iterdir())
+    file.unlink()
+    refused = contracts("release")
+
+    assert (first.returncode, again.returncode, kept.returncode) == (0, 0, 0), first.stderr
+    assert f"recorded contracts/chassis/{file.name}" in first.stdout
+    assert re.fullmatch(r"\d+ contracts are up to date\n", again.stdout)
+    assert "migrations of version" in kept.stdout
+    assert (tmp_path / "contracts" / "released" / "release.json").exists()
+    assert refused.returncode == 1
+    assert f"contracts/chassis/{file.name} is missing" in refused.stderr
+    assert "make contracts-update" in refused.stderr

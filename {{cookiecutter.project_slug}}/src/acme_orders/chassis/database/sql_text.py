@@ -36,7 +36,7 @@ def check(
     if "\0" in sql:
         return ("a NUL character hides from the parser what follows it: leave it out",)
     try:
-        text = _with_numbers(sql) if filled else sql
+        text = numbered(sql) if filled else sql
         if text is None:
             return (_AMBIGUOUS,)
         found = [each for raw in parse(text) for each in judge(raw.stmt)]
@@ -45,6 +45,17 @@ def check(
     except (UnicodeEncodeError, RecursionError) as error:
         return (f"{_UNREADABLE}: {error}",)
     return tuple(dict.fromkeys(found))
+
+
+def numbered(sql: str) -> str | None:
+    """The SQL with `$1`, `$2`, … for its placeholders; None if it could be read in two ways.
+
+    A driver fills a placeholder in quotes, too, and the value could end the quotes.
+    """
+    numbers = itertools.count(1)
+    text = _PLACEHOLDER.sub(lambda found: found[1] or f"${next(numbers)}", sql)
+    parameters = sum(each.token == enums.PARAM for each in postgast.scan(text).tokens)
+    return text if parameters == next(numbers) - 1 else None
 
 
 def parse(sql: str) -> list[ast.RawStmt]:
@@ -109,14 +120,3 @@ def _any_depth() -> Iterator[None]:
             SetAllowOversizeProtos(False)
     except (ImportError, DecodeError):  # protobuf in pure Python has no such switch
         raise RecursionError("it is nested too deeply") from None
-
-
-def _with_numbers(sql: str) -> str | None:
-    """The SQL with `$1`, `$2`, … for its placeholders; None if it could be read in two ways.
-
-    A driver fills a placeholder in quotes, too, and the value could end the quotes.
-    """
-    numbers = itertools.count(1)
-    text = _PLACEHOLDER.sub(lambda found: found[1] or f"${next(numbers)}", sql)
-    parameters = sum(each.token == enums.PARAM for each in postgast.scan(text).tokens)
-    return text if parameters == next(numbers) - 1 else None
