@@ -17,6 +17,7 @@ from acme_orders.chassis.durations import Seconds
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.http.settings import HttpSettings  # feature: http_api
 from acme_orders.chassis.messaging.settings import MessagingSettings
+from acme_orders.chassis.migrations.settings import MigrationSettings
 from acme_orders.chassis.observability.settings import ObservabilitySettings
 from acme_orders.chassis.rabbitmq.addresses import login, management_address
 from acme_orders.chassis.rabbitmq.settings import MEMORY, BrokerSettings
@@ -25,6 +26,7 @@ from acme_orders.chassis.relay.settings import RelaySettings
 
 class ChassisSettings(
     DatabaseSettings,
+    MigrationSettings,
     BrokerSettings,
     MessagingSettings,
     RelaySettings,

@@ -34,6 +34,7 @@ from acme_orders.chassis.database import (
 )
 from acme_orders.chassis.database.blocking import open_blocking
 from acme_orders.chassis.errors import Conflict
+from acme_orders.chassis.migrations import blockers, execution, patience
 from acme_orders.chassis.migrations import session as migration_session
 
 from tests.chassis.conftest import eventually
@@ -178,7 +179,8 @@ def driver_of(name: str) -> Any:
 def use_driver(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let our Manager and Migrator run on another driver than the one that was chosen."""
     users = (address, blocking, connections, failures, lease, migration_session, pool)
-    for module in (*users, reading, values):
+    migrating = (blockers, execution, patience)
+    for module in (*users, *migrating, reading, values):
         monkeypatch.setattr(module, "driver", driver_of(name))
 
 

@@ -1,13 +1,18 @@
 """Migrations that a test writes, and an empty database for them."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from acme_orders.chassis.database.blocking import open_blocking
 from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.migrations.settings import DEFAULT, MigrationSettings
 
 from dev.databases import Databases
 from readiness.scratch import rows_of
@@ -19,11 +24,12 @@ class Migrations:
     Args:
         url: of an empty database.
         folder: where to write; empty as well.
+        settings: of migrations.
     """
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, settings: MigrationSettings = DEFAULT) -> None:
         self.url, self.folder = url, folder
-        self.migrator = Migrator(url, folder=folder)
+        self.migrator = Migrator(url, folder=folder, settings=settings)
 
     def write(self, identity: str, up: str | bytes, down: str | bytes = "SELECT 1;\n") -> Path:
         """Write both files; returns the up file."""
@@ -44,6 +50,14 @@ class Migrations:
         """The ids of the history."""
         return [_id(line.id) for line in self.migrator.applied()]
 
+    def findings(self) -> list[str]:
+        """What is not as it should be."""
+        return [_bare(each) for each in self.migrator.findings()]
+
+    def repair(self, *accept: str) -> list[str]:
+        """Put right what can be; returns what was done."""
+        return [_bare(each) for each in self.migrator.repair(accept)]
+
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What is in the database, seen from outside."""
         return rows_of(self.url, sql)
@@ -57,6 +71,41 @@ class Migrations:
                 "WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
             )
         ]
+
+
+def run_command(project: Migrations, *arguments: str) -> subprocess.Popen[str]:
+    """Start the command line where the migrations are."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.chassis", *arguments],
+        cwd=project.folder.parent,
+        env={
+            **os.environ,
+            "ENVIRONMENT": "test",
+            "DATABASE_URL": project.url,
+            "BROKER_URL": "memory://",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def holding(url: str, sql: str) -> Iterator[Any]:
+    """A session with a transaction in which this has run, until the block ends or it commits."""
+    with closing(open_blocking(url)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("BEGIN")
+        cursor.execute(sql)
+        yield cursor
+
+
+def wait_until(condition: Callable[[], object], within: float = 30) -> None:
+    """Wait for a condition; fail after `within` seconds."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -79,6 +128,11 @@ def emptied(url: str) -> str:
         rows_of(url, f"DROP SCHEMA {schema} CASCADE")
     rows_of(url, "CREATE SCHEMA public")
     return url
+
+
+def _bare(text: str) -> str:
+    """Without the schema, which is told where each tenant has one."""
+    return text.removeprefix("public: ")
 
 
 def _id(name: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.migrations.sql import sql_of
+from acme_orders.chassis.migrations.script import script_of
 
 ENDS_THE_TRANSACTION = [
     "COMMIT",
@@ -74,7 +74,7 @@ def test_a_file_that_ends_its_transaction_is_refused(file: Path, statement: str)
     """Half of it would be applied and not recorded, or the other way round."""
     file.write_text(f"CREATE TABLE half (id integer);\n\n{statement};\nSELECT 1;\n", "utf-8")
     with pytest.raises(ConfigurationError) as refused:
-        sql_of(file)
+        script_of(file)
     shown = statement.strip("/*")
     assert f"{file}:3: `{shown}" in str(refused.value)
     assert "a file is one transaction" in str(refused.value)
@@ -88,24 +88,24 @@ def test_a_file_that_is_not_all_sql_is_refused(
     """A part of it would silently not run. The line is named, and what helps."""
     file.write_bytes(content)
     with pytest.raises(ConfigurationError, match=rf"0002_new\.up\.sql:{line}: .*{reason}"):
-        sql_of(file)
+        script_of(file)
 
 
 @pytest.mark.parametrize("sql", NO_TRANSACTION)
 def test_words_in_strings_comments_and_bodies_are_no_statements(file: Path, sql: str) -> None:
     """A parser tells them apart."""
     file.write_text(f"{sql};\n", "utf-8")
-    assert sql_of(file) == f"{sql};\n"
+    assert script_of(file).sql == f"{sql};\n"
 
 
 @pytest.mark.parametrize("nothing", ["", "\n", "-- a comment", "/* no */;;\n", "\ufeff"])
 def test_a_file_without_a_statement_is_nothing_to_run(file: Path, nothing: str) -> None:
     """A driver would refuse to send it."""
     file.write_text(nothing, "utf-8")
-    assert sql_of(file) == ""
+    assert script_of(file).sql == ""
 
 
 def test_what_an_editor_writes_around_the_sql_is_not_sent(file: Path) -> None:
     """A byte-sale mark is no SQL, and a body has the same lines wherever it was checked out."""
     file.write_bytes("\ufeffSELECT 'a\r\nb';\r\n".encode())
-    assert sql_of(file) == "SELECT 'a\nb';\n"
+    assert script_of(file).sql == "SELECT 'a\nb';\n"

@@ -16,13 +16,20 @@ from acme_orders.chassis.migrations.files import migrations as all_migrations
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.migrations.session import check as check_files
 
+_STATES = {
+    ("up", "ok"): "applied",
+    ("up", "running"): "is being applied, or was interrupted",
+    ("up", "failed"): "failed",
+    ("down", "running"): "is being taken back, or was interrupted",
+    ("down", "failed"): "failed to be taken back",
+}
 migrations = typer.Typer(help="Change the schema of the database.", no_args_is_help=True)
 
 
 def migrator(context: typer.Context) -> Migrator:
     """Of the database that the settings name, as its owner."""
     settings = command_settings(context.obj)
-    return Migrator(settings.owner_url, lock_timeout=settings.migration_lock_timeout)
+    return Migrator(settings.owner_url, settings=settings)
 
 
 @migrations.command()
@@ -55,17 +62,48 @@ def down(
 
 @migrations.command()
 def status(context: typer.Context) -> None:
-    """Show which migrations are applied and which are pending."""
+    """Show which migrations are applied, under way and pending."""
     with explained():
         runner = migrator(context)
-        table = Table("migration", "applied at", "ms")
-        for identity, _, applied_at, milliseconds in runner.applied():
-            table.add_row(identity, f"{applied_at:%Y-%m-%d %H:%M:%S%z}", str(milliseconds))
+        table = Table("migration", "state", "since", "ms")
+        for line in runner.applied():
+            state = _STATES[line.direction, line.status]
+            table.add_row(line.id, state, f"{line.at:%Y-%m-%d %H:%M:%S%z}", str(line.milliseconds))
         try:
             for migration in runner.pending():
-                table.add_row(migration.id, "pending", "")
+                table.add_row(migration.id, "pending", "", "")
         finally:  # what is applied helps to understand why the files do not fit
             Console().print(table)
+
+
+@migrations.command()
+def verify(context: typer.Context) -> None:
+    """Check files, history and indexes; 1 if something is not as it should be."""
+    with explained():
+        found = migrator(context).findings()
+        for each in found:
+            typer.echo(each)
+        if found:
+            raise typer.Exit(1)
+        typer.echo("all is applied as the files say, and every index is valid")
+
+
+@migrations.command()
+def repair(
+    context: typer.Context,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(help="Applied, and its file was changed: take it as it is.", metavar="ID"),
+    ] = None,
+) -> None:
+    """Finish what was interrupted, remove what it left, and say what was done."""
+    with explained():
+        done = 0
+        for each in migrator(context).repair(accept or ()):
+            typer.echo(each)
+            done += 1
+        if not done:
+            typer.echo("nothing is to be repaired")
 
 
 @migrations.command()

@@ -8,8 +8,9 @@ from acme_orders.chassis.database.address import DatabaseAddress
 from acme_orders.chassis.errors import DatabaseUnavailable
 
 _NAME = "acme-orders migrate"
-# A migration may take hours.
+# A migration may take hours, but no longer than its runner lives: the next one waits for it.
 _OWN = {
+    "client_connection_check_interval": "1000",
     "default_transaction_read_only": "off",
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",

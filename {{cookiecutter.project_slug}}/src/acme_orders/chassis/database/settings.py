@@ -67,9 +67,6 @@ class DatabaseSettings(Timeouts):
         description="SQL not kept to one tenant is refused; log, to find it, in development",
     )
     # feature: row, rls, schema }
-    migration_lock_timeout: Seconds = Field(
-        default=2, description="a waiting ALTER TABLE blocks all who come after it"
-    )
 
     @model_validator(mode="after")
     def _can_be_found(self) -> Self:

@@ -1,6 +1,6 @@
 """What the history of migrations says about their files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -9,22 +9,33 @@ from acme_orders.chassis.migrations.files import Migration, numbered
 
 
 class Applied(NamedTuple):
-    """A line of the history."""
+    """A line of the history.
+
+    Attributes:
+        at: when it was applied, or begun.
+        status: `ok`; `running`, also if its runner was killed; or `failed`. Only what is committed
+            statement by statement can be left in such a state.
+        direction: `up`, or `down` while it is taken back.
+        error: of what failed.
+    """
 
     id: str
     checksum: str
     at: datetime
     milliseconds: int
+    status: str = "ok"
+    direction: str = "up"
+    error: str | None = None
 
 
 def pending(known: Sequence[Migration], history: Sequence[Applied]) -> list[Migration]:
-    """Those of `known` that are not applied, in order.
+    """Those of `known` that are not applied, or not wholly, in order.
 
     Raises:
         ConfigurationError: an applied one was changed afterwards.
     """
     refuse_changed(known, history)
-    applied = {line.id for line in history}
+    applied = {line.id for line in history if line.status == "ok"}
     return [each for each in known if each.id not in applied]
 
 
@@ -70,11 +81,8 @@ def newest_first(
     migrations = {each.id: each for each in known}
     order = {each.id: place for place, each in enumerate(known)}
     lines = sorted(history, key=lambda line: (line.at, order.get(line.id, 0)), reverse=True)[:count]
-    if gone := [line.id for line in lines if line.id not in migrations]:
-        raise ConfigurationError(
-            f"{gone[0]} is applied, and its files are not in {known[0].up.parent}: take it back "
-            "with the version of the project that has them"
-        )
+    if gone := [line for line in lines if line.id not in migrations]:
+        raise ConfigurationError(gone_text(gone[0], known))
     return [migrations[line.id] for line in lines]
 
 
@@ -84,9 +92,29 @@ def refuse_changed(known: Sequence[Migration], history: Sequence[Applied]) -> No
     Raises:
         ConfigurationError: one is not.
     """
-    checksums = {line.id: line.checksum for line in history}
+    for each in changed(known, history):
+        raise ConfigurationError(changed_text(each))
+
+
+def changed(known: Sequence[Migration], history: Sequence[Applied]) -> Iterator[Migration]:
+    """Those whose files are not what was applied; what was not applied wholly may be corrected."""
+    checksums = {line.id: line.checksum for line in history if line.status == "ok"}
     for each in known:
         if each.id in checksums and not each.has(checksums[each.id]):
-            raise ConfigurationError(
-                f"{each.up} was changed after it was applied: restore it, and write a new one"
-            )
+            yield each
+
+
+def changed_text(migration: Migration) -> str:
+    """What is wrong with an applied migration whose file says something else now."""
+    return (
+        f"{migration.up} was changed after it was applied: restore it, and write a new one; or, if "
+        f"it does the same, `migrate repair --accept {migration.id}`"
+    )
+
+
+def gone_text(line: Applied, known: Sequence[Migration]) -> str:
+    """What is wrong with an applied migration that has no files."""
+    return (
+        f"{line.id} is applied, and its files are not in {known[0].up.parent}: take it back with "
+        "the version of the project that has them"
+    )

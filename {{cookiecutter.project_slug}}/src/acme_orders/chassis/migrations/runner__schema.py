@@ -1,30 +1,57 @@
 """Applies migrations to what tenants share and to the schema of each tenant."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acme_orders.chassis.database.access import SERVICE_ROLE
-from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.errors import ConfigurationError, Conflict, ServiceError
 from acme_orders.chassis.migrations.files import FOLDER, Migration, migrations
-from acme_orders.chassis.migrations.history import (
-    Applied,
-    newest_first,
-    pending,
-    refuse_late,
+from acme_orders.chassis.migrations.findings import (
+    findings,
+    not_applied,
+    refuse_unknown,
 )
+from acme_orders.chassis.migrations.history import Applied, newest_first
+from acme_orders.chassis.migrations.records import SHARED, TABLE
 from acme_orders.chassis.migrations.session import (
-    SHARED,
     MigrationSession,
     check,
     migration_session,
 )
+from acme_orders.chassis.migrations.settings import DEFAULT, MigrationSettings
+from acme_orders.chassis.migrations.tenant_schemas import (
+    few,
+    histories_of,
+    lacking_in,
+    latest_of,
+    named,
+    refuse_failed,
+    schemas_of,
+    with_later,
+)
 
-_NAMED = 3  # schemas in one message; there may be hundreds
-_REGISTRY = "SELECT to_regclass('public.tenants')"
-_SCHEMAS = "SELECT schema_name FROM public.tenants ORDER BY created_at, id"
+if TYPE_CHECKING:
+    from acme_orders.chassis.migrations.applying import Applying
+
+# As one, so that no interruption leaves the service without its rights or with too many: the
+# history is a table like others, and the service would get it like them.
+_MAKE = f"""
+DO $$
+BEGIN
+    IF to_regclass('{{schema}}.schema_migrations') IS NULL THEN
+        CREATE SCHEMA IF NOT EXISTS {{schema}};
+        GRANT USAGE ON SCHEMA {{schema}} TO {SERVICE_ROLE};
+        {TABLE};
+        REVOKE ALL ON {{schema}}.schema_migrations FROM {SERVICE_ROLE};
+        GRANT SELECT ON {{schema}}.schema_migrations TO {SERVICE_ROLE};
+    END IF;
+END
+$$
+"""
 
 
 class Migrator:
@@ -36,11 +63,13 @@ class Migrator:
     Args:
         url: of a role that may change the schemas; to look only, any role will do.
         folder: with the migrations.
-        lock_timeout: seconds to wait for a table; a waiting ALTER TABLE blocks all who come later.
+        settings: of migrations.
     """
 
-    def __init__(self, url: str, *, folder: Path = FOLDER, lock_timeout: float = 2) -> None:
-        self._url, self._folder, self._lock_timeout = url, folder, lock_timeout
+    def __init__(
+        self, url: str, *, folder: Path = FOLDER, settings: MigrationSettings = DEFAULT
+    ) -> None:
+        self._url, self._folder, self._settings = url, folder, settings
 
     def pending(self) -> list[Migration]:
         """What `up` would apply to any schema.
@@ -48,16 +77,16 @@ class Migrator:
         Raises:
             ConfigurationError: the files and a history do not fit; see `migration_history`.
         """
-        with migration_session(self._url, self._lock_timeout) as session:
-            lacking = _lacking(migrations(self._folder), _histories(session))
+        with self._session() as session:
+            lacking = lacking_in(migrations(self._folder), histories_of(session))
             return [migration for migration, schemas in lacking.items() if schemas]
 
     def applied(self) -> list[Applied]:
         """The history of every schema; each id with its schema."""
-        with migration_session(self._url, self._lock_timeout) as session:
+        with self._session() as session:
             return [
                 line._replace(id=f"{line.id} in {schema}")
-                for schema, history in _histories(session).items()
+                for schema, history in histories_of(session).items()
                 for line in history
             ]
 
@@ -67,10 +96,27 @@ class Migrator:
         Raises:
             ConfigurationError: a migration is pending, or was changed after it was applied.
         """
-        with migration_session(self._url, self._lock_timeout) as session:
-            lacking = _lacking(migrations(self._folder), _histories(session))
-        if where := [f"{each.id} in {_few(some)}" for each, some in lacking.items() if some]:
+        with self._session() as session:
+            lacking = lacking_in(migrations(self._folder), histories_of(session))
+        if where := [f"{each.id} in {few(some)}" for each, some in lacking.items() if some]:
             raise ConfigurationError(f"pending is {'; '.join(where)}: run `migrate up` first")
+
+    def findings(self) -> list[str]:
+        """Everything that is not as it should be, each with its schema and what helps."""
+        with self._session() as session:
+            known, histories = migrations(self._folder), histories_of(session)
+            found, latest = [], latest_of(histories)
+            for schema, history in histories.items():
+                mine = [each for each in known if each.each_tenant == (schema != SHARED)]
+                everywhere = with_later(history, latest)
+                found += [
+                    f"{schema}: {each}"
+                    for each in (
+                        *findings(session, known, schema, history),
+                        *not_applied(mine, history, everywhere, known),
+                    )
+                ]
+            return found
 
     def up(self, *, count: int | None = None) -> Iterator[tuple[str, float]]:
         """Apply what is pending, in order; yields where each went, and its seconds.
@@ -78,17 +124,21 @@ class Migrator:
         Raises:
             ConfigurationError: nothing was run, because a file is not fit for it; or one failed,
                 and says in which schemas.
+            Conflict: others were in the way, each time; likewise.
         """
-        with migration_session(self._url, self._lock_timeout) as session, session.alone():
+        with self._applying() as (session, applying):
             known, applied = migrations(self._folder), 0
-            check([each for each, some in _lacking(known, _histories(session)).items() if some])
+            lacking = lacking_in(known, histories_of(session))
+            check([each for each, schemas in lacking.items() if schemas])
             for migration in known:
-                # The first one makes the registry of tenants, in which there may be some at once.
-                schemas = (
-                    [] if applied == count else _lacking(known, _histories(session))[migration]
-                )
-                yield from _each(schemas, migration, partial(_up, session, migration))
-                applied += bool(schemas)
+                if schemas := lacking[migration]:
+                    if applied == count:
+                        return
+                    move = partial(_up, session, applying, migration)
+                    yield from _each(schemas, migration, move)
+                    applied += 1
+                    # The first one makes the registry of tenants, in which there may be some.
+                    lacking = lacking_in(known, histories_of(session))
 
     def down(self, *, count: int = 1) -> Iterator[tuple[str, float]]:
         """Take back the newest migrations; yields from where, and the seconds of each.
@@ -96,12 +146,13 @@ class Migrator:
         Raises:
             ConfigurationError: nothing was run, because a file is not fit for it; or one failed,
                 and says in which schemas.
+            Conflict: others were in the way, each time; likewise.
         """
-        with migration_session(self._url, self._lock_timeout) as session, session.alone():
-            known, histories = migrations(self._folder), _histories(session)
+        with self._applying() as (session, applying):
+            known, histories = migrations(self._folder), histories_of(session)
             holding: dict[Migration, list[str]] = {}
             for schema, history in histories.items():
-                with _named(schema):
+                with named(schema):
                     for migration in newest_first(known, history, len(history)):
                         holding.setdefault(migration, []).append(schema)
             # A new tenant gets old migrations: what counts is where each was applied first.
@@ -112,77 +163,69 @@ class Migrator:
             chosen = newest_first(known, first, count)
             check(chosen, back=True)
             for migration in chosen:
-                back = partial(session.down, migration)
+                back = partial(applying.down, migration)
                 yield from _each(holding[migration], migration, back)
 
+    def repair(self, accept: Sequence[str] = ()) -> Iterator[str]:
+        """Finish what was interrupted, and remove what it left; yields where, and what was done.
 
-def _histories(session: MigrationSession) -> dict[str, list[Applied]]:
-    """What is applied to each schema."""
-    schemas = [SHARED]
-    if session.rows(_REGISTRY)[0][0] is not None:
-        schemas += [schema for (schema,) in session.rows(_SCHEMAS)]
-    return {schema: session.history(schema) for schema in schemas}
+        Args:
+            accept: ids of applied migrations whose files were changed: their checksums are
+                recorded anew, in each schema.
 
+        Raises:
+            ConfigurationError: an id is none, or was not applied; or a migration failed again, and
+                says in which schemas.
+            Conflict: others were in the way, each time; likewise.
+        """
+        from acme_orders.chassis.migrations.repairing import repair  # noqa: PLC0415
 
-def _lacking(
-    known: Sequence[Migration], histories: Mapping[str, Sequence[Applied]]
-) -> dict[Migration, list[str]]:
-    """For each migration the schemas that it is not applied to.
+        with self._applying() as (session, applying):
+            known, histories = migrations(self._folder), histories_of(session)
+            refuse_unknown(accept, known, histories)
+            failed: list[tuple[str, ServiceError]] = []
+            for schema in histories:
+                try:
+                    for each in repair(session, applying, known, schema, accept):
+                        yield f"{schema}: {each}"
+                except (ConfigurationError, Conflict) as error:
+                    failed.append((schema, error))
+            refuse_failed(failed)
 
-    Raises:
-        ConfigurationError: the files and a history do not fit; see `migration_history`.
-    """
-    lacking: dict[Migration, list[str]] = {migration: [] for migration in known}
-    everywhere = sorted(chain(*histories.values()), key=lambda line: line.at)
-    latest = {line.id: line for line in everywhere}
-    for schema, history in histories.items():
-        mine = [each for each in known if each.each_tenant == (schema != SHARED)]
-        # A new schema begins with the first one; one that is complete is like all others.
-        since = max((line.at for line in history), default=None)
-        later = [line for line in latest.values() if since and line.at > since]
-        with _named(schema):
-            missing = pending(mine, history)
-            refuse_late(missing, [*history, *later], known)
-        for migration in missing:
-            lacking[migration].append(schema)
-    return lacking
+    def _session(self) -> AbstractContextManager[MigrationSession]:
+        return migration_session(self._url, self._settings)
+
+    @contextmanager
+    def _applying(self) -> Iterator[tuple[MigrationSession, "Applying"]]:
+        # The service only reads the history; what writes it takes a tenth of a second to import.
+        from acme_orders.chassis.migrations.applying import Applying  # noqa: PLC0415
+
+        with self._session() as session:
+            applying = Applying(session)
+            with applying.alone():
+                applying.carry_over(schemas_of(session))
+                yield session, applying
 
 
 def _each(
     schemas: Sequence[str], migration: Migration, move: Callable[[str], float]
 ) -> Iterator[tuple[str, float]]:
-    failed = []
+    failed: list[tuple[str, ServiceError]] = []
     for schema in schemas:
         try:
             seconds = move(schema)
-        except ConfigurationError as error:
-            failed.append(f"{schema}: {error}")
+        except (ConfigurationError, Conflict) as error:
+            failed.append((schema, error))
         else:
             yield f"{migration.id} in {schema}", seconds
-    if failed:
-        failed.append("what is done elsewhere stays: put this right, and run it again")
-        raise ConfigurationError("\n".join(failed))
+    refuse_failed(failed)
 
 
-def _up(session: MigrationSession, migration: Migration, schema: str) -> float:
+def _up(
+    session: MigrationSession, applying: "Applying", migration: Migration, schema: str
+) -> float:
     if schema != SHARED:
-        session.rows(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-        session.rows(f"GRANT USAGE ON SCHEMA {schema} TO {SERVICE_ROLE}")
-    seconds = session.up(migration, schema)
-    if schema != SHARED:  # the history is a table like others, and the service got it like them
-        session.rows(f"REVOKE ALL ON {schema}.schema_migrations FROM {SERVICE_ROLE}")
-        session.rows(f"GRANT SELECT ON {schema}.schema_migrations TO {SERVICE_ROLE}")
-    return seconds
-
-
-@contextmanager
-def _named(schema: str) -> Iterator[None]:
-    try:
-        yield
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{schema}: {error}") from None
-
-
-def _few(schemas: Sequence[str]) -> str:
-    more = len(schemas) - _NAMED
-    return ", ".join(schemas[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        session.rows(_MAKE.format(schema=schema))
+    # What all share may be read by the tables of each: backfills are those of the tenants.
+    all_of = [schema] if schema != SHARED else schemas_of(session)[1:] or [SHARED]
+    return applying.up(migration, schema, all_of=all_of)

@@ -12,7 +12,6 @@ from acme_orders.chassis.migrations.session import (
     migration_session,
 )
 
-_LOCK_TIMEOUT = 2.0  # seconds
 _REFUSED = {
     "tenants_pkey": "this id is taken; `tenants list` shows by whom",
     "tenants_name_key": "this name is taken; `tenants list` shows by whom",
@@ -57,7 +56,7 @@ class Tenants:
 
     @contextmanager
     def _registry(self) -> Iterator[MigrationSession]:
-        with migration_session(self._url, _LOCK_TIMEOUT) as session:
+        with migration_session(self._url) as session:
             try:
                 yield session
             except driver.DriverError as error:

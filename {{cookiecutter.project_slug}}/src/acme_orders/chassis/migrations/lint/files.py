@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from acme_orders.chassis.database.sql_text import parse
 from acme_orders.chassis.migrations.files import text_of
-from acme_orders.chassis.migrations.kinds import is_alone
+from acme_orders.chassis.migrations.kinds import is_alone, is_neutral
 from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet, Statement
 from acme_orders.chassis.migrations.recipes import Part
 from acme_orders.chassis.migrations.table_locks import ALL
@@ -21,8 +21,8 @@ def way_back_is_missing(sheet: Sheet, _: Statement) -> Iterator[Refusal]:
 
 def kinds_are_mixed(sheet: Sheet, statement: Statement) -> Iterator[Refusal]:
     """A statement that runs alone in one file with others: a failure leaves half of the file."""
-    others = [each for each in sheet.statements if each is not statement]
-    if is_alone(statement.node) and any(not is_alone(each.node) for each in others):
+    others = [each.node for each in sheet.statements if each is not statement]
+    if is_alone(statement.node) and not all(is_alone(each) or is_neutral(each) for each in others):
         up = f"{statement.sql.rstrip(';').rstrip()};"
         yield Refusal(
             why="It runs outside of a transaction, so what stands beside it would be half done.",
