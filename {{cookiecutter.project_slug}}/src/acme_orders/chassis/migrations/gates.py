@@ -8,7 +8,7 @@ from postgast import nodes as ast
 from acme_orders.chassis.database.sql_text import descendants
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.files import Migration
-from acme_orders.chassis.migrations.records import app_version
+from acme_orders.chassis.migrations.records import SHARED, app_version
 from acme_orders.chassis.migrations.sql import statements_of
 
 Rows = Callable[..., list[Any]]
@@ -41,7 +41,8 @@ def refuse_unfilled(rows: Rows, migration: Migration, schemas: Sequence[str]) ->
         ConfigurationError: one is not; says what to run.
     """
     for name in migration.header.backfills:
-        for schema in schemas:
+        # One of rows that tenants share is recorded there, whoever requires it.
+        for schema in (SHARED,) if _state(rows, name, SHARED) else schemas:
             state = _state(rows, name, schema)
             if state != "completed" and _filled(rows, migration, schema):
                 where = f" in {schema}" if len(schemas) > 1 else ""

@@ -226,6 +226,6 @@ def _up(
 ) -> float:
     if schema != SHARED:
         session.rows(_MAKE.format(schema=schema))
-    # What all share may be read by the tables of each: backfills are those of the tenants.
+    # What all share may be required by the tables of each.
     all_of = [schema] if schema != SHARED else schemas_of(session)[1:] or [SHARED]
     return applying.up(migration, schema, all_of=all_of)
