@@ -117,9 +117,10 @@ class ChassisSettings(
 
     @property
     def _at_work(self) -> dict[str, int]:
-        at_work = {"batch (CONCURRENCY)": self.concurrency}
-        at_work["request (HTTP_CONCURRENCY)"] = self.http_concurrency  # feature: http_api
-        return at_work
+        return {
+            "batch (CONCURRENCY)": self.concurrency,
+            "request (HTTP_CONCURRENCY)": self.http_concurrency,  # feature: http_api
+        }
 
 
 Kind = TypeVar("Kind", bound=ChassisSettings)
