@@ -13,7 +13,8 @@ from tempfile import TemporaryFile
 import psutil
 
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.service import Service, connected
+from acme_orders.chassis.process.connected import connected
+from acme_orders.chassis.process.service import Service
 
 from readiness.scratch import session
 from tests.chassis.service import SERVICE

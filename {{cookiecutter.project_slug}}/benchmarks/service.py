@@ -6,11 +6,15 @@ one, though a batch still shares a transaction.
 
 import argparse
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from acme_orders.chassis.cli.session import command_settings, standard_error
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process import service as app
+from acme_orders.chassis.process.run import run
+from acme_orders.chassis.settings import ChassisSettings
+from acme_orders.chassis.slice import Chassis, Slice
 
 from tests.chassis.service import SERVICE
 
@@ -25,19 +29,22 @@ def main() -> None:
 
 
 def _consume(*, one_by_one: bool) -> None:
-    metrics = Metrics()
-    settings = command_settings(SERVICE, metrics)
+    metrics, definition = Metrics(), SERVICE
+    settings = command_settings(definition, metrics)
     if one_by_one:
-        assemble = app.assemble
+        slices = tuple(partial(_without_batches, make) for make in SERVICE.slices)
+        definition = replace(SERVICE, slices=slices)
+    asyncio.run(run(definition, settings, metrics, only="consumer"))
 
-        def without_batches(*args: object, **parts: object) -> app.Service:
-            service = assemble(*args, **parts)  # type: ignore[arg-type]
-            for type_, handler in service.handlers.items():
-                service.handlers[type_] = replace(handler, handle_all=None)
-            return service
 
-        app.assemble = without_batches
-    asyncio.run(app.run(SERVICE, settings, metrics, only="consumer"))
+def _without_batches(
+    make: Callable[[Chassis[ChassisSettings]], Slice], chassis: Chassis[ChassisSettings]
+) -> Slice:
+    made = make(chassis)
+    return replace(
+        made,
+        handlers={type_: replace(each, handle_all=None) for type_, each in made.handlers.items()},
+    )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability import logs
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.service import Service, connected
+from acme_orders.chassis.process.connected import connected
+from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.service import SERVICE
 

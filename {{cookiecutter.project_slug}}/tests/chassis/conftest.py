@@ -18,7 +18,8 @@ import pytest
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.service import Service, connected
+from acme_orders.chassis.process.connected import connected
+from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Chassis, Slice
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema

@@ -16,7 +16,7 @@ from acme_orders.chassis.database import driver
 from acme_orders.chassis.database.lease import Lease
 from acme_orders.chassis.observability import logs
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process import service as app
+from acme_orders.chassis.process import run as app
 from acme_orders.chassis.rabbitmq.broker import RabbitBroker
 from acme_orders.chassis.relay.pending import Pending
 from acme_orders.service import SERVICE

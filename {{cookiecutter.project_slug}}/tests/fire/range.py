@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import aio_pika
 
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.service import connected
+from acme_orders.chassis.process.connected import connected
 from acme_orders.service import SERVICE
 
 from dev.stories import Shot

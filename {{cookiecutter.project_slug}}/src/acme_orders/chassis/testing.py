@@ -21,8 +21,9 @@ from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import Payload
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.by_hand import ByHand, Content, MessageOutcome
+from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.process.exchange import Reply, exchange  # feature: http_api
-from acme_orders.chassis.process.service import Service, connected
+from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.rabbitmq.settings import MEMORY
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition

@@ -21,7 +21,7 @@ import pytest
 
 from acme_orders.chassis.database.blocking import open_blocking
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.service import connected
+from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.process.shutdown import CLOSING
 
 from dev.postgres import Postgres

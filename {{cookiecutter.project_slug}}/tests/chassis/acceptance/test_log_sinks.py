@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.service import connected
+from acme_orders.chassis.process.connected import connected
 
 from dev.ports import free_ports
 from readiness.scratch import rows_of

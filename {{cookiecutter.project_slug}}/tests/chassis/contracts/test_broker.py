@@ -17,7 +17,7 @@ from acme_orders.chassis.errors import (
 from acme_orders.chassis.messaging.broker import Broker, Delivery, Message
 from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE, Queue
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.service import message_broker
+from acme_orders.chassis.process.connected import message_broker
 
 from tests.chassis.conftest import eventually
 from tests.chassis.service import SERVICE

@@ -13,7 +13,7 @@ from aio_pika.exceptions import AMQPError
 
 from acme_orders.chassis.messaging.topology import Queue, Topology
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.service import connected
+from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.rabbitmq.addresses import nodes
 
 from readiness.scratch import rows_of

@@ -11,7 +11,7 @@ import pytest
 
 from acme_orders.chassis.messaging.broker import Delivery
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.service import connected as service_on
+from acme_orders.chassis.process.connected import connected as service_on
 from acme_orders.chassis.rabbitmq.broker import RabbitBroker
 
 from tests.chassis.conftest import consuming, eventually

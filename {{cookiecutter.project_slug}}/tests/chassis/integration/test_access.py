@@ -13,7 +13,8 @@ from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.errors import ConfigurationError, DatabaseError
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.service import Service, connected
+from acme_orders.chassis.process.connected import connected
+from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.scope import system_scope  # feature: rls
 from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls

@@ -17,8 +17,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process import service as app
-from acme_orders.chassis.process.service import message_broker
+from acme_orders.chassis.process import run as app
+from acme_orders.chassis.process.connected import message_broker
 from acme_orders.chassis.process.shutdown import CLOSING, Shutdown
 from acme_orders.chassis.settings import ChassisSettings
 

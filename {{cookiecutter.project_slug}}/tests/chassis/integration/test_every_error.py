@@ -28,7 +28,8 @@ from acme_orders.chassis.database.lease import Lease
 from acme_orders.chassis.http import server as http
 from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE, Queue
 from acme_orders.chassis.observability.probes import operations
-from acme_orders.chassis.process.service import Service, _probes
+from acme_orders.chassis.process.run import probes
+from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.rabbitmq.answers import goodbye
 
 from tests.chassis.conftest import Connect, eventually, rows, send, sold
@@ -337,14 +338,11 @@ async def all_cells(service: Service, trouble: Trouble, *loops: Loop) -> None:
 
 async def ready(service: Service) -> bool:
     """Whether `/ready` is green."""
-    async with port("the test", operations(service.metrics, probes(service))) as number:
+    async with port(
+        "the test", operations(service.metrics, probes(service, asyncio.Event()))
+    ) as number:
         status, _ = await get(number, "/ready")
     return status == 200
-
-
-def probes(service: Service) -> Any:
-    """As the process has them."""
-    return _probes(service, asyncio.Event())
 
 
 # feature: http_api {
@@ -363,7 +361,9 @@ async def test_whatever_postgresql_or_its_driver_says(service: Service, trouble:
     heard, topology = await listen(service, HEARD), service.topology
     async with (
         running(service),
-        port("probes", operations(service.metrics, probes(service))) as operations_port,
+        port(
+            "probes", operations(service.metrics, probes(service, asyncio.Event()))
+        ) as operations_port,
         port("API", service.api()) as api_port,  # feature: http_api
     ):
 

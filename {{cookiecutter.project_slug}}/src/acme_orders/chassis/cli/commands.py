@@ -28,7 +28,8 @@ from acme_orders.chassis.database.repository import Query, Repository  # feature
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.messaging.topology import MISSING, State
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process import service as application
+from acme_orders.chassis.process import run as process
+from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
@@ -63,7 +64,7 @@ def run(
         metrics = Metrics()
         settings = command_settings(context.obj, metrics)
         part = only.value if only else None
-        runner.run(application.run(context.obj, settings, metrics, only=part))
+        runner.run(process.run(context.obj, settings, metrics, only=part))
 
 
 @cli.command()
@@ -149,7 +150,7 @@ def explain(
 
     async def look() -> None:
         settings = command_settings(context.obj).model_copy(update={"broker_url": "memory://"})
-        async with application.connected(context.obj, settings, Metrics()) as service:
+        async with connected(context.obj, settings, Metrics()) as service:
             known = service.queries()
             if name not in known:
                 near = difflib.get_close_matches(name, known, cutoff=0.4) or sorted(known)

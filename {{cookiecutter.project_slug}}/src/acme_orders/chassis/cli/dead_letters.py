@@ -22,7 +22,8 @@ from acme_orders.chassis.dead_letters.store import (
 )
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process import service as application
+from acme_orders.chassis.process.connected import connected
+from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
 dead_letters = typer.Typer(
@@ -139,7 +140,7 @@ def replay(
                 "BROKER_URL=memory:// has no queue that outlives this command: "
                 "name the RabbitMQ of the service"
             )
-        async with _service(context, connected=not dry_run) as service:
+        async with _service(context, broker=not dry_run) as service:
             meant, chosen = await _chosen(service, wanted, limit)
             if dry_run:
                 async for one in chosen:
@@ -213,24 +214,22 @@ def _selection(
 
 
 @asynccontextmanager
-async def _service(
-    context: typer.Context, *, connected: bool = False
-) -> AsyncIterator[application.Service]:
+async def _service(context: typer.Context, *, broker: bool = False) -> AsyncIterator[Service]:
     """The service, with a connection to RabbitMQ only where it is needed."""
     settings = command_settings(context.obj)
-    if not connected:
+    if not broker:
         settings = settings.model_copy(update={"broker_url": "memory://"})
     work_for(None)  # feature: row, rls, schema
-    async with application.connected(context.obj, settings, Metrics()) as service:
+    async with connected(context.obj, settings, Metrics()) as service:
         yield service
 
 
-def _reading(service: application.Service) -> Any:
+def _reading(service: Service) -> Any:
     return service.manager.transaction("dead_letters.look", read_only=True)
 
 
 async def _chosen(
-    service: application.Service, wanted: Selection, limit: int | None
+    service: Service, wanted: Selection, limit: int | None
 ) -> tuple[int, AsyncIterator[UUID]]:
     """How many wait that are meant, and their ids; not those that are set aside meanwhile."""
     async with _reading(service):
@@ -242,7 +241,7 @@ async def _chosen(
     return meant, _ids(service, replace(wanted, until=now), meant)
 
 
-async def _ids(service: application.Service, wanted: Selection, meant: int) -> AsyncIterator[UUID]:
+async def _ids(service: Service, wanted: Selection, meant: int) -> AsyncIterator[UUID]:
     after = None
     while meant > 0:
         async with _reading(service):

@@ -7,12 +7,12 @@ from typing import Any
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
 from acme_orders.chassis.messaging.topology import MISSING, State
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.service import (
-    assemble,
+from acme_orders.chassis.process.connected import (
     database,
     message_broker,
     verify,
 )
+from acme_orders.chassis.process.service import assemble
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
 

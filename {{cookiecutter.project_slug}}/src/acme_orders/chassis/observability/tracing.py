@@ -7,6 +7,7 @@ Where to is said by OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_EN
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -16,7 +17,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from structlog.contextvars import get_contextvars
 
+from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.statements import Statement
+from acme_orders.chassis.messaging.envelope import Handler
 
 _CLOSE = 1.0  # seconds; spans are not worth a late end of the process
 
@@ -39,6 +42,16 @@ class Tracing:
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         closing.join(_CLOSE)
+
+    def watch(self, handlers: dict[str, Handler], manager: Manager) -> None:
+        """Make spans for every message that these handle, and for every statement."""
+        for type_, handler in handlers.items():
+            handlers[type_] = replace(
+                handler,
+                handle=self.handler(type_, handler.handle),
+                handle_all=handler.handle_all and self.handler(type_, handler.handle_all),
+            )
+        manager.observe(self.statement)
 
     def handler(
         self, type_: str, handle: Callable[[Any], Awaitable[None]]

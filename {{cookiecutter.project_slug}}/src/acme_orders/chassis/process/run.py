@@ -1,0 +1,143 @@
+"""The process: it runs every part until it is told to stop, then drains."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import structlog
+
+from acme_orders.chassis.errors import BrokerUnavailable, DatabaseUnavailable
+from acme_orders.chassis.http.clients import ClientLimits, Clients
+from acme_orders.chassis.http.server import listen, serve
+from acme_orders.chassis.observability.loop import watch_loop
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.observability.probes import Probe, operations
+from acme_orders.chassis.observability.tracing import Tracing  # feature: tracing
+from acme_orders.chassis.process.connected import connected
+from acme_orders.chassis.process.descriptors import make_room
+from acme_orders.chassis.process.service import Service
+from acme_orders.chassis.process.shutdown import Shutdown
+from acme_orders.chassis.settings import ChassisSettings
+from acme_orders.chassis.slice import Definition
+from acme_orders.chassis.supervision import Supervisor
+
+_PROBE_TIMEOUT = 2.0  # seconds; whoever asks gives up soon after
+log = structlog.get_logger()
+
+
+async def run(
+    definition: Definition[Any],
+    settings: ChassisSettings,
+    metrics: Metrics,
+    *,
+    only: str | None = None,
+) -> None:
+    """Run every part until the process is told to stop, then drain.
+
+    Args:
+        definition: of the service.
+        settings: of the process.
+        metrics: of the process.
+        only: run just the part of this name; the operations port is always served.
+    """
+    supervisor = Supervisor(metrics)
+    with Shutdown(settings.drain_timeout, metrics) as shutdown, ExitStack() as stack:
+        # feature: tracing {
+        tracing = Tracing(definition.name)
+        stack.callback(tracing.close)
+        # feature: tracing }
+        ports = {"operations": ClientLimits()}
+        # feature: http_api {
+        if only in (None, "api"):
+            ports["api"] = ClientLimits(
+                clients=settings.http_clients,
+                patience=settings.http_patience,
+                idle=settings.http_idle,
+            )
+        # feature: http_api }
+        sockets = sum(limits.descriptors for limits in ports.values())
+        make_room(sockets, connections=settings.connections)
+        clients = {port: _clients(metrics, port, limits) for port, limits in ports.items()}
+        host = settings.listen_host
+        operations_socket = stack.enter_context(
+            listen(host, settings.operations_port, "OPERATIONS_PORT")
+        )
+        # feature: http_api {
+        api_socket = None  # a process without this part leaves the port to another
+        if "api" in ports:
+            api_socket = stack.enter_context(listen(host, settings.http_port, "HTTP_PORT"))
+        if only == "api":  # it stores events in the outbox, and needs no RabbitMQ for that
+            settings = settings.model_copy(update={"broker_url": "memory://"})
+        # feature: http_api }
+        async with (
+            watch_loop(metrics, supervisor, limit=settings.loop_lag_limit),
+            connected(definition, settings, metrics, supervisor) as service,
+        ):
+            tracing.watch(service.handlers, service.manager)  # feature: tracing
+            parts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {
+                "consumer": service.consume,
+                "relay": service.publish,
+            }
+            # feature: http_api {
+            if api_socket is not None:
+                parts["api"] = partial(serve, service.api(), api_socket, clients=clients["api"])
+            # feature: http_api }
+            ops = operations(
+                metrics, probes(service, shutdown.stop), service.backfill_report.update
+            )
+            drained = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(serve(ops, operations_socket, drained, clients["operations"]))
+                running = [
+                    group.create_task(part(shutdown.stop), name=name)
+                    for name, part in parts.items()
+                    if only in (None, name)
+                ]
+                keep = service.supervisor.keep
+                watch = group.create_task(keep("topology", service.topology_watch.run))
+                shutdown.drain(running)
+                log.info("service.ready", port=operations_socket.getsockname()[1])
+                try:
+                    await asyncio.wait(running)
+                finally:
+                    shutdown.close()
+                watch.cancel()
+                drained.set()  # so long the probes answer, and the metrics show how it goes
+    log.info("service.stopped", seconds=round(shutdown.elapsed, 2))
+
+
+def _clients(metrics: Metrics, port: str, limits: ClientLimits) -> Clients:
+    clients = Clients(limits, refused=lambda reason: metrics.http_refused.labels(reason).inc())
+    metrics.http_clients.labels(port).set_function(lambda: len(clients))
+    return clients
+
+
+def probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
+    """What has to work before this process may receive work."""
+
+    async def postgresql() -> None:
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT):
+                await service.manager.ping()
+        except TimeoutError as error:
+            raise DatabaseUnavailable(f"no answer within {_PROBE_TIMEOUT:g} s") from error
+
+    async def broker() -> None:
+        if not service.broker.connected:
+            raise BrokerUnavailable
+
+    async def running() -> None:
+        if stop.is_set():
+            raise BrokerUnavailable("the process is stopping")
+
+    return {
+        "postgresql": postgresql,
+        "broker": broker,
+        "consumer": service.triage.check,
+        "relay": service.relay.check,
+        "running": running,
+        "parts": service.supervisor.check,
+        "topology": service.topology_watch.check,
+    }
