@@ -28,7 +28,7 @@ from acme_orders.chassis.errors import (
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.tenancy.scope import system_scope  # feature: row, rls, schema
 
-from dev.lint import RULES
+from dev.lint.rules import RULES
 from tests.chassis.conftest import eventually
 from tests.chassis.integration.hazards_bare import (
     BARE,
@@ -40,7 +40,7 @@ from tests.chassis.integration.hazards_bare import (
     watching,
 )
 
-# By number: a test of this file, or the rule of dev/lint.py that keeps it out.
+# By number: a test of this file, or the rule of dev/lint that keeps it out.
 CLOSED = {
     1: "test_01_a_statement_timeout_is_an_error",
     2: "test_02_a_time_out_or_a_cancellation_inside_a_transaction_stays_one",

@@ -6,7 +6,9 @@ from textwrap import dedent, indent
 
 import pytest
 
-from dev.lint import RULES, findings, main, sources
+from dev.lint.__main__ import main
+from dev.lint.rules import RULES, findings
+from dev.lint.source import sources
 
 Codes = Callable[[str, str], list[str]]
 
