@@ -23,7 +23,7 @@ from acme_orders.chassis.identifiers import new_id
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import Payload, encode
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process import service as application
+from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
@@ -105,7 +105,7 @@ def send(
 async def _send(
     context: typer.Context, settings: Any, form: Form, count: int, within: float
 ) -> bool:
-    async with application.connected(context.obj, settings, Metrics()) as service:
+    async with connected(context.obj, settings, Metrics()) as service:
         handler = service.handlers.get(form.type)
         if handler is None:
             near = difflib.get_close_matches(form.type, service.handlers, cutoff=0.4)

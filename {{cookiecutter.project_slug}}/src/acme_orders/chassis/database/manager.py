@@ -15,7 +15,11 @@ from acme_orders.chassis.database.settings import DatabaseSettings, Timeouts
 from acme_orders.chassis.database.share import Kept, Share
 from acme_orders.chassis.database.statements import Reports, Statement
 from acme_orders.chassis.database.unit_of_work import Transaction
-from acme_orders.chassis.errors import Conflict, DatabaseError, TransactionMisused
+from acme_orders.chassis.errors import (
+    Conflict,
+    DatabaseError,
+    TransactionMisused,
+)
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.tenancy.scope import current_scope  # feature: row, rls, schema
 

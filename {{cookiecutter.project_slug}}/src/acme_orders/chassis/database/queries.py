@@ -20,7 +20,11 @@ from acme_orders.chassis.database.lease import Fetch
 from acme_orders.chassis.database.reading import Found, models, tuples
 from acme_orders.chassis.database.statements import Reports, Statement
 from acme_orders.chassis.database.unit_of_work import Row, Transaction
-from acme_orders.chassis.errors import DatabaseError, UnreadableRow, WriteOutsideTransaction
+from acme_orders.chassis.errors import (
+    DatabaseError,
+    UnreadableRow,
+    WriteOutsideTransaction,
+)
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.tenancy.scope import current_scope  # feature: row, rls, schema
 
