@@ -4,7 +4,7 @@ import asyncio
 import json as json_text
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from acme_orders.chassis.cli.session import command_settings, explained
+from acme_orders.chassis.dead_letters.choice import AT_ONCE, choose, looking
 from acme_orders.chassis.dead_letters.replay import Outcome, Replay
 from acme_orders.chassis.dead_letters.store import (
     Group,
@@ -30,7 +31,6 @@ dead_letters = typer.Typer(
     help="Look at messages that could not be processed, replay or discard them.",
     no_args_is_help=True,
 )
-_AT_ONCE = 500  # looked up together
 _TIME = "%Y-%m-%d %H:%M:%S%z"
 _LINE = {
     Group: (
@@ -69,7 +69,7 @@ def list_(
     wanted = Selection(state, (), reason, fingerprint, type_)
 
     async def look() -> list[Any]:
-        async with _service(context) as service, _reading(service):
+        async with _service(context) as service, looking(service.dead_letters):
             if each:
                 return list(await service.dead_letters.page(wanted, limit=limit))
             return list(await service.dead_letters.groups(wanted, limit=limit))
@@ -98,7 +98,7 @@ def show(
     """Show one dead letter: its error, its headers, and what was decided about it."""
 
     async def look() -> dict[str, Any]:
-        async with _service(context) as service, _reading(service):
+        async with _service(context) as service, looking(service.dead_letters):
             found = await service.dead_letters.by_id(identity)
             if found is None:
                 raise ServiceError(f"there is no dead letter {identity}; `list --each` shows them")
@@ -141,7 +141,7 @@ def replay(
                 "name the RabbitMQ of the service"
             )
         async with _service(context, broker=not dry_run) as service:
-            meant, chosen = await _chosen(service, wanted, limit)
+            meant, chosen = await choose(service.dead_letters, wanted, limit)
             if dry_run:
                 async for one in chosen:
                     typer.echo(str(one))
@@ -180,15 +180,15 @@ def discard(
 
     async def give_up() -> int:
         async with _service(context) as service:
-            meant, chosen = await _chosen(service, wanted, limit)
+            meant, chosen = await choose(service.dead_letters, wanted, limit)
             found = [one async for one in chosen]
             if not found or not (yes or typer.confirm(f"Discard {meant} dead letters?")):
                 return 0
             done = 0
-            for start in range(0, len(found), _AT_ONCE):
+            for start in range(0, len(found), AT_ONCE):
                 async with service.manager.transaction("dead_letters.discard"):
                     done += await service.dead_letters.decide(
-                        found[start : start + _AT_ONCE], State.discarded, note=note
+                        found[start : start + AT_ONCE], State.discarded, note=note
                     )
             return done
 
@@ -222,35 +222,6 @@ async def _service(context: typer.Context, *, broker: bool = False) -> AsyncIter
     work_for(None)  # feature: row, rls, schema
     async with connected(context.obj, settings, Metrics()) as service:
         yield service
-
-
-def _reading(service: Service) -> Any:
-    return service.manager.transaction("dead_letters.look", read_only=True)
-
-
-async def _chosen(
-    service: Service, wanted: Selection, limit: int | None
-) -> tuple[int, AsyncIterator[UUID]]:
-    """How many wait that are meant, and their ids; not those that are set aside meanwhile."""
-    async with _reading(service):
-        known, now = await service.dead_letters.count(replace(wanted, state=None))
-        count, _ = await service.dead_letters.count(wanted)
-    if (unknown := len(set(wanted.ids)) - known) > 0:
-        raise ServiceError(f"{unknown} of these ids are unknown; `list --each` shows what is there")
-    meant = min(count, limit or count)
-    return meant, _ids(service, replace(wanted, until=now), meant)
-
-
-async def _ids(service: Service, wanted: Selection, meant: int) -> AsyncIterator[UUID]:
-    after = None
-    while meant > 0:
-        async with _reading(service):
-            page = await service.dead_letters.page(wanted, after=after, limit=min(meant, _AT_ONCE))
-        for each in page:
-            yield each.id
-        if not page:
-            return
-        after, meant = (page[-1].archived_at, page[-1].id), meant - len(page)
 
 
 async def _replay(sender: Replay, chosen: AsyncIterator[UUID], meant: int) -> bool:

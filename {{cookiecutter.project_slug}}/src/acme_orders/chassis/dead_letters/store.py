@@ -1,22 +1,24 @@
 """Dead letters in PostgreSQL, where they can be looked at, counted and decided about."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 import peewee
-from peewee_async import AioModel
-from playhouse.postgres_ext import DateTimeTZField
 
 from acme_orders.chassis.database.repository import Repository, query
 from acme_orders.chassis.dead_letters.record import DeadLetter
+from acme_orders.chassis.dead_letters.table import (
+    DeadLetterRow,
+    letter_of,
+    row_of,
+    whole,
+)
 
 _NOBODY = UUID(int=0)
-_LONGEST_TEXT = 1000  # characters of JSON that cannot be read
 _KEPT = DeadLetter(
     id=_NOBODY, headers={}, properties={}, body=b"", body_bytes=0, failed_at=datetime.now(UTC)
 )
@@ -28,37 +30,6 @@ class State(StrEnum):
     waiting = "waiting"
     replayed = "replayed"
     discarded = "discarded"
-
-
-class DeadLetterRow(AioModel):
-    """A dead letter. It belongs to no tenant: one that cannot be read says of none."""
-
-    id = peewee.UUIDField(primary_key=True)
-    outgoing = peewee.BooleanField()
-    message_id = peewee.TextField(null=True)
-    source = peewee.TextField(null=True)
-    type = peewee.TextField(null=True)
-    queue = peewee.TextField(null=True)
-    reason = peewee.TextField()
-    fingerprint = peewee.TextField(null=True)
-    error_type = peewee.TextField(null=True)
-    error_message = peewee.TextField(null=True)
-    attempts = peewee.IntegerField(null=True)
-    replays = peewee.IntegerField()
-    headers = peewee.TextField()  # a JSON object
-    properties = peewee.TextField()  # likewise
-    body = peewee.BlobField()
-    body_bytes = peewee.BigIntegerField()
-    failed_at = DateTimeTZField()
-    archived_at = DateTimeTZField()
-    state = peewee.TextField()
-    decided_at = DateTimeTZField(null=True)
-    note = peewee.TextField(null=True)
-
-    class Meta:
-        """The name of the table."""
-
-        table_name = "dead_letters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +108,7 @@ class DeadLetters(Repository):
     @query("dead_letters.archive", writes=True, example={"letters": [_KEPT]})
     async def archive(self, letters: Sequence[DeadLetter]) -> set[UUID]:
         """Store those that are not there yet; returns their ids."""
-        rows = [_row(each) for each in sorted(letters, key=lambda each: each.id)]
+        rows = [row_of(each) for each in sorted(letters, key=lambda each: each.id)]
         insert = DeadLetterRow.insert_many(rows).on_conflict(
             action="NOTHING", conflict_target=[DeadLetterRow.id]
         )
@@ -148,7 +119,7 @@ class DeadLetters(Repository):
         """Those that look alike together, the largest group first."""
         row, count = DeadLetterRow, peewee.fn.count(DeadLetterRow.id)
         alike = (row.reason, row.type, row.fingerprint, row.error_type)
-        rows = await self.fetch_all(
+        return await self.fetch_all(
             row.select(
                 *alike,
                 count.alias("count"),
@@ -159,9 +130,9 @@ class DeadLetters(Repository):
             .where(*_meant(selection))
             .group_by(*alike)
             .order_by(count.desc(), row.reason)
-            .limit(limit)
+            .limit(limit),
+            Group,
         )
-        return [Group(**{**each, "example": UUID(str(each["example"]))}) for each in rows]
 
     @query(
         "dead_letters.page",
@@ -176,19 +147,10 @@ class DeadLetters(Repository):
     ) -> list[Summary]:
         """Single ones, the oldest first; `after` is `archived_at` and id of the last one before."""
         row = DeadLetterRow
-        select = row.select(
-            row.id,
-            row.archived_at,
-            row.state,
-            row.reason,
-            row.type,
-            row.message_id,
-            row.error_type,
-            row.replays,
-        ).where(*_meant(selection))
+        columns = (getattr(row, each.name) for each in fields(Summary))
+        select = row.select(*columns).where(*_meant(selection))
         order = (row.archived_at, row.id)
-        found = await self.fetch_page(select, order=order, after=after, limit=limit)
-        return [Summary(**each) for each in found]
+        return await self.fetch_page(select, Summary, order=order, after=after, limit=limit)
 
     @query("dead_letters.count", example={"selection": Selection()})
     async def count(self, selection: Selection) -> tuple[int, datetime]:
@@ -206,23 +168,23 @@ class DeadLetters(Repository):
         """One dead letter, and what was decided about it."""
         row = DeadLetterRow
         found = await self.fetch_one(
-            _whole(row.state, row.archived_at, row.decided_at, row.note).where(row.id == identity)
+            whole(row.state, row.archived_at, row.decided_at, row.note).where(row.id == identity)
         )
         if found is None:
             return None
         names = ("state", "archived_at", "decided_at", "note")
-        return _letter(found), Decision(**{name: found.pop(name) for name in names})
+        return letter_of(found), Decision(**{name: found.pop(name) for name in names})
 
     @query("dead_letters.take", writes=True, example={"identity": _NOBODY})
     async def take(self, identity: UUID) -> DeadLetter | None:
         """Keep a waiting one from all others until COMMIT; None if somebody else has or had it."""
         row = DeadLetterRow
         found = await self.fetch_one(
-            _whole()
+            whole()
             .where(row.id == identity, row.state == State.waiting.value)
             .for_update("FOR UPDATE SKIP LOCKED")
         )
-        return _letter(found) if found else None
+        return letter_of(found) if found else None
 
     @query("dead_letters.decide", writes=True, example={"ids": [_NOBODY], "state": State.discarded})
     async def decide(self, ids: Sequence[UUID], state: State, *, note: str | None = None) -> int:
@@ -263,32 +225,3 @@ def _meant(selection: Selection) -> list[Any]:
     if selection.until is not None:
         found.append(row.archived_at <= selection.until)
     return found
-
-
-def _whole(*more: Any) -> Any:
-    """Everything of a dead letter; JSON as text, because drivers differ in what they make of it."""
-    row = DeadLetterRow
-    texts = ("headers", "properties")
-    others = [getattr(row, name) for name in DeadLetter.__dataclass_fields__ if name not in texts]
-    return row.select(
-        *others, *(getattr(row, name).cast("text").alias(name) for name in texts), *more
-    )
-
-
-def _row(letter: DeadLetter) -> Mapping[str, Any]:
-    row = {name: getattr(letter, name) for name in DeadLetter.__dataclass_fields__}
-    return {**row, **{name: json.dumps(row[name]) for name in ("headers", "properties")}}
-
-
-def _letter(row: Mapping[str, Any]) -> DeadLetter:
-    found = {name: row[name] for name in DeadLetter.__dataclass_fields__}
-    found |= {name: _read(found[name]) for name in ("headers", "properties")}
-    return DeadLetter(**{**found, "body": bytes(found["body"])})
-
-
-def _read(text: str) -> Any:
-    """JSON as Python; PostgreSQL stores numbers and depths that Python refuses."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return {"unreadable": text[:_LONGEST_TEXT]}

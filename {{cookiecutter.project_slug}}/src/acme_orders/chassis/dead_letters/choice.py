@@ -1,0 +1,46 @@
+"""Which dead letters a decision is about: those that wait when it begins, and no later ones."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from uuid import UUID
+
+from acme_orders.chassis.database.unit_of_work import Transaction
+from acme_orders.chassis.dead_letters.store import DeadLetters, Selection
+from acme_orders.chassis.errors import ServiceError
+
+AT_ONCE = 500  # looked up together
+
+
+def looking(dead_letters: DeadLetters) -> AbstractAsyncContextManager[Transaction]:
+    """The transaction in which dead letters are looked at."""
+    return dead_letters.manager.transaction("dead_letters.look", read_only=True)
+
+
+async def choose(
+    dead_letters: DeadLetters, wanted: Selection, limit: int | None
+) -> tuple[int, AsyncIterator[UUID]]:
+    """How many wait that are meant, and their ids; not those that are set aside meanwhile.
+
+    Raises:
+        ServiceError: there is none of some id.
+    """
+    async with looking(dead_letters):
+        known, now = await dead_letters.count(replace(wanted, state=None))
+        count, _ = await dead_letters.count(wanted)
+    if (unknown := len(set(wanted.ids)) - known) > 0:
+        raise ServiceError(f"{unknown} of these ids are unknown; `list --each` shows what is there")
+    meant = min(count, limit or count)
+    return meant, _ids(dead_letters, replace(wanted, until=now), meant)
+
+
+async def _ids(dead_letters: DeadLetters, wanted: Selection, meant: int) -> AsyncIterator[UUID]:
+    after = None
+    while meant > 0:
+        async with looking(dead_letters):
+            page = await dead_letters.page(wanted, after=after, limit=min(meant, AT_ONCE))
+        for each in page:
+            yield each.id
+        if not page:
+            return
+        after, meant = (page[-1].archived_at, page[-1].id), meant - len(page)
