@@ -25,11 +25,11 @@ from playhouse.postgres_ext import BinaryJSONField
 from acme_orders.chassis.database import (
     address,
     blocking,
-    connections,
     failures,
     lease,
     pool,
     reading,
+    sessions,
     values,
 )
 from acme_orders.chassis.database.blocking import open_blocking
@@ -47,7 +47,7 @@ KINDS = {
     "psycopg": peewee_async.Psycopg3Database,
 }
 INSTALLED = [driver for driver in KINDS if find_spec(driver)]
-DRIVERS = sorted(file.stem for file in Path(connections.__file__).parent.glob("driver*.py"))
+DRIVERS = sorted(file.stem for file in Path(sessions.__file__).parent.glob("driver*.py"))
 TABLE = "CREATE TABLE hazard (id integer PRIMARY KEY)"
 INSERT = "INSERT INTO hazard VALUES (%s)"
 OTHERS = "datname = current_database() AND pid <> pg_backend_pid()"
@@ -173,12 +173,12 @@ class Proxy:
 
 def driver_of(name: str) -> Any:
     """One of the modules that there are for drivers."""
-    return importlib.import_module(f"{connections.__package__}.{name}")
+    return importlib.import_module(f"{sessions.__package__}.{name}")
 
 
 def use_driver(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let our Manager and Migrator run on another driver than the one that was chosen."""
-    users = (address, blocking, connections, failures, lease, migration_session, pool)
+    users = (address, blocking, failures, lease, migration_session, pool, sessions)
     migrating = (blockers, execution, patience)
     for module in (*users, *migrating, reading, values):
         monkeypatch.setattr(module, "driver", driver_of(name))

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from acme_orders.chassis.database import connections
+from acme_orders.chassis.database import sessions
 from acme_orders.chassis.database.access import SERVICE_ROLE, verify_access
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.settings import DatabaseSettings
@@ -170,7 +170,7 @@ async def test_a_server_that_is_too_old_is_refused(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its version, the setting and the reason."""
-    monkeypatch.setattr(connections, "OLDEST_SERVER", 99)
+    monkeypatch.setattr(sessions, "OLDEST_SERVER", 99)
     expected = r"\(DATABASE_URL\) is version \d\d: 99 or newer is needed, so that the query"
     with pytest.raises(ConfigurationError, match=expected):
         async with connect():

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import structlog
 
-from acme_orders.chassis.database import connections, pool, statements
+from acme_orders.chassis.database import pool, sessions, statements
 from acme_orders.chassis.database.lease import Lease
 from acme_orders.chassis.database.manager import Manager, retryable
 from acme_orders.chassis.database.settings import DatabaseSettings, Timeouts
@@ -159,7 +159,7 @@ class Program:
 
 def driver() -> Any:
     """The driver that managers run on in this test."""
-    return vars(connections)["driver"]
+    return vars(sessions)["driver"]
 
 
 def program(number: int) -> Program:
@@ -518,7 +518,7 @@ async def interleave(url: str, ask: Ask, numbers: range) -> Counter[str]:
 
 
 async def _fresh(database: Manager) -> list[Any]:
-    connection = await database._connections._connect()
+    connection = await database._connections._sessions.open()
     try:
         return await Lease(connection, None, 30).rows(STATE)
     finally:

@@ -11,6 +11,7 @@ from acme_orders.chassis.database.connections import Connections
 from acme_orders.chassis.database.failures import kind_of
 from acme_orders.chassis.database.lease import Isolation, Lease
 from acme_orders.chassis.database.queries import Queries
+from acme_orders.chassis.database.sessions import Sessions
 from acme_orders.chassis.database.settings import DatabaseSettings, Timeouts
 from acme_orders.chassis.database.share import Kept, Share
 from acme_orders.chassis.database.statements import Reports, Statement
@@ -55,7 +56,8 @@ class Manager(Queries):
         application: str = "",
         observers: Sequence[Callable[[Statement], None]] = (),
     ) -> None:
-        connections = Connections(settings, role=role, application=application, metrics=metrics)
+        sessions = Sessions(settings, role=role, application=application)
+        connections = Connections(sessions, settings, metrics)
         super().__init__(connections, Reports(settings, metrics), metrics)
         self._settings = settings
         self._reports.observers.extend(observers)
