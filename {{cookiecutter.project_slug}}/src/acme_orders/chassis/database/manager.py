@@ -16,11 +16,7 @@ from acme_orders.chassis.database.settings import DatabaseSettings, Timeouts
 from acme_orders.chassis.database.share import Kept, Share
 from acme_orders.chassis.database.statements import Reports, Statement
 from acme_orders.chassis.database.unit_of_work import Transaction
-from acme_orders.chassis.errors import (
-    Conflict,
-    DatabaseError,
-    TransactionMisused,
-)
+from acme_orders.chassis.errors import Conflict, TransactionMisused
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.tenancy.scope import current_scope  # feature: row, rls, schema
 
@@ -127,13 +123,7 @@ class Manager(Queries):
             try:
                 lease.statement = limits.statement_timeout
                 await lease.begin(isolation, limits, read_only=read_only)
-                # feature: row, rls, schema {
-                try:
-                    await scope.enter(lease)
-                except DatabaseError as error:
-                    error.own = True
-                    raise
-                # feature: row, rls, schema }
+                await scope.enter(lease)  # feature: row, rls, schema
                 yield transaction
                 await self._flush(transaction)
                 await lease.commit()

@@ -23,6 +23,7 @@ from structlog.contextvars import bound_contextvars
 
 from acme_orders.chassis.database.lease import Lease
 from acme_orders.chassis.errors import (
+    DatabaseError,
     Malformed,
     MessageError,
     TransactionMisused,
@@ -66,7 +67,12 @@ class Scope:
         """
         assert lease.transaction is not None
         lease.transaction.scope = self
-        if not await isolation.enter(lease, self.tenant):
+        try:
+            known = await isolation.enter(lease, self.tenant)
+        except DatabaseError as error:
+            error.own = True  # no message is to blame for it
+            raise
+        if not known:
             raise UnknownTenant(f"{self} is not registered: see `tenants add`")
 
     def admit(self, lease: Lease) -> None:
