@@ -129,6 +129,7 @@ NEEDED_BY = {
     "src/my_shop/billing/handlers.py": "import os\n\nfrom ..orders import messages\n",
     "src/my_shop/billing/api.py": "from my_shop import orders, settings\n",
     "backfills/all.py": "async def run():\n    import my_shop.orders.repository\n",
+    "backfills/notes.py": "class Notes:\n    table = 'orders'\n",
     "tests/billing/test_handlers.py": "from tests.orders.examples import PLACED\n",
     "migrations/0100_notes.up.sql": 'ALTER TABLE public."orders" ADD COLUMN note text;\n',
     "migrations/0101_bills.up.sql": "CREATE TABLE bills (\n  id uuid REFERENCES customers\n);\n",

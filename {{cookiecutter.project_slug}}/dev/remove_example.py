@@ -23,6 +23,7 @@ POLICIES = "0006_row_level_security"  # feature: rls
 TABLES = ("audit_log", "order_lines", "orders", "customers")
 _BEFORE = r"\b(?:TABLE|ON|ONLY|EXISTS|REFERENCES|INTO|UPDATE|FROM|JOIN)\s+(?:\w+\.)?"
 TABLE = re.compile(rf'(?i){_BEFORE}"?({"|".join(TABLES)})\b')
+NAMED = re.compile(rf"""["'](?:\w+\.)?({"|".join(TABLES)})["']""")
 CODE = ("src", "tests", "dev", "readiness", "backfills", "benchmarks")
 ITSELF = Path("dev/remove_example.py")
 WORDS = ("README.md", "AGENTS.md", "CHANGELOG.md", "Makefile", "docs/*.md")
@@ -73,6 +74,10 @@ def refusals() -> Iterator[str]:
             number = 1 + sql.count("\n", 0, found.start(1))
             yield f"{file}:{number} needs {found[1]}, a table of the example"
     places = [str(SLICE), str(TESTS), str(MIGRATIONS), str(SERVICE), str(ITSELF), *WORDS]
+    for file in sorted(Path("backfills").glob("*.py")):
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+            if found := NAMED.search(line):
+                yield f"{file}:{number} needs {found[1]}, a table of the example"
     for changed in git("status", "--porcelain", "--", *places).splitlines():
         yield f"{changed[3:]} has changes that are not committed"
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import suppress  # feature: row, rls, schema
 from pathlib import Path
 
-from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.errors import ConfigurationError, ServiceError
 from acme_orders.chassis.migrations.files import Migration, migrations, text_of
 from acme_orders.chassis.migrations.lint.linter import lint
 from acme_orders.chassis.migrations.runner import Migrator
@@ -18,6 +18,7 @@ from readiness.digest import digests, lost
 from readiness.rehearsal import Rehearsal
 from readiness.scratch import scratch_database, session
 from readiness.seed.fill import empty, fill
+from readiness.staging import backfilled, unfit
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 _LOSES = re.compile(r"^-- loses: ([^(\n]*[^(\s])\s*\([^)\s][^)\n]*\)\s*$", re.MULTILINE)
@@ -36,6 +37,7 @@ class MigrationsAreReversible(Check):
         What was in them has to be there again, or the head says `-- loses: table.column (reason)`.
         Begin each up file with `-- reversible: yes`, or with `-- reversible: no (the reason)` if
         its data cannot come back; then it is the last step of a change made in stages.
+        A backfill that it requires has a file in backfills/, and a verify query.
         `migrate lint` shows what to write instead of what a busy database does not survive.
         """
         folder = rehearsal.subject.migrations
@@ -43,6 +45,8 @@ class MigrationsAreReversible(Check):
         for refused in await asyncio.to_thread(lambda: list(lint(folder))):
             if refused.rule != "M2":  # the stairway finds it
                 yield str(refused).partition("\n")[0]
+        for finding in await asyncio.to_thread(lambda: list(unfit(folder))):
+            yield finding
         with scratch_database(rehearsal.subject.settings.database_url) as url:
             for finding in await asyncio.to_thread(lambda: list(stairway(url, folder))):
                 yield finding
@@ -59,8 +63,11 @@ def stairway(url: str, folder: Path) -> Iterator[str]:
             reversible = False
         _with_tenant(url)  # feature: row, rls, schema
         try:
+            with session(url) as cursor:
+                list(fill(cursor, _ROWS))
+            backfilled(url, migration, folder)
             yield from _step(url, Migrator(url, folder=folder), migration, reversible=reversible)
-        except ConfigurationError as error:
+        except ServiceError as error:
             yield str(error)
             return
 
@@ -68,7 +75,6 @@ def stairway(url: str, folder: Path) -> Iterator[str]:
 def _step(url: str, migrator: Migrator, migration: Migration, *, reversible: bool) -> Iterator[str]:
     before = schema_of(url)
     with session(url) as cursor:
-        list(fill(cursor, _ROWS))
         rows = digests(cursor)
     try:
         list(migrator.up(count=1))

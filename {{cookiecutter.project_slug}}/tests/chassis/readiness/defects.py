@@ -66,6 +66,25 @@ def migrated(file: str, old: str, new: str) -> Callable[[Subject, Path], Subject
     return introduce
 
 
+def requiring(says: str | None) -> Callable[[Subject, Path], Subject]:
+    """A migration that requires a backfill, and a file of it that says this, or none."""
+
+    def introduce(subject: Subject, folder: Path) -> Subject:
+        copy = folder / "migrations"
+        shutil.copytree(subject.migrations, copy)
+        up = "-- reversible: yes\n-- requires: backfill fill\n\nCREATE TABLE filled (id bigint);\n"
+        (copy / "0950_filled.up.sql").write_text(up, encoding="utf-8")
+        (copy / "0950_filled.down.sql").write_text("DROP TABLE filled;\n", encoding="utf-8")
+        if says is not None:
+            (folder / "backfills").mkdir()
+            base = "from acme_orders.chassis.backfills.backfill import Backfill"
+            text = f"{base}\n\n\nclass Fill(Backfill):\n    {says}\n"
+            (folder / "backfills/fill.py").write_text(text, encoding="utf-8")
+        return replace(subject, migrations=copy)
+
+    return introduce
+
+
 def without_down_file(subject: Subject, folder: Path) -> Subject:
     """Forget how to take a migration back."""
     copy = folder / "changed"
@@ -214,6 +233,12 @@ DEFECTS = (
         "K5",
         "down file leaves something",
         migrated("0003_inbox.down.sql", "DROP TABLE inbox;", "SELECT 1;"),
+    ),
+    Defect("K5", "requires a backfill that is missing", requiring(None)),
+    Defect(
+        "K5",
+        "backfill that never completes",
+        requiring('table = "inbox"; set = "id = id"; key = ("number",); verify = "SELECT 0"'),
     ),
     Defect("K5", "no header", migrated("0003_inbox.up.sql", "-- reversible: yes", "")),
     Defect(
