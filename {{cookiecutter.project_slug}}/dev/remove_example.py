@@ -76,8 +76,8 @@ def refusals() -> Iterator[str]:
     places = [str(SLICE), str(TESTS), str(MIGRATIONS), str(SERVICE), str(ITSELF), *WORDS]
     for file in sorted(Path("backfills").glob("*.py")):
         for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
-            if found := NAMED.search(line):
-                yield f"{file}:{number} needs {found[1]}, a table of the example"
+            if named := NAMED.search(line):
+                yield f"{file}:{number} needs {named[1]}, a table of the example"
     for changed in git("status", "--porcelain", "--", *places).splitlines():
         yield f"{changed[3:]} has changes that are not committed"
 

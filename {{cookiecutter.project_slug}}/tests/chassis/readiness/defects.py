@@ -72,9 +72,10 @@ def requiring(says: str | None) -> Callable[[Subject, Path], Subject]:
     def introduce(subject: Subject, folder: Path) -> Subject:
         copy = folder / "migrations"
         shutil.copytree(subject.migrations, copy)
-        up = "-- reversible: yes\n-- requires: backfill fill\n\nCREATE TABLE filled (id bigint);\n"
+        column, head = "ALTER TABLE inbox ALTER consumer SET STATISTICS", "-- reversible: yes\n"
+        up = f"{head}-- requires: backfill fill\n\n{column} 100;\n"
         (copy / "0950_filled.up.sql").write_text(up, encoding="utf-8")
-        (copy / "0950_filled.down.sql").write_text("DROP TABLE filled;\n", encoding="utf-8")
+        (copy / "0950_filled.down.sql").write_text(f"{column} -1;\n", encoding="utf-8")
         if says is not None:
             (folder / "backfills").mkdir()
             base = "from acme_orders.chassis.backfills.backfill import Backfill"
