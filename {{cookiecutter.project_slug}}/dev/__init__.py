@@ -11,8 +11,8 @@ without trace when its block ends.
 * `databases` and `virtual_hosts` give each test a place of its own on a server, ours or somebody
   else's.
 * `environment` keeps the variables of other servers away from all of them.
-* `rabbitmq_cluster` and `standby` run several of them; `small_disk` is one that can be full, and
-  `proxy` a network that can be cut.
+* `rabbitmq_cluster` and `standby` run several of them.  # feature: chassis_tests
+* `small_disk` is a disk that can be full, `proxy` a network.  # feature: chassis_tests
 * `child`, `scratch` and `ports` hold what both servers need: a process, a folder, a port; `command`
   runs what is to be run with them.
 """

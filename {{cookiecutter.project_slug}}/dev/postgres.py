@@ -4,6 +4,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +14,6 @@ from dev.environment import POSTGRES, without
 from dev.ports import on_free_ports
 from dev.postgres_binaries import binaries_for, server_user
 from dev.scratch import Scratch
-from dev.small_disk import SmallDisk
 
 # Nothing here survives the machine, so nothing has to reach the disk. Everything that a program can
 # observe, such as the order of commits, stays as it is in production.
@@ -38,30 +38,21 @@ class Postgres:
 
     `with Postgres() as server:` and connect to `server.url` as the superuser `postgres`, without a
     password. In between it can be stopped, killed and started again: data and port stay the same.
-    `settings` overrides postgresql.conf, for example `{"max_connections": "20"}`. With `standby_of`
-    it begins as a copy of that server, follows it, and can only be read. With `disk`, which has to
-    belong to `server_user()`, its data and its WAL are on that disk.
+    `settings` overrides postgresql.conf, for example `{"max_connections": "20"}`.
     """
 
     url: str
     port: int
     version: str
 
-    def __init__(
-        self,
-        *,
-        settings: Mapping[str, str] | None = None,
-        standby_of: "Postgres | None" = None,
-        disk: SmallDisk | None = None,
-    ) -> None:
+    def __init__(self, *, settings: Mapping[str, str] | None = None) -> None:
         self._settings = {**SETTINGS, **(settings or {})}
-        self._primary, self._disk = standby_of, disk
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             scratch = stack.enter_context(Scratch("dev-postgres-"))
             self._scratch = scratch
-            self._data = (self._disk or scratch).path / "data"
+            self._data = self._home() / "data"
             self._user = server_user()
             self._binaries = binaries_for(self._user, scratch.path)
             self.version = self._run("postgres", "--version").split()[2]
@@ -122,12 +113,8 @@ class Postgres:
         self._databases.drop(url)
 
     def _fill(self) -> None:
-        if self._primary:
-            how = ("--write-recovery-conf", "--checkpoint=fast", f"--dbname={self._primary.url}")
-            self._run("pg_basebackup", *how, "--no-sync", f"--pgdata={self._data}")
-        else:
-            account = ("--username=postgres", "--auth=trust")
-            self._run("initdb", *account, *LOCALE, "--no-sync", f"--pgdata={self._data}")
+        account = ("--username=postgres", "--auth=trust")
+        self._run("initdb", *account, *LOCALE, "--no-sync", f"--pgdata={self._data}")
 
     def _start_on(self, ports: list[int]) -> None:
         (self.port,) = ports
@@ -150,14 +137,22 @@ class Postgres:
         # As pg_ctl does; on our port, another server could answer that was given the same one.
         try:
             pid = str(self.pid)
-            data = self._disk.seen(self._data) if self._disk else self._data
-            lines = (data / "postmaster.pid").read_text().split()
+            lines = (self._seen(self._data) / "postmaster.pid").read_text().split()
         except (FileNotFoundError, ServerFailed):
             return False
         return lines[:1] == [pid] and lines[-1:] == ["ready"]
 
+    def _home(self) -> Path:
+        """The folder for its data."""
+        return self._scratch.path
+
+    def _seen(self, path: Path) -> Path:
+        """Where we read what it has written there."""
+        return path
+
     def _where(self, command: list[str]) -> list[str]:
-        return self._disk.inside(command) if self._disk else command
+        """The command that runs this one where its data is."""
+        return command
 
     def _run(self, program: str, *arguments: str) -> str:
         done = subprocess.run(

@@ -15,7 +15,6 @@ from dev.ports import on_free_ports
 from dev.rabbitmq_installation import NoRabbitMQ, find_epmd, find_rabbitmq, install_rabbitmq
 from dev.rabbitmq_node import Node
 from dev.scratch import Scratch
-from dev.small_disk import SmallDisk
 from dev.virtual_hosts import VirtualHosts
 
 __all__ = ["NoRabbitMQ", "RabbitMQ", "find_rabbitmq", "install_rabbitmq"]
@@ -30,8 +29,7 @@ class RabbitMQ:
     `with RabbitMQ() as broker:` and connect to `broker.url`; `broker.management_url` answers over
     HTTP, both as guest/guest. In between it can be stopped, killed and started again: data and
     ports stay the same. It runs the installed RabbitMQ as whoever we are, root included, apart from
-    any node that the system runs. With `joins` it forms a cluster with that node, which has to run.
-    With `disk` its data is on that disk.
+    any node that the system runs.
     """
 
     url: str
@@ -39,21 +37,12 @@ class RabbitMQ:
     version: str
     _node: Node
 
-    def __init__(
-        self,
-        server: Path | None = None,
-        *,
-        joins: "RabbitMQ | None" = None,
-        disk: SmallDisk | None = None,
-    ) -> None:
+    def __init__(self, server: Path | None = None) -> None:
         found = server or find_rabbitmq()
         epmd = find_epmd(found) if found else None
         if found is None or epmd is None:
             raise NoRabbitMQ
-        self._program, self._epmd, self._disk = found, epmd, disk
-        self._joins, self._clustered = joins, joins is not None
-        if joins:
-            joins._clustered = True  # noqa: SLF001
+        self._program, self._epmd = found, epmd
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -89,10 +78,6 @@ class RabbitMQ:
     def start(self) -> None:
         """Start it again after `stop` or `kill`; on return it is ready, and recovered."""
         self._server.start(self._ready, within=READY_WITHIN, every=0.05)
-        if self._clustered:
-            # It answers a moment before it has started. A virtual host that is created in between,
-            # on whichever node, hangs for ever.
-            self.ctl("await_startup")
 
     def stop(self) -> None:
         """Shut it down in order; data is kept. RabbitMQ itself takes about six seconds for that."""
@@ -117,8 +102,7 @@ class RabbitMQ:
 
     def queues_written(self) -> bool:
         """Whether each quorum queue that there is stands in the directory of this node."""
-        data = self._disk.seen(self._node.data) if self._disk else self._node.data
-        directories = data.rglob("quorum/*/names.dets")
+        directories = self._seen(self._node.data).rglob("quorum/*/names.dets")
         written = b"".join(file.read_bytes() for file in directories)
         # As Erlang writes them: the name, then `m`, the mark of the text that follows.
         names = [
@@ -153,10 +137,10 @@ class RabbitMQ:
         self._virtual_hosts.drop(url)
 
     def _start_on(self, ports: list[int]) -> None:
-        peer = self._joins._node if self._joins else None  # noqa: SLF001
+        peer = self._peer()
         amqp, management, distribution, mapper_port = ports
         epmd = peer.epmd_port if peer else mapper_port
-        data = (self._disk or self._scratch).path / "data"
+        data = self._home() / "data"
         self._node = node = Node(
             self._scratch.path, data, amqp, management, distribution, epmd, peer=peer
         )
@@ -167,20 +151,35 @@ class RabbitMQ:
         # for ever.
         mapper = [self._epmd, "-port", str(node.epmd_port), "-address", "127.0.0.1"]
         self._mapper = Child("epmd", mapper, scratch=self._scratch, environment=node.environment())
-        program = [str(self._program)]
         self._server = Child(
             "rabbitmq",
-            self._disk.inside(program) if self._disk else program,
+            self._where([str(self._program)]),
             scratch=self._scratch,
             environment=node.environment(),
         )
         try:
-            if not self._joins:
+            if peer is None:
                 self._mapper.start(self._mapped, within=10)
             self.start()
         except BaseException:
             self._end()
             raise
+
+    def _home(self) -> Path:
+        """The folder for its data."""
+        return self._scratch.path
+
+    def _seen(self, path: Path) -> Path:
+        """Where we read what it has written there."""
+        return path
+
+    def _where(self, command: list[str]) -> list[str]:
+        """The command that runs this one where its data is."""
+        return command
+
+    def _peer(self) -> Node | None:
+        """The node that it forms a cluster with, whose port mapper and password are its own."""
+        return None
 
     def _end(self) -> None:
         # Killed, not stopped: the data goes with the folder, and nobody has to wait six seconds for

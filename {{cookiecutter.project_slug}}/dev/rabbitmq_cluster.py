@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from dev.child import ServerFailed
 from dev.rabbitmq import RabbitMQ
+from dev.rabbitmq_node import Node
 from dev.virtual_hosts import VirtualHosts
 
 CUT = (
@@ -18,6 +19,24 @@ CUT = (
     " [erlang:disconnect_node(Other) || Other <- Others]."
 )
 MEND = "[erlang:set_cookie(Other, erlang:get_cookie()) || Other <- {others}]."
+
+
+class Member(RabbitMQ):
+    """A node of a cluster; `joins` has to run."""
+
+    def __init__(self, server: Path | None = None, *, joins: RabbitMQ | None = None) -> None:
+        super().__init__(server)
+        self._joins = joins
+
+    def start(self) -> None:
+        """Start it again; on return it is ready."""
+        super().start()
+        # It answers a moment before it has started. A virtual host that is created in between, on
+        # whichever node, hangs for ever.
+        self.ctl("await_startup")
+
+    def _peer(self) -> Node | None:
+        return self._joins._node if self._joins else None  # noqa: SLF001
 
 
 class RabbitMQCluster:
@@ -29,8 +48,11 @@ class RabbitMQCluster:
     """
 
     def __init__(self, nodes: int = 3, *, server: Path | None = None) -> None:
-        first = RabbitMQ(server)
-        self.nodes = [first, *(RabbitMQ(server, joins=first) for _ in range(nodes - 1))]
+        first = Member(server)
+        self.nodes: list[RabbitMQ] = [
+            first,
+            *(Member(server, joins=first) for _ in range(nodes - 1)),
+        ]
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

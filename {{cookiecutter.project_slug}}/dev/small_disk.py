@@ -1,4 +1,5 @@
-"""A disk of a few megabytes, so that it can be full."""
+# feature: chassis_tests
+"""A disk of a few megabytes, so that it can be full, and servers on it."""
 
 import os
 import shutil
@@ -11,6 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from dev.child import Child, ServerFailed
+from dev.postgres import Postgres
+from dev.rabbitmq import RabbitMQ
 from dev.scratch import Scratch
 
 # Namespaces of its own: nobody needs to be root for it, and it is unmounted when nobody is left in
@@ -115,3 +118,26 @@ class SmallDisk:
             group=self._user and self._user.pw_gid,
             extra_groups=None if self._user is None else [],
         )
+
+
+class _OnDisk:
+    def __init__(self, disk: SmallDisk) -> None:
+        super().__init__()
+        self._disk = disk
+
+    def _home(self) -> Path:
+        return self._disk.path
+
+    def _seen(self, path: Path) -> Path:
+        return self._disk.seen(path)
+
+    def _where(self, command: list[str]) -> list[str]:
+        return self._disk.inside(command)
+
+
+class PostgresOnDisk(_OnDisk, Postgres):
+    """A server with its data and its WAL on a disk, which has to belong to `server_user()`."""
+
+
+class RabbitMQOnDisk(_OnDisk, RabbitMQ):
+    """A node with its data on a disk."""

@@ -16,6 +16,18 @@ SYNCHRONOUS = {"synchronous_standby_names": "*", "synchronous_commit": "on"}
 FOLLOWS_WITHIN = 30.0
 
 
+class Standby(Postgres):
+    """Begins as a copy of a server, follows it, and can only be read."""
+
+    def __init__(self, primary: Postgres) -> None:
+        super().__init__()
+        self._primary = primary
+
+    def _fill(self) -> None:
+        how = ("--write-recovery-conf", "--checkpoint=fast", f"--dbname={self._primary.url}")
+        self._run("pg_basebackup", *how, "--no-sync", f"--pgdata={self._data}")
+
+
 class PostgresPair:
     """A primary and a standby that has every acknowledged commit; both gone when the block ends.
 
@@ -30,7 +42,7 @@ class PostgresPair:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.primary = stack.enter_context(Postgres(settings=SYNCHRONOUS))
-            self.standby = stack.enter_context(Postgres(standby_of=self.primary))
+            self.standby = stack.enter_context(Standby(self.primary))
             self._await_standby()
             self._exit = stack.pop_all()
         return self

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dev.rabbitmq import RabbitMQ
-from dev.small_disk import NoSmallDisk, SmallDisk
+from dev.small_disk import NoSmallDisk, RabbitMQOnDisk, SmallDisk
 from tests.chassis.conftest import eventually
 from tests.chassis.faults.conditions import arrived, busy, readiness, spent_nothing
 from tests.chassis.faults.conftest import Settle
@@ -34,7 +34,7 @@ def disk() -> Iterator[SmallDisk]:
 @pytest.fixture
 def server(disk: SmallDisk) -> Iterator[RabbitMQ]:
     """A node of one test alone, with all its data on the small disk."""
-    with RabbitMQ(disk=disk) as running:
+    with RabbitMQOnDisk(disk) as running:
         yield running
 
 

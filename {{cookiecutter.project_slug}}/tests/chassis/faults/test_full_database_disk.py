@@ -10,7 +10,7 @@ import pytest
 from dev.child import ServerFailed
 from dev.postgres import Postgres
 from dev.postgres_binaries import server_user
-from dev.small_disk import NoSmallDisk, SmallDisk
+from dev.small_disk import NoSmallDisk, PostgresOnDisk, SmallDisk
 from readiness.scratch import session
 from tests.chassis.conftest import eventually, migrate
 from tests.chassis.faults.conditions import (
@@ -56,7 +56,7 @@ def disk() -> Iterator[SmallDisk]:
 @pytest.fixture(scope="module")
 def server(disk: SmallDisk) -> Iterator[Postgres]:
     """A server of this module alone, with all its data on the small disk."""
-    with Postgres(disk=disk) as running:
+    with PostgresOnDisk(disk) as running:
         yield running
 
 
