@@ -36,6 +36,11 @@ for path in {paths!r}:
     cli([*path.split(), "--help"], standalone_mode=False)
 """
 EXAMPLE = "from acme_orders.orders.messages import OrderPlaced as O; import json; print({0})"
+BACKFILL = """
+from acme_orders.chassis.backfills.backfill import Backfill
+class DoNothing(Backfill):
+    table, where, set, verify = "schema_migrations", "false", "checksum = checksum", "SELECT 0"
+"""
 QUESTIONS = {
     "database_driver": CHOICES["database_driver"],
     "tenancy": CHOICES["tenancy"],
@@ -183,6 +188,15 @@ def test_a_choice_lives_without_extras(shipped: Shipped) -> None:
     shipped.call("doctor")
     shipped.call("topology", "--json")
     shipped.call("explain", "orders.page", *tenant)
+    shipped.call("migrate verify")
+    shipped.call("migrate repair")
+    shipped.call("migrate lint", status=78)  # what it needs is for development
+    shipped.call("backfill new", "do_nothing")
+    (shipped.installed.home / "backfills" / "do_nothing.py").write_text(BACKFILL, "utf-8")
+    shipped.call("backfill run", "do_nothing")
+    assert "completed" in shipped.call("backfill status")
+    for end in ("pause", "resume", "cancel"):
+        shipped.call(f"backfill {end}", "do_nothing", status=1)
     shipped.call("migrate new", "add_something")
     (shipped.installed.home / "migrations" / next_migration(shipped, "down")).write_text("--\n")
     shipped.call("migrate down")
