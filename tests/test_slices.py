@@ -44,7 +44,7 @@ def add(project: Path, name: str, *, tenancy: str) -> None:
     ended = python(project, "-c", TABLES, name)
     assert ended.returncode == 0, ended.stderr
     up, down = json.loads(ended.stdout)
-    made = python(project, "-m", "my_shop", "migrate", "new", f"add_{name}")
+    made = python(project, "-m", "my_shop", "migrate", "new", f"add_{name}", "--empty")
     assert made.returncode == 0, made.stdout + made.stderr
     first, second = (project / line for line in made.stdout.split())
     header = first.read_text("utf-8")

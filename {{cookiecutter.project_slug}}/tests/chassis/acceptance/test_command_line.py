@@ -187,10 +187,12 @@ def test_migrations_are_shown_applied_and_taken_back(database_url: str) -> None:
             return ended.stdout
 
         assert "pending" in migrate("status")
-        assert "-- 0001_access\n-- reversible: yes" in migrate("plan")
+        assert "-- 0001_access\n-- reversible: yes" in migrate("plan", "--sql")
+        assert migrate("plan").startswith("0001_access\n  in one transaction\n")
+        assert max(map(len, migrate("plan").splitlines())) <= 80
         (only,) = migrate("up", "--count", "1").splitlines()
         assert re.match(r"0001_access .*applied \(\d", only)
-        assert "-- 0001_access" not in migrate("plan")
+        assert "0001_access" not in migrate("plan")
         migrate("up")
         assert migrate("up") == "nothing is pending\n"
         assert migrate("plan") == ""

@@ -1,7 +1,7 @@
 """Models and migrations say the same of every table, and where they do not it is found."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import peewee
@@ -11,9 +11,13 @@ from peewee_async import AioModel
 from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
 
 import acme_orders.service  # noqa: F401  # every model is imported with it
+from acme_orders.chassis.database.sql_text import parse
 from acme_orders.chassis.migrations.ddl import table_sql
-from acme_orders.chassis.migrations.draft import draft
+from acme_orders.chassis.migrations.draft import Draft, draft
 from acme_orders.chassis.migrations.drift import Drift, ModelRefused, drift
+from acme_orders.chassis.migrations.lint.linter import lint
+from acme_orders.chassis.migrations.recipes import Part
+from acme_orders.chassis.migrations.trees import statement_sql
 
 from readiness.scratch import session
 
@@ -195,6 +199,18 @@ ALIKE = {
 }
 
 
+# Another type is another column, which the model has to name.
+OTHER = {
+    "a type is wider": "size_int",
+    "a length differs": "code_varchar",
+    "a text is a document": "title_text",
+    "a moment has no zone": "local_time_timestamp_without_time_zone",
+    "a precision differs": "weight_numeric",
+    "a collation differs": "sale_text_collate_c",
+}
+LEFT = {"a column is not generated": "weight_doubled", "a table is there only": "drift_pallets"}
+
+
 def found(cursor: Any) -> list[Drift]:
     """What differs, of the tables of these tests."""
     return [each for each in drift(cursor, MODELS) if each.table.startswith("drift_")]
@@ -214,25 +230,36 @@ def test_a_draft_makes_what_the_models_say(cursor: Any) -> None:
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_what_differs_is_found_and_drafted_both_ways(cursor: Any, defect: str) -> None:
-    """The draft's way there leaves no difference, its way back leaves the same one."""
+def test_what_differs_is_found_and_drafted_both_ways(
+    cursor: Any, tmp_path: Path, defect: str
+) -> None:
+    """The draft's way there leaves no difference, its way back leaves the same one; it is safe."""
     sql, expected = DEFECTS[defect]
     cursor.execute(sql)
     before = found(cursor)
     assert expected in "\n".join(map(str, before))
     rebuilt(cursor, sql)
-    step = draft(before, MODELS)
-    assert step is not None
-    if "generated column" in step.up:  # whose data PostgreSQL makes: by hand
-        return
-    cursor.execute(uncommented(step.up))
-    assert found(cursor) == []
+    drafted = draft(before, MODELS)
+
+    assert drafted.parts or drafted.notes
+    write(tmp_path, drafted.parts, sql)
+    unfit = "prefer-"  # types that the models themselves have
+    assert [str(each) for each in lint(tmp_path) if not each.rule.startswith(unfit)] == []
+    # The old column goes when releases, keys and references have left it.
+    parts = drafted.parts[: 1 if defect in OTHER else None]
+    for part in parts:
+        run(cursor, part.up)
+    after = found(cursor)
+    if defect in OTHER:
+        assert f"column {OTHER[defect]} is in the database" in "\n".join(map(str, after))
+    else:
+        assert [each for each in after if LEFT.get(defect, "-") not in str(each)] == []
 
     rebuilt(cursor, sql)
-    cursor.execute(uncommented(step.up))
-    if defect == "a table is there only":  # nobody knows what it was
-        return
-    cursor.execute(uncommented(step.down))
+    for part in parts:
+        run(cursor, part.up)
+    for part in parts[::-1]:
+        run(cursor, part.down)
     assert sorted(map(str, found(cursor))) == sorted(map(str, before))
 
 
@@ -260,13 +287,27 @@ def rebuilt(cursor: Any, sql: str) -> None:
     """The tables with the defect again: looking for drift makes them anew."""
     for table in ("drift_crates", "drift_clerks", "drift_depots", "drift_pallets"):
         cursor.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
-    every = [Drift(table_sql(each).name, "table", "", "", None) for each in MODELS]
-    step = draft(every, MODELS)
-    assert step is not None
-    cursor.execute(step.up)
+    for part in made().parts:
+        run(cursor, part.up)
     cursor.execute(sql)
 
 
-def uncommented(sql: str) -> str:
-    """With what would lose data, which a draft leaves to whoever reads it."""
-    return re.sub(r"^-- .*?: (?=ALTER|DROP)|^-- (?=ALTER)", "", sql, flags=re.MULTILINE)
+def made() -> Draft:
+    """The tables of all models."""
+    return draft([Drift(table_sql(each).name, "table", "", "", None) for each in MODELS], MODELS)
+
+
+def run(cursor: Any, sql: str) -> None:
+    """Each statement by itself, as where a file has CONCURRENTLY."""
+    for each in parse(sql):
+        cursor.execute(statement_sql(each.stmt))
+
+
+def write(folder: Path, parts: Sequence[Part], defect: str) -> None:
+    """The migrations: of the tables as they are, and those of the draft."""
+    made_before = Part("\n".join([*(part.up for part in made().parts), defect]))
+    for number, part in enumerate([made_before, *parts], 1):
+        (folder / f"{number:04}_change.up.sql").write_text(part.text, "utf-8")
+        down = part.down if number > 1 else "SELECT 1;"
+        (folder / f"{number:04}_change.down.sql").write_text(down, "utf-8")
+    (folder / "unlinted.txt").write_text("0001_change (of this test)\n", "utf-8")

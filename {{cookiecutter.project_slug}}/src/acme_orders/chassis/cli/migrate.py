@@ -11,7 +11,7 @@ from rich.table import Table
 
 from acme_orders.chassis.cli.session import command_settings, explained
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.migrations.files import FOLDER, numbered
+from acme_orders.chassis.migrations.files import FOLDER
 from acme_orders.chassis.migrations.files import migrations as all_migrations
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.migrations.session import check as check_files
@@ -33,13 +33,20 @@ def migrator(context: typer.Context) -> Migrator:
 
 
 @migrations.command()
-def plan(context: typer.Context) -> None:
-    """Print the SQL that `up` would run."""
+def plan(
+    context: typer.Context,
+    *,
+    sql: Annotated[bool, typer.Option("--sql", help="The whole SQL instead.")] = False,
+) -> None:
+    """Show what `up` would run, with the lock of each statement and what it does under it."""
+    from acme_orders.chassis.migrations.planned import planned  # noqa: PLC0415  # as below
+
     with explained():
         pending = migrator(context).pending()
         check_files(pending)
-        for migration in pending:
-            typer.echo(f"-- {migration.id}\n{migration.text}")
+        whole = (f"-- {each.id}\n{each.text}" for each in pending)
+        for line in whole if sql else planned(all_migrations(), pending):
+            typer.echo(line)
 
 
 @migrations.command()
@@ -107,18 +114,30 @@ def repair(
 
 
 @migrations.command()
-def new(name: Annotated[str, typer.Argument(help="What it does, such as add_note.")]) -> None:
-    """Make the two files of a new migration."""
+def new(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What it does, such as add_note.")],
+    *,
+    empty: Annotated[bool, typer.Option("--empty", help="Draft nothing, ask no server.")] = False,
+) -> None:
+    """Write new migrations: what the models say and the schema lacks, in the safe form."""
+    from acme_orders.chassis.migrations.new import drafted, write  # noqa: PLC0415  # as below
+    from acme_orders.chassis.migrations.recipes import Part  # noqa: PLC0415
+
     with explained():
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,50}", name):
             raise ConfigurationError(
                 f"{name!r}: lower-case letters, digits and underscores, please"
             )
-        taken = [numbered(each.id) for each in all_migrations()]
-        number = max(number for series, number in taken if not series) + 1
-        for direction, text in (("up", "-- reversible: yes\n\n"), ("down", "")):
-            file = FOLDER / f"{number:04}_{name}.{direction}.sql"
-            file.write_text(text, encoding="utf-8", newline="\n")
+        parts: tuple[Part, ...] = ()
+        if not empty:
+            draft = drafted(command_settings(context.obj).owner_url)
+            parts = draft.parts
+            for note in draft.notes:
+                typer.echo(f"left to you: {note}", err=True)
+        if not parts and not empty:
+            typer.echo("models and migrations say the same: the files are empty", err=True)
+        for file in write(name, parts or (Part(""),)):
             typer.echo(file)
 
 

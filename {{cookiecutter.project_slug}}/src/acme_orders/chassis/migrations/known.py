@@ -8,6 +8,7 @@ from postgast import nodes as ast
 from postgast import pg_query_pb2 as enums
 
 from acme_orders.chassis.migrations.trees import (
+    columns_of,
     constraints_of,
     kind_of,
     names_of,
@@ -141,6 +142,8 @@ class Known:
         kind = kind_of(node)
         columns = columns or words_of(node.fk_attrs or node.keys)
         words = columns if kind != "PRIMARY" else ()
+        if kind == "CHECK" and len(named := columns_of(node.raw_expr)) == 1:
+            words = tuple(named)
         plain = name.rpartition(".")[2].strip('"')
         default = "_".join([plain, *words, _ENDINGS.get(kind, "excl")])
         refers = table_of(node.pktable) if kind == "FOREIGN" else ""

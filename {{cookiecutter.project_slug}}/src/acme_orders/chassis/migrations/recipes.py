@@ -5,8 +5,8 @@ that is not the last. `migrate lint` shows these recipes; `migrate new` writes t
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -50,7 +50,7 @@ class Part:
     def text(self) -> str:
         """The content of its up file."""
         lines = [f"-- {each}" for each in (*self.head, *self.remark.splitlines())]
-        return "\n".join(lines) + f"\n\n{self.up}\n"
+        return "\n".join(lines) + "\n\n" + (f"{self.up}\n" if self.up else "")
 
 
 Recipe = Sequence[Part]
@@ -133,6 +133,8 @@ def new_column(table: str, column: Any) -> Recipe:
     counted = is_serial(column) or "IDENTITY" in parts
     known = default is not None and not is_volatile(default.raw_expr)
     type_ = "bigint" if counted else type_of(column.type_name)
+    if column.coll_clause is not None:
+        type_ += f" COLLATE {'.'.join(map(quoted, words_of(column.coll_clause.collname)))}"
     add = f"ALTER TABLE {table} ADD COLUMN {name} {type_}"
     add += f" DEFAULT {expression(default.raw_expr)}" if known else ""
     filled = known and "NOTNULL" in parts
@@ -202,7 +204,8 @@ def other_column(table: str, old: str, new: str, type_: str, old_type: str) -> R
     back = f"ALTER TABLE {table} ADD COLUMN {quoted(old)} {old_type};"
     remark = (
         f"The next release writes {old} and {new} and reads {old}; the backfill {backfill}\n"
-        f"copies {old} where {new} is empty. The release after it reads and writes {new} only."
+        f"copies {old} where {new} is empty. The release after it reads and writes {new} only.\n"
+        f"What {old} has of keys, references, checks and indexes, {new} gets before that."
     )
     add = f"ALTER TABLE {table} ADD COLUMN {name} {type_};"
     return (
@@ -239,8 +242,3 @@ def concurrently(node: Any) -> Recipe:
     sql = statement_sql(node)
     kind, _, rest = sql.removeprefix("REINDEX ").partition(" ")
     return (Part(f"REINDEX {kind} CONCURRENTLY {rest}", "SELECT 1;"),)
-
-
-def with_head(parts: Iterable[Part], *lines: str) -> Recipe:
-    """The same with more lines in each head."""
-    return tuple(replace(each, head=(*each.head, *lines)) for each in parts)

@@ -115,6 +115,13 @@ def is_serial(column: Any) -> bool:
     return bool(column.type_name) and column.type_name.names[-1].sval in _SERIALS
 
 
+def columns_of(condition: Any) -> set[str]:
+    """The columns that an expression names."""
+    references = [each for each in descendants(condition) if isinstance(each, ast.ColumnRef)]
+    last = [each.fields[-1] for each in references]
+    return {each.sval for each in last if isinstance(each, ast.String)}
+
+
 def not_null(condition: Any) -> frozenset[str]:
     """The columns of which a check says that they are not NULL."""
     match condition:

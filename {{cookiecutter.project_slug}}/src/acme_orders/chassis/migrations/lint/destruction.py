@@ -9,7 +9,8 @@ from postgast import pg_query_pb2 as enums
 from acme_orders.chassis.migrations import recipes
 from acme_orders.chassis.migrations.ddl import quoted
 from acme_orders.chassis.migrations.header import Phase
-from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet, Statement
+from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet
+from acme_orders.chassis.migrations.statements import Statement
 from acme_orders.chassis.migrations.table_locks import is_wider
 from acme_orders.chassis.migrations.trees import (
     kind_of,

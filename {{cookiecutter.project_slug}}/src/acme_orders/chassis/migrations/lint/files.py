@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from acme_orders.chassis.database.sql_text import parse
 from acme_orders.chassis.migrations.files import text_of
 from acme_orders.chassis.migrations.kinds import is_alone, is_neutral
-from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet, Statement
+from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet
 from acme_orders.chassis.migrations.recipes import Part
+from acme_orders.chassis.migrations.statements import Statement
 from acme_orders.chassis.migrations.table_locks import ALL
 
 

@@ -12,27 +12,11 @@ from acme_orders.chassis.migrations.header import Header
 from acme_orders.chassis.migrations.known import Known
 from acme_orders.chassis.migrations.locks import locks
 from acme_orders.chassis.migrations.recipes import Part, Recipe
+from acme_orders.chassis.migrations.statements import Statement
 from acme_orders.chassis.migrations.table_locks import Lock
 
 _WIDTH, _SHOWN = 96, 72
 _KEY = re.compile("(?:reversible|phase|requires|small|applies to): ")
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One statement of a file.
-
-    Args:
-        node: of the syntax tree.
-        sql: its text.
-        line: where it begins.
-        above: the comments right above it.
-    """
-
-    node: Any
-    sql: str
-    line: int
-    above: str
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from postgast import parse_plpgsql
 from postgast.errors import PgQueryError
 
 from acme_orders.chassis.database.sql_text import descendants, parse
-from acme_orders.chassis.migrations.lint.findings import Statement
+from acme_orders.chassis.migrations.statements import Statement
 from acme_orders.chassis.migrations.trees import statement_sql
 
 

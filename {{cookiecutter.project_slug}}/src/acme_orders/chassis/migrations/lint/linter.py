@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from acme_orders.chassis.database.sql_text import parse
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.files import FOLDER, Migration, migrations, text_of
 from acme_orders.chassis.migrations.kinds import is_alone
@@ -15,11 +14,11 @@ from acme_orders.chassis.migrations.lint.findings import (
     Refusal,
     Rule,
     Sheet,
-    Statement,
     head_of,
 )
 from acme_orders.chassis.migrations.lint.inside import statements_inside
 from acme_orders.chassis.migrations.lint.squawk import squawk
+from acme_orders.chassis.migrations.statements import Statement, statements_of
 
 WAIVER = "waiver"
 RULES = (
@@ -126,19 +125,6 @@ def _older(folder: Path, every: Sequence[Migration]) -> set[str]:
 
 def _sheet(migration: Migration, known: Known) -> Sheet:
     known.new = set()
-    statements = tuple(_statements(migration))
+    statements = tuple(statements_of(migration))
     alone = any(is_alone(each.node) for each in statements)
     return Sheet(migration, migration.header, statements, known, alone)
-
-
-def _statements(migration: Migration) -> Iterator[Statement]:
-    text, end = migration.text.encode(), 0
-    for raw in parse(migration.text):
-        begin = raw.stmt_location
-        stop = begin + raw.stmt_len if raw.stmt_len else len(text)
-        between, sql = text[end:begin].decode(), text[begin:stop].decode()
-        comments = re.match(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*", sql, re.DOTALL)
-        lead = comments[0] if comments else ""
-        line = (text[:begin].decode() + lead).count("\n") + 1
-        yield Statement(raw.stmt, sql[len(lead) :].strip(), line, between + lead)
-        end = stop

@@ -7,8 +7,9 @@ from postgast import nodes as ast
 from postgast import pg_query_pb2 as enums
 
 from acme_orders.chassis.database.sql_text import descendants
-from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet, Statement
+from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet
 from acme_orders.chassis.migrations.recipes import Part, short
+from acme_orders.chassis.migrations.statements import Statement
 from acme_orders.chassis.migrations.table_locks import WRITE, Lock
 from acme_orders.chassis.migrations.trees import changed, read_by, statement_sql, table_of
 
