@@ -187,6 +187,20 @@ UNSAFE = {
         "DO $$ BEGIN EXECUTE format('UPDATE %I SET note = %L', 'sales', ''); END $$;",
     ),
     "an index in DO": ("M11", "DO $$ BEGIN CREATE INDEX sales_x ON sales (note); END $$;"),
+    "rows deleted by EXECUTE": ("M1", "DO $$ BEGIN EXECUTE 'DELETE FROM ' || 'sales'; END $$;"),
+    "rows selected into a table": ("M1", "SELECT * INTO old_sales FROM sales;"),
+    "what cannot be known": (
+        "M14",
+        "DO $$ DECLARE s text; BEGIN s := 'SELECT 1'; EXECUTE s; END $$;",
+    ),
+    "a unique key with all that it can say": (
+        "M13",
+        "ALTER TABLE buyers ADD UNIQUE NULLS NOT DISTINCT (email) INCLUDE (nickname) DEFERRABLE;",
+    ),
+    "a partition of all others": (
+        "M13",
+        "ALTER TABLE visits ATTACH PARTITION visits_2025 DEFAULT;",
+    ),
     "a table made of another": ("M1", "CREATE TABLE old_sales AS SELECT * FROM sales;"),
     "a locked table": ("M14", "LOCK TABLE sales;"),
     "a trigger": (

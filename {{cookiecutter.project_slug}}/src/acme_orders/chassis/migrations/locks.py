@@ -61,6 +61,8 @@ def _locks(statement: Any, known: Known) -> Iterator[Lock]:  # noqa: C901, PLR09
             yield Lock(known.indexes.get(table, table), MAINTAIN if concurrent else SHARE, SCANS)
         case ast.ClusterStmt(relation=relation):
             yield Lock(table_of(relation) if relation else "every table", ALL, REWRITES)
+        case ast.AlterTableMoveAllStmt():
+            yield Lock("every table", ALL, REWRITES)
         case ast.VacuumStmt(rels=rels, options=options):
             full = wants(options, "full")
             vacuumed: list[Any] = list(rels)

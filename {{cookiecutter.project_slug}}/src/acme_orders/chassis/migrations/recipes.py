@@ -87,11 +87,27 @@ def index(node: Any) -> Recipe:
     return (Part(sql, f"DROP INDEX CONCURRENTLY {quoted(name)};"),)
 
 
-def unique(table: str, columns: Sequence[str], *, name: str = "", kind: str = "UNIQUE") -> Recipe:
-    """A unique or primary key, whose index is made while the table is written."""
-    name = quoted(name or short(table, *columns, "key"))
-    make = f"INDEX CONCURRENTLY {name} ON {table} ({', '.join(map(quoted, columns))});"
-    key = f"ALTER TABLE {table} ADD CONSTRAINT {name} {kind} USING INDEX {name};"
+def unique(
+    table: str, columns: Sequence[str], *, name: str = "", kind: str = "UNIQUE", node: Any = None
+) -> Recipe:
+    """A unique or primary key, whose index is made while the table is written.
+
+    Args:
+        table: its table.
+        columns: of the key.
+        name: of the key and its index.
+        kind: `UNIQUE` or `PRIMARY KEY`.
+        node: the constraint, if it says more than that.
+    """
+    name, more, when = quoted(name or short(table, *columns, "key")), "", ""
+    if node is not None:
+        included = ", ".join(map(quoted, words_of(node.including)))
+        more += f" INCLUDE ({included})" if included else ""
+        more += " NULLS NOT DISTINCT" if node.nulls_not_distinct else ""
+        when += " DEFERRABLE" if node.deferrable else ""
+        when += " INITIALLY DEFERRED" if node.initdeferred else ""
+    make = f"INDEX CONCURRENTLY {name} ON {table} ({', '.join(map(quoted, columns))}){more};"
+    key = f"ALTER TABLE {table} ADD CONSTRAINT {name} {kind} USING INDEX {name}{when};"
     drop = f"ALTER TABLE {table} DROP CONSTRAINT {name};"
     again = f"CREATE UNIQUE {make.replace(' CONCURRENTLY', '')}"
     return (
@@ -185,7 +201,9 @@ def constraint(table: str, node: Any) -> Recipe:
     kind, columns = kind_of(node), words_of(node.fk_attrs or node.keys)
     if kind in {"UNIQUE", "PRIMARY"}:
         name = node.conname or short(table, *columns, "key" if kind == "UNIQUE" else "pkey")
-        return unique(table, columns, name=name, kind=kind + " KEY" * (kind == "PRIMARY"))
+        return unique(
+            table, columns, name=name, kind=kind + " KEY" * (kind == "PRIMARY"), node=node
+        )
     ending = {"FOREIGN": "fkey", "CHECK": "check"}.get(kind, "excl")
     name = node.conname or short(table, *columns, ending)
     if kind == "EXCLUSION":

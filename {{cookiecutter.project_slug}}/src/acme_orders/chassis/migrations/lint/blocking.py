@@ -62,7 +62,7 @@ def rows_are_checked(sheet: Sheet, statement: Statement) -> Iterator[Refusal]:
     """A constraint that reads the whole table under its lock: no `NOT VALID`, no index to use."""
     for table, part in parts_of(sheet, statement, "AddConstraint"):
         locks = list(part_locks(table, part, sheet.known))
-        if any(each.work for each in locks):
+        if any(each.work for each in locks) and kind_of(part.def_) != "NOTNULL":  # that is M5
             why = _NOBODY if locks[-1].mode == ALL else _NO_WRITES
             also = ""
             if kind_of(part.def_) == "EXCLUSION":
@@ -87,25 +87,29 @@ def _partitions(sheet: Sheet, statement: Statement) -> Iterator[Refusal]:
                 why, (Part(up, "", ("reversible: no (attach it again)",)),), Lock(table, ALL)
             )
         elif first.work and sheet.is_used(partition):
-            check = f"CHECK ({_bound(sheet, table, part.def_.bound)})"
-            name = recipes.short(partition, "bound")
-            attach = Part(
-                f"{statement.sql.rstrip(';')};",
-                f"ALTER TABLE {table} DETACH PARTITION {partition};",
-            )
+            bound = _bound(sheet, table, part.def_.bound)
+            detach = f"ALTER TABLE {table} DETACH PARTITION {partition};"
+            also = "A check of the partition that proves its bound spares reading it."
+            if not bound:
+                yield Refusal(_NOBODY, in_quiet(statement, "M13", "window", detach), first, also)
+                continue
+            name, check = recipes.short(partition, "bound"), f"CHECK ({bound})"
+            attach = Part(f"{statement.sql.rstrip(';')};", detach)
             checked = recipes.validated(partition, name, check)
             yield Refusal(_NOBODY, (*checked, attach), first)
 
 
 def _bound(sheet: Sheet, table: str, bound: Any) -> str:
-    """The condition of a partition, of a key with one column."""
-    column = quoted(sheet.known.table(table).partition_key or "the_key")
+    """The condition of a partition, of a key with one column; empty: it is of another kind."""
+    column = quoted(sheet.known.table(table).partition_key)
     values = [expression(each) for each in bound.listdatums]
+    ends = [*bound.lowerdatums, *bound.upperdatums]
     if values:
         return f"{column} IS NOT NULL AND {column} IN ({', '.join(values)})"
-    lower = [expression(each) for each in bound.lowerdatums]
-    upper = [expression(each) for each in bound.upperdatums]
-    return f"{column} IS NOT NULL AND {column} >= {lower[0]} AND {column} < {upper[0]}"
+    if len(ends) != len(("lower", "upper")) or any(isinstance(e, ast.ColumnRef) for e in ends):
+        return ""  # of several columns, from MINVALUE, by a hash, or the default
+    lower, upper = map(expression, ends)
+    return f"{column} IS NOT NULL AND {column} >= {lower} AND {column} < {upper}"
 
 
 def _domains(sheet: Sheet, node: Any) -> Iterator[Refusal]:

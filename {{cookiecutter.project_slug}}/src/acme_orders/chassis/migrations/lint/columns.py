@@ -41,6 +41,13 @@ def null_is_forbidden(sheet: Sheet, statement: Statement) -> Iterator[Refusal]:
                 lock=Lock(table, ALL, SCANS),
                 recipe=recipes.not_null(table, part.name),
             )
+    for table, part in parts_of(sheet, statement, "AddConstraint"):
+        if kind_of(part.def_) == "NOTNULL" and not part.def_.skip_validation:  # PostgreSQL 18
+            yield Refusal(
+                why="Nobody can use the table while all of it is read for a NULL.",
+                lock=Lock(table, ALL, SCANS),
+                recipe=recipes.not_null(table, part.def_.keys[0].sval),
+            )
     for table, part in parts_of(sheet, statement, "AddColumn"):
         given = constraints_of(part.def_)
         empty = {"NOTNULL", "PRIMARY"} & given.keys()
@@ -93,7 +100,7 @@ def tables_are_rewritten(sheet: Sheet, statement: Statement) -> Iterator[Refusal
 
 def _rewritten(sheet: Sheet, node: Any) -> Iterator[Lock]:
     match node:
-        case ast.VacuumStmt() | ast.ClusterStmt():
+        case ast.VacuumStmt() | ast.ClusterStmt() | ast.AlterTableMoveAllStmt():
             yield from (each for each in sheet.locks(node) if each.work == REWRITES)
         case ast.AlterTableStmt(relation=relation, cmds=parts):
             for part in parts:

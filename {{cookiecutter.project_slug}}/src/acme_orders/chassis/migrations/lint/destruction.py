@@ -36,7 +36,7 @@ _INTEGERS = ["smallint", "int", "bigint"]
 _LATER = "It has to wait until no release uses it any more."
 
 
-def old_code_breaks(  # noqa: C901  # a table
+def old_code_breaks(  # noqa: C901, PLR0912  # a table
     sheet: Sheet, statement: Statement
 ) -> Iterator[Refusal]:
     """What the release before this one needs is taken away, outside of `phase: contract`."""
@@ -53,6 +53,8 @@ def old_code_breaks(  # noqa: C901  # a table
             for table in map(table_of, relations):
                 if table not in sheet.known.new:
                     yield _later(sheet, statement, "Its rows are gone for every release.", table)
+        case ast.DropOwnedStmt():
+            yield _later(sheet, statement, f"Whatever they own goes at once. {_LATER}", "")
         case ast.RenameStmt():
             yield from _renamed(sheet, statement)
         case ast.AlterObjectSchemaStmt(relation=relation) if relation is not None:
@@ -85,7 +87,7 @@ def _renamed(sheet: Sheet, statement: Statement) -> Iterator[Refusal]:
         case enums.OBJECT_TABLE | enums.OBJECT_VIEW:
             recipe = recipes.renamed_table(table, node.newname)
             yield Refusal(why=why, lock=sheet.lock(node, table), recipe=recipe)
-        case enums.OBJECT_SCHEMA | enums.OBJECT_TYPE | enums.OBJECT_SEQUENCE:
+        case enums.OBJECT_MATVIEW | enums.OBJECT_SCHEMA | enums.OBJECT_TYPE | enums.OBJECT_SEQUENCE:
             yield _later(sheet, statement, why, table)
 
 

@@ -16,7 +16,7 @@ from acme_orders.chassis.migrations.lint.findings import (
     Sheet,
     head_of,
 )
-from acme_orders.chassis.migrations.lint.inside import statements_inside
+from acme_orders.chassis.migrations.lint.inside import sql_is_hidden, statements_inside
 from acme_orders.chassis.migrations.lint.squawk import squawk
 from acme_orders.chassis.migrations.statements import Statement, statements_of
 
@@ -35,6 +35,7 @@ RULES = (
     Rule("M12", columns.tables_are_rewritten),
     Rule("M13", blocking.rows_are_checked),
     Rule("M14", blocking.locks_are_held),
+    Rule("M14", sql_is_hidden),
     Rule("M14", blocking.something_else_blocks, last=True),
 )
 _ALLOW = re.compile(

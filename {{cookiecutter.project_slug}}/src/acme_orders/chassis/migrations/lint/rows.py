@@ -6,7 +6,7 @@ from typing import Any
 from postgast import nodes as ast
 from postgast import pg_query_pb2 as enums
 
-from acme_orders.chassis.database.sql_text import descendants
+from acme_orders.chassis.database.sql_text import descendants, parse
 from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet
 from acme_orders.chassis.migrations.recipes import Part, short
 from acme_orders.chassis.migrations.statements import Statement
@@ -23,8 +23,10 @@ def rows_are_written(sheet: Sheet, statement: Statement) -> Iterator[Refusal]:
             case ast.MergeStmt(relation=target):
                 yield from _written(sheet, node, target)
             case ast.InsertStmt(relation=target, select_stmt=ast.SelectStmt() as query):
-                if not query.values_lists or any(map(sheet.is_used, read_by(query))):
+                if query.from_clause or any(map(sheet.is_used, read_by(query))):
                     yield from _written(sheet, node, target)
+            case ast.SelectStmt(into_clause=ast.IntoClause(rel=relation)):
+                yield from _selected(sheet, node, table_of(relation))
             case ast.CreateTableAsStmt(into=ast.IntoClause(skip_data=False)):
                 yield from _copied(sheet, node, node.query)
 
@@ -52,6 +54,14 @@ def _written(sheet: Sheet, node: Any, target: Any) -> Iterator[Refusal]:
 def _columns(node: Any) -> list[str]:
     listed = getattr(node, "target_list", None) or []
     return [each.name for each in listed if isinstance(each, ast.ResTarget)] or ["rows"]
+
+
+def _selected(sheet: Sheet, node: Any, table: str) -> Iterator[Refusal]:
+    """`SELECT … INTO`, which is CREATE TABLE … AS in another form."""
+    bare = changed(node)
+    bare._pb.ClearField("into_clause")  # noqa: SLF001
+    (again,) = parse(f"CREATE TABLE {table} AS {statement_sql(bare)}")
+    yield from _copied(sheet, again.stmt, bare)
 
 
 def _copied(sheet: Sheet, node: Any, query: Any) -> Iterator[Refusal]:
