@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
-from functools import partial
+from functools import partial  # feature: http_api
 from typing import Any
 
 import structlog

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable  # feature: http_api
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
