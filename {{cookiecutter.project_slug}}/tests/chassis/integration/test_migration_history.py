@@ -1,14 +1,18 @@
 """The history of an earlier version is carried over; what is wrong in it is said and repaired."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from prometheus_client import generate_latest
 
-from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.errors import ConfigurationError, DatabaseUnavailable
+from acme_orders.chassis.migrations.reported import MigrationReport
 from acme_orders.chassis.migrations.settings import MigrationSettings
+from acme_orders.chassis.observability.metrics import Metrics
 
 from tests.chassis.integration.hazards_bare import DRIVERS, use_driver
 from tests.chassis.integration.migrating import (
@@ -226,6 +230,49 @@ def test_what_was_being_taken_back_is_finished(project: Migrations) -> None:
     )
     assert [each.partition(" (")[0] for each in project.repair()] == ["0002_index: taken back"]
     assert project.applied() == ["0001_one"]
+
+
+async def test_the_history_is_a_metric(project: Migrations) -> None:
+    """Read when somebody asks, also from a history of an earlier version; and no more than that."""
+    project.write("0002_index", "CREATE INDEX CONCURRENTLY i ON one (x);\n")
+    make_old(project)
+    metrics = Metrics()
+    report = MigrationReport(project.migrator, metrics)
+
+    async def shown() -> dict[str, float]:
+        report._next = 0  # it would rest for a while
+        await asyncio.gather(report.update(), report.update())
+        lines = generate_latest(metrics.registry).decode().splitlines()
+        found = (line.rpartition(" ") for line in lines if line.startswith("db_migration_dur"))
+        return {name: float(value) for name, _, value in found}
+
+    count = "db_migration_duration_seconds_count"
+    assert (await shown())[f'{count}{{direction="up",outcome="ok"}}'] == 2
+    project.up()
+    project.rows(
+        "UPDATE schema_migrations SET status = 'running', applied_at = now() - interval '1 h' "
+        "WHERE id = '0002_index'"
+    )
+    project.rows("UPDATE schema_migrations SET duration_ms = 700 WHERE id = '0001_one'")
+    found = await shown()
+    assert found[f'{count}{{direction="up",outcome="ok"}}'] == 1
+    assert found[f'{count}{{direction="up",outcome="running"}}'] == 1
+    assert found['db_migration_duration_seconds_sum{direction="up",outcome="ok"}'] == 0.7
+    running = 'db_migration_duration_seconds_sum{direction="up",outcome="running"}'
+    assert 3600 <= found[running] < 4600
+    bucket = 'db_migration_duration_seconds_bucket{{direction="up",le="{}",outcome="ok"}}'
+    assert [found[bucket.format(le)] for le in ("0.5", "1", "+Inf")] == [0, 1, 1]
+    project.rows("UPDATE schema_migrations SET status = 'ok'")
+    assert running not in await shown()
+
+
+async def test_an_outage_costs_a_scrape_nothing_but_these_numbers() -> None:
+    """What was read before stays, and the next scrape tries again."""
+    nowhere = Migrations("postgresql://nobody@127.0.0.1:1/none", Path())
+    report = MigrationReport(nowhere.migrator, Metrics())
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            await report.update()
 
 
 def test_what_was_changed_is_accepted_only_by_name(project: Migrations) -> None:

@@ -2,6 +2,7 @@
 """The schemas of tenants: made, migrated and taken back, each with a history of its own."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -329,3 +330,99 @@ def test_an_applied_file_that_was_changed_is_refused_in_every_direction(
             look()
     add(folder, 9000)
     assert names(migrator.down()) == [f"{more} in {schema}" for schema in places.values()]
+
+
+def test_a_statement_of_its_own_goes_through_every_schema(
+    migrator: Migrator, places: dict[UUID, str], folder: Path, database_url: str
+) -> None:
+    """Where it fails nothing is left behind, and `repair` does what is left, in each schema."""
+    list(migrator.up())
+    bad = places[BOB]
+    rows_of(
+        database_url,
+        f"INSERT INTO {bad}.inbox (consumer, source, id, type, payload_hash) "
+        "VALUES ('a', 'b', '1', 'c', ''), ('a', 'b', '2', 'c', '')",
+    )
+    index = add(folder, 9000, "CREATE UNIQUE INDEX CONCURRENTLY more ON inbox (type);")
+    (folder / f"{index}.down.sql").write_text("DROP INDEX CONCURRENTLY more;\n", "utf-8")
+    with pytest.raises(ConfigurationError, match=f"{bad}: .*could not create unique index"):
+        list(migrator.up())
+    found = migrator.findings()
+    assert len(found) == 1
+    assert found[0].startswith(f"{bad}: {index} could not be applied at")
+    assert [each.id for each in migrator.pending()] == [index]
+    rows_of(database_url, f"DELETE FROM {bad}.inbox WHERE id = '2'")
+    ((place, _, done),) = (each.partition(": ") for each in migrator.repair())
+    assert place == bad
+    assert done.startswith(f"{index}: applied (")
+    assert migrator.findings() == []
+    assert len(names(migrator.down())) == len(places)
+
+
+def test_a_contract_waits_for_the_backfill_of_each_schema(
+    migrator: Migrator, places: dict[UUID, str], folder: Path, database_url: str
+) -> None:
+    """One tenant without rows, one that is done, one that is not: only that one is refused."""
+    list(migrator.up())
+    values = "VALUES ('a', 'b', '1', 'c', '')"
+    for tenant in (ADA, BOB):
+        schema = places[tenant]
+        columns = "(consumer, source, id, type, payload_hash)"
+        rows_of(database_url, f"INSERT INTO {schema}.inbox {columns} {values}")
+        rows_of(
+            database_url,
+            f"CREATE TABLE {schema}.backfill_run (LIKE public.backfill_run INCLUDING ALL)",
+        )
+        rows_of(
+            database_url,
+            f"INSERT INTO {schema}.backfill_run (name, state, batch_size, checksum) "
+            f"VALUES ('fill', '{'completed' if tenant == ADA else 'running'}', 1, '')",
+        )
+    contract = add(folder, 9000, "-- requires: backfill fill\nALTER TABLE inbox ADD more int;")
+    with pytest.raises(ConfigurationError, match="the backfill fill, which is running") as refused:
+        list(migrator.up())
+    assert str(refused.value).count("requires the backfill") == 1
+    assert f"{places[BOB]}: " in str(refused.value)
+    rows_of(database_url, f"UPDATE {places[BOB]}.backfill_run SET state = 'completed'")
+    assert names(migrator.up()) == [f"{contract} in {places[BOB]}"]
+
+
+def test_old_histories_are_carried_over_in_each_schema(
+    migrator: Migrator, places: dict[UUID, str], database_url: str
+) -> None:
+    """Also where nothing is pending; and they are read before."""
+    list(migrator.up())
+    for schema in ("public", *places.values()):
+        columns = ("direction", "status", "attempts", "waited_ms", "applied_by", "app_version")
+        drop = ", ".join(f"DROP {each}" for each in (*columns, "error"))
+        rows_of(database_url, f"ALTER TABLE {schema}.schema_migrations {drop}")
+    migrator.verify()
+    assert migrator.findings() == []
+    assert names(migrator.up()) == []
+    carried = "SELECT count(*) FROM pg_attribute WHERE attname = 'waited_ms'"
+    assert rows_of(database_url, carried) == [(len(places) + 1,)]
+
+
+@pytest.mark.long
+def test_hundreds_of_tenants_take_a_bounded_time(
+    migrator: Migrator, folder: Path, database_url: str
+) -> None:
+    """The time for each does not grow, and an interrupted run goes on where it was."""
+    rows_of(
+        database_url,
+        "INSERT INTO tenants (id, name) SELECT gen_random_uuid(), n FROM generate_series(1, 500) n",
+    )
+    list(migrator.up())
+    more = add(folder, 9000, "ALTER TABLE inbox ADD more int;")
+    began, times = time.monotonic(), []
+    steps = migrator.up()
+    for _ in range(250):
+        next(steps)
+        times.append(time.monotonic() - began)
+    del steps
+    done = names(migrator.up())
+    assert len(done) == 501 - 250
+    assert all(each.startswith(f"{more} in tenant_") for each in done)
+    assert time.monotonic() - began < 120
+    assert times[-1] - times[-51] < 3 * (times[99] - times[49])
+    migrator.verify()

@@ -5,6 +5,8 @@ No label ever holds a tenant, an id, SQL or a text from outside: each series cos
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from acme_orders.chassis.observability.rows import HistogramOfRows
+
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SLOW = (0.1, 0.5, 1, 5, 15, 60, 300, 1800, 3600)
 _ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -220,10 +222,13 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
-        self.db_migration_duration = Histogram(
-            "db_migration_duration_seconds", "Length of a migration", ["direction", "outcome"],
-            buckets=_SLOW, registry=registry,
-        )  # fmt: skip
+        self.db_migration_duration = HistogramOfRows(
+            "db_migration_duration_seconds",
+            "Length of each migration of the history, by outcome: ok, failed, running (so far)",
+            ["direction", "outcome"],
+            buckets=_SLOW,
+            registry=registry,
+        )
 
     def _outbox(self, registry: CollectorRegistry) -> None:
         self.outbox_published = Counter(

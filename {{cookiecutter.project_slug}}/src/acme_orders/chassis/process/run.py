@@ -11,6 +11,8 @@ import structlog
 from acme_orders.chassis.errors import BrokerUnavailable, DatabaseUnavailable
 from acme_orders.chassis.http.clients import ClientLimits, Clients
 from acme_orders.chassis.http.server import listen, serve
+from acme_orders.chassis.migrations.reported import MigrationReport
+from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.loop import watch_loop
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.observability.probes import Probe, operations
@@ -84,9 +86,9 @@ async def run(
             if api_socket is not None:
                 parts["api"] = partial(serve, service.api(), api_socket, clients=clients["api"])
             # feature: http_api }
-            ops = operations(
-                metrics, probes(service, shutdown.stop), service.backfill_report.update
-            )
+            migrations = MigrationReport(Migrator(settings.database_url), metrics)
+            updates = (service.backfill_report.update, migrations.update)
+            ops = operations(metrics, probes(service, shutdown.stop), *updates)
             drained = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 group.create_task(serve(ops, operations_socket, drained, clients["operations"]))
