@@ -209,6 +209,7 @@ async def test_sigterm_finishes_what_is_under_way(environment: dict[str, str]) -
         _, text = await get(port, "/metrics")
         (draining,) = [line for line in text.splitlines() if line.startswith("drain_duration")]
         assert float(draining.split()[1]) > 0
+        assert 'db_migration_duration_seconds_count{direction="up",outcome="ok"}' in text
         let_go()
         assert await asyncio.wait_for(running.process.wait(), 20) == 0
     (done,) = rows_of(environment["DATABASE_URL"], "SELECT count(*) FROM inbox")
