@@ -13,7 +13,11 @@ import pytest
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.lint.findings import Finding, Rule
 from acme_orders.chassis.migrations.lint.linter import RULES, WAIVER, lint
-from acme_orders.chassis.migrations.lint.squawk import NOISE, POSTGRESQL, SAID_BY_OURS
+from acme_orders.chassis.migrations.lint.squawk import (
+    NOISE,
+    POSTGRESQL,
+    SAID_BY_OURS,
+)
 
 from tests.chassis.schema.shop import SAFE, UNSAFE, Project
 

@@ -39,7 +39,9 @@ def plan(
     sql: Annotated[bool, typer.Option("--sql", help="The whole SQL instead.")] = False,
 ) -> None:
     """Show what `up` would run, with the lock of each statement and what it does under it."""
-    from acme_orders.chassis.migrations.planned import planned  # noqa: PLC0415  # as below
+    from acme_orders.chassis.migrations.planned import (  # noqa: PLC0415
+        planned,
+    )
 
     with explained():
         pending = migrator(context).pending()
@@ -121,7 +123,10 @@ def new(
     empty: Annotated[bool, typer.Option("--empty", help="Draft nothing, ask no server.")] = False,
 ) -> None:
     """Write new migrations: what the models say and the schema lacks, in the safe form."""
-    from acme_orders.chassis.migrations.new import drafted, write  # noqa: PLC0415  # as below
+    from acme_orders.chassis.migrations.new import (  # noqa: PLC0415
+        drafted,
+        write,
+    )
     from acme_orders.chassis.migrations.recipes import Part  # noqa: PLC0415
 
     with explained():
@@ -147,7 +152,9 @@ def lint_files(
 ) -> None:
     """Refuse what a busy database does not survive, and show what to write instead."""
     # The parser takes a tenth of a second to import, and the service has no use for it.
-    from acme_orders.chassis.migrations.lint.report import report  # noqa: PLC0415
+    from acme_orders.chassis.migrations.lint.report import (  # noqa: PLC0415
+        report,
+    )
 
     with explained():
         if not report(folder, typer.echo):

@@ -17,7 +17,13 @@ from acme_orders.chassis.migrations import recipes
 from acme_orders.chassis.migrations.ddl import quoted, table_sql
 from acme_orders.chassis.migrations.drift import Drift
 from acme_orders.chassis.migrations.kinds import is_alone
-from acme_orders.chassis.migrations.recipes import CONTRACT, Part, Recipe, contract, short
+from acme_orders.chassis.migrations.recipes import (
+    CONTRACT,
+    Part,
+    Recipe,
+    contract,
+    short,
+)
 from acme_orders.chassis.migrations.table_locks import is_wider
 
 _ENDINGS = {"check": "check", "foreign key": "fkey", "exclusion": "excl"}

@@ -27,7 +27,13 @@ from acme_orders.chassis.migrations.table_locks import (
     Lock,
     part_locks,
 )
-from acme_orders.chassis.migrations.trees import kind_of, names_of, read_by, table_of, wants
+from acme_orders.chassis.migrations.trees import (
+    kind_of,
+    names_of,
+    read_by,
+    table_of,
+    wants,
+)
 
 _WRITES = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 _ON_A_TABLE = {enums.OBJECT_TABLE, enums.OBJECT_MATVIEW, enums.OBJECT_VIEW}
@@ -42,7 +48,7 @@ def locks(statement: Any, known: Known) -> list[Lock]:
     return sorted(strongest.values(), key=lambda lock: lock.strength, reverse=True)
 
 
-def _locks(statement: Any, known: Known) -> Iterator[Lock]:  # noqa: C901, PLR0912, PLR0915  # a table
+def _locks(statement: Any, known: Known) -> Iterator[Lock]:  # noqa: C901, PLR0912, PLR0915
     match statement:
         case ast.AlterTableStmt(relation=relation):
             name = table_of(relation)

@@ -67,7 +67,7 @@ class Lock(NamedTuple):
         return MODES.index(self.mode), ["", SCANS, REWRITES].index(self.work)
 
 
-def part_locks(table: str, part: Any, known: Known) -> Iterator[Lock]:  # noqa: C901, PLR0912  # a table
+def part_locks(table: str, part: Any, known: Known) -> Iterator[Lock]:  # noqa: C901, PLR0912
     """The locks of one part of ALTER TABLE."""
     kind, node = kind_of(part), part.def_
     mode = next((mode for mode, kinds in _OF_PARTS.items() if kind in kinds), ALL)

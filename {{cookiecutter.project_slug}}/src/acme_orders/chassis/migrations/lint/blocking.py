@@ -12,7 +12,14 @@ from acme_orders.chassis.migrations.lint.columns import parts_of
 from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet, in_quiet
 from acme_orders.chassis.migrations.recipes import Part
 from acme_orders.chassis.migrations.statements import Statement
-from acme_orders.chassis.migrations.table_locks import ALL, MODES, SCANS, SHARE, Lock, part_locks
+from acme_orders.chassis.migrations.table_locks import (
+    ALL,
+    MODES,
+    SCANS,
+    SHARE,
+    Lock,
+    part_locks,
+)
 from acme_orders.chassis.migrations.trees import (
     constraints_of,
     expression,

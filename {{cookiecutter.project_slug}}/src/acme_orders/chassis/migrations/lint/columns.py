@@ -11,7 +11,13 @@ from acme_orders.chassis.migrations.header import Phase
 from acme_orders.chassis.migrations.lint.destruction import is_narrower
 from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet, in_quiet
 from acme_orders.chassis.migrations.statements import Statement
-from acme_orders.chassis.migrations.table_locks import ALL, REWRITES, SCANS, Lock, part_locks
+from acme_orders.chassis.migrations.table_locks import (
+    ALL,
+    REWRITES,
+    SCANS,
+    Lock,
+    part_locks,
+)
 from acme_orders.chassis.migrations.trees import (
     constraints_of,
     is_serial,

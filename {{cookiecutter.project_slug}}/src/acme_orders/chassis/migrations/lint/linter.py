@@ -5,10 +5,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.migrations.files import FOLDER, Migration, migrations, text_of
+from acme_orders.chassis.migrations.files import (
+    FOLDER,
+    Migration,
+    migrations,
+    text_of,
+)
 from acme_orders.chassis.migrations.kinds import is_alone
 from acme_orders.chassis.migrations.known import Known
-from acme_orders.chassis.migrations.lint import blocking, columns, destruction, files, rows
+from acme_orders.chassis.migrations.lint import (
+    blocking,
+    columns,
+    destruction,
+    files,
+    rows,
+)
 from acme_orders.chassis.migrations.lint.findings import (
     Finding,
     Refusal,
@@ -16,7 +27,10 @@ from acme_orders.chassis.migrations.lint.findings import (
     Sheet,
     head_of,
 )
-from acme_orders.chassis.migrations.lint.inside import sql_is_hidden, statements_inside
+from acme_orders.chassis.migrations.lint.inside import (
+    sql_is_hidden,
+    statements_inside,
+)
 from acme_orders.chassis.migrations.lint.squawk import squawk
 from acme_orders.chassis.migrations.statements import Statement, statements_of
 

@@ -11,7 +11,12 @@ from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet
 from acme_orders.chassis.migrations.recipes import Part, short
 from acme_orders.chassis.migrations.statements import Statement
 from acme_orders.chassis.migrations.table_locks import WRITE, Lock
-from acme_orders.chassis.migrations.trees import changed, read_by, statement_sql, table_of
+from acme_orders.chassis.migrations.trees import (
+    changed,
+    read_by,
+    statement_sql,
+    table_of,
+)
 
 
 def rows_are_written(sheet: Sheet, statement: Statement) -> Iterator[Refusal]:
