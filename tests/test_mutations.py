@@ -17,26 +17,44 @@ MUTATIONS = {
         "        try:\n            fresh = await apart(partial(self._run, envelopes))\n",
         "        for early in batch:\n            await early.ack()\n"
         "        try:\n            fresh = await apart(partial(self._run, envelopes))\n",
-        "test_crash_points.py::test_between_commit_and_ack",
+        "faults/test_crash_points.py::test_between_commit_and_ack",
     ),
     "no inbox": (
         f"{CHASSIS}/messaging/inbox.py",
         "        fresh = [each for key, each in first.items() if key in entered]\n",
         "        return list(envelopes)\n        fresh = []\n",
-        "test_crash_points.py::test_between_commit_and_ack",
+        "faults/test_crash_points.py::test_between_commit_and_ack",
     ),
     "requeue instead of a retry": (
         f"{CHASSIS}/messaging/recovery.py",
         "                await self._copy(delivery, queue, "
         "{ATTEMPT: next_attempt, FIRST_FAILED: first})\n",
         "                await delivery.release()\n",
-        "test_database_faults.py::test_some_of_a_batch_fail",
+        "faults/test_database_faults.py::test_some_of_a_batch_fail",
     ),
     "returned messages ignored": (
         f"{CHASSIS}/rabbitmq/connection.py",
         "publisher_confirms=confirms, on_return_raises=confirms",
         "publisher_confirms=confirms, on_return_raises=False",
-        "test_broker_faults.py::test_unroutable",
+        "faults/test_broker_faults.py::test_unroutable",
+    ),
+    "checkpoint after the transaction": (
+        f"{CHASSIS}/backfills/runner.py",
+        "                    state = self._run.checkpoint(self._place, portion, pace.size)\n",
+        "                state = self._run.checkpoint(self._place, portion, pace.size)\n",
+        "backfills/test_runs.py::test_a_checkpoint_is_a_part_of_its_portion",
+    ),
+    "lease ignored": (
+        f"{CHASSIS}/backfills/runs.py",
+        "WHERE name = %s AND {_FREE}",
+        "WHERE name = %s AND (true OR {_FREE})",
+        "backfills/test_control.py::test_a_second_runner_is_told_who_the_first_one_is",
+    ),
+    "keys not compared as a row": (
+        f"{CHASSIS}/backfills/rows.py",
+        'return f"({self._keys}) > {self._given} AND {upto}"',
+        'return f"NOT ({self._keys}) <= {self._given} AND {upto}"',
+        "backfills/test_runs.py::test_a_portion_takes_as_long_at_the_end_as_at_the_beginning[key1]",
     ),
 }
 
@@ -46,7 +64,7 @@ def test_a_mutation_turns_its_fault_red(bake_fresh: Bake, mutation: str) -> None
     """It fails, and not because it could not begin; unbroken, it is among the project's own."""
     *place, fault = MUTATIONS[mutation]
     project = bake_fresh(chassis_tests=True)
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/chassis/faults/{fault}"]
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/chassis/{fault}"]
     edit(project, *place)
     ended = python(project, *command)
     assert ended.returncode == 1, ended.stdout[-10_000:] + ended.stderr

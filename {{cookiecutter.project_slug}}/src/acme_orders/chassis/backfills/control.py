@@ -62,7 +62,7 @@ def statuses(session: BackfillSession, place: str = SHARED) -> list[Status]:
 
 
 def everywhere(session: BackfillSession) -> list[Status]:
-    """Of all, also in the schemas of tenants."""
+    """Of all, in each place where runs are written down."""
     found = statuses(session)
     for place in all_places(session.rows):
         found += statuses(session, place) if place != SHARED else []
