@@ -10,7 +10,11 @@ import pytest
 from acme_orders.chassis.backfills import control
 from acme_orders.chassis.backfills.runs import Cancelled, LeaseLost
 from acme_orders.chassis.backfills.session import backfill_session
-from acme_orders.chassis.errors import ConfigurationError, DatabaseUnavailable, ServiceError
+from acme_orders.chassis.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    ServiceError,
+)
 
 from readiness.scratch import session
 from tests.chassis.backfills.test_runs import FEW, until
