@@ -28,9 +28,9 @@ MUTANTS = {
         "    CHECK (true)",
     ),
     "K4": (
-        "src/acme_orders/chassis/observability/metrics.py",
-        "            registry=registry,\n        )\n        self.db_errors = ",
-        "            registry=None,\n        )\n        self.db_errors = ",
+        "src/acme_orders/chassis/observability/database_metrics.py",
+        "            buckets=FAST,\n        )\n        self.db_errors = ",
+        "            buckets=FAST,\n            registry=None,\n        )\n        self.db_errors = ",
     ),
 }
 

@@ -9,9 +9,8 @@ import pytest
 
 from acme_orders.chassis.errors import DatabaseUnavailable
 
-from dev.postgres import Postgres
 from dev.postgres_binaries import server_user
-from dev.small_disk import NoSmallDisk, SmallDisk
+from dev.small_disk import NoSmallDisk, PostgresOnDisk, SmallDisk
 from dev.standby import PostgresPair
 from readiness.scratch import session
 from tests.chassis.backfills.test_runs import FEW
@@ -44,7 +43,7 @@ def test_it_waits_for_a_replica(tmp_path: Path) -> None:
 def test_a_full_disk_stops_it_and_room_lets_it_go_on(tmp_path: Path) -> None:
     """What was committed stays; the message says what helps."""
     try:
-        with SmallDisk(256, user=server_user()) as disk, Postgres(disk=disk) as server:
+        with SmallDisk(256, user=server_user()) as disk, PostgresOnDisk(disk) as server:
             url = server.create_database()
             migrate(url)
             tickets = Tickets(url, tmp_path)

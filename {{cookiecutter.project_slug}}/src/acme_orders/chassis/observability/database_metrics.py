@@ -1,0 +1,107 @@
+"""Metrics of the database."""
+
+from acme_orders.chassis.observability.families import FAST, SLOW, Families
+
+
+class DatabaseMetrics(Families):
+    """Statements, connections, transactions, migrations and backfills."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        self.db_operation_duration = self.histogram(
+            "db_client_operation_duration_seconds",
+            "Time of one statement as the client sees it",
+            ["query", "outcome"],
+            buckets=FAST,
+        )
+        self.db_errors = self.counter(
+            "db_client_errors", "Failed statements by kind of error", ["query", "kind"]
+        )
+        self.db_connections = self.gauge(
+            "db_client_connections", "Open connections, by state: idle, used", ["state"]
+        )
+        self.db_connections_max = self.gauge("db_client_connections_max", "Size of the pool")
+        self.db_connections_pending = self.gauge(
+            "db_client_connections_pending_requests", "Waiting for a connection"
+        )
+        self.db_connection_wait = self.histogram(
+            "db_client_connection_wait_time_seconds", "Time waited for a connection", buckets=FAST
+        )
+        self.db_connection_use = self.histogram(
+            "db_client_connection_use_time_seconds", "Time a connection was held", buckets=FAST
+        )
+        self.db_connection_create = self.histogram(
+            "db_client_connection_create_time_seconds", "Time to open a connection", buckets=FAST
+        )
+        self.db_connection_timeouts = self.counter(
+            "db_client_connection_timeouts", "Waits that ended without one"
+        )
+        self.db_connections_closed = self.counter(
+            "db_client_connections_closed",
+            "Connections closed, by reason: broken, cancelled, dead, expired, in_transaction",
+            ["reason"],
+        )
+        self.db_transaction_duration = self.histogram(
+            "db_transaction_duration_seconds",
+            "Length of a transaction",
+            ["unit_of_work", "outcome"],
+            buckets=FAST,
+        )
+        self.db_transaction_retries = self.counter(
+            "db_transaction_retries",
+            "Units of work run again after a conflict: serialization, deadlock, lock",
+            ["unit_of_work", "reason"],
+        )
+        self.db_transaction_retries_exhausted = self.counter(
+            "db_transaction_retries_exhausted",
+            "Units of work given up after conflicts",
+            ["unit_of_work"],
+        )
+        self.db_slow_statements = self.counter(
+            "db_slow_statements", "Statements slower than SLOW_STATEMENT", ["query"]
+        )
+        self.db_repeated_statements = self.counter(
+            "db_repeated_statements",
+            "Units of work that repeated a statement needlessly",
+            ["query"],
+        )
+        self.db_rows_already_there = self.counter(
+            "db_rows_already_there",
+            "Rows left out of an insert because their key was there",
+            ["query"],
+        )
+        self.db_unreadable_rows = self.counter(
+            "db_unreadable_rows", "Rows found with a value that has no form in Python", ["query"]
+        )
+        self.db_guard_violations = self.counter(
+            "db_guard_violations", "Uses of the database that break its rules, by kind", ["kind"]
+        )
+        self.db_migration_duration = self.histogram_of_rows(
+            "db_migration_duration_seconds",
+            "Length of each migration of the history, by outcome: ok, failed, running (so far)",
+            ["direction", "outcome"],
+            buckets=SLOW,
+        )
+
+        # Backfills
+        self.backfill_state = self.gauge(
+            "backfill_state",
+            "1 for the state of a backfill: pending, running, paused, throttled, failed, "
+            "completed, cancelled",
+            ["backfill", "state"],
+        )
+        self.backfill_rows_done = self.gauge(
+            "backfill_rows_done", "Rows that a backfill has gone through", ["backfill"]
+        )
+        self.backfill_rows = self.gauge(
+            "backfill_rows", "Rows that it is to go through, as PostgreSQL estimated", ["backfill"]
+        )
+        self.backfill_still = self.gauge(
+            "backfill_still_seconds",
+            "Time since a backfill moved, while nobody has paused, cancelled or completed it",
+            ["backfill"],
+        )
+        self.backfill_silent = self.gauge(
+            "backfill_silent_seconds", "Time since its runner gave a sign of life", ["backfill"]
+        )
