@@ -14,9 +14,8 @@ from tests.chassis.conftest import Connect, consuming, count, rows
 from tests.chassis.integration.dead_letter_queue import archiving
 from tests.chassis.slices.sales.messages import SALE_MADE
 
-WHOSE = (
-    *("--header", f"tenant={TENANT}"),  # feature: row, rls, schema
-)
+WHOSE: list[str] = []
+WHOSE += ["--header", f"tenant={TENANT}"]  # feature: row, rls, schema
 
 
 @pytest.fixture
