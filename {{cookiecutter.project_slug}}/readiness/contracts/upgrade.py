@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.errors import ServiceError
 from acme_orders.chassis.migrations.files import Migration, migrations
 from acme_orders.chassis.migrations.header import Phase
 
@@ -26,6 +26,7 @@ from readiness.contracts.contract import Contract
 from readiness.contracts.release import Release
 from readiness.rehearsal import Rehearsal, migrate, rehearse
 from readiness.scratch import scratch_database
+from readiness.staging import backfilled
 
 _STEPS = (
     "change it in steps: add what is new beside what is there (`phase: expand`), release code that "
@@ -71,7 +72,7 @@ class Upgrade:
                 try:
                     async for finding in self._steps(old, Path(folder), later):
                         yield finding
-                except ConfigurationError as error:  # a migration failed: K5 says it as well
+                except ServiceError as error:  # a migration failed: K5 says it as well
                     yield str(error)
 
     @asynccontextmanager
@@ -92,6 +93,8 @@ class Upgrade:
         for finding in await self._early(old, later):
             yield finding
         for number, migration in enumerate(later, 1):
+            known = self.rehearsal.subject.migrations
+            await asyncio.to_thread(backfilled, old.url, migration, known)
             _copy(migration, folder)
             await asyncio.to_thread(migrate, old.subject, old.url)
             after = await column_types(manager, contracts)

@@ -33,7 +33,7 @@ from tests.conftest import server
 BOTH = replace(SERVICE, slices=(*SERVICE.slices, parcels))
 HEAD = "-- reversible: yes\n"
 HEAD += "-- applies to: each tenant\n"  # feature: schema
-VERSION = "1.4"
+VERSION = "0.0.9"  # older than the project itself
 EXPAND, CONTRACT = "-- phase: expand\n", "-- phase: contract\n"
 
 
@@ -211,7 +211,7 @@ async def test_a_change_that_breaks_the_last_release_is_found(
 
     findings = [each for each in (await inspected(subject)).findings if "of release" in each]
 
-    assert all("of release 1.4 breaks at 0903_breaks: " in each for each in findings), findings
+    assert all("of release 0.0.9 breaks at 0903_breaks: " in each for each in findings), findings
     (first, *_) = [each for each in findings if each.startswith(f"{query} ")]
     assert says in first
     assert re.search(r"its statement \d is `\w+ ", first)
@@ -236,11 +236,11 @@ async def test_the_same_changes_in_steps_break_nothing(subject: Subject) -> None
 async def test_a_type_may_get_narrower_for_a_release_that_keeps_to_it(subject: Subject) -> None:
     """The contract says since which release; one before that would be refused."""
     narrower = "ALTER TABLE sale_lines ALTER sku TYPE varchar(50);"
-    write(subject.migrations, "0903_sku", narrower, CONTRACT + "-- requires: release 1.4\n")
+    write(subject.migrations, "0903_sku", narrower, CONTRACT + "-- requires: release 0.0.9\n")
     await update(subject)
     assert (await inspected(subject)).findings == ()
 
-    write(subject.migrations, "0903_sku", narrower, CONTRACT + "-- requires: release 1.10\n")
+    write(subject.migrations, "0903_sku", narrower, CONTRACT + "-- requires: release 0.0.10\n")
     assert "sale_lines.sku was text" in (await inspected(subject)).findings[0]
 
 
