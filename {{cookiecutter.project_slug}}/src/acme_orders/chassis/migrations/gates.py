@@ -49,7 +49,8 @@ def refuse_unfilled(rows: Rows, migration: Migration, schemas: Sequence[str]) ->
                 raise ConfigurationError(
                     f"{migration.up}: it requires the backfill {name}, which "
                     f"{f'is {state}' if state else 'has not been run'}{where}: run "
-                    f"`acme-orders backfill run {name}`, and then `migrate up` again"
+                    f"`acme-orders backfill run {name}`, "
+                    "and then `migrate up` again"
                 )
 
 

@@ -44,7 +44,6 @@ class Header:
         backfills: names of those that must have been completed.
         release: that stopped using what is taken away, such as `1.4`; empty: none.
         small: the tables that are declared small, each with the reason.
-        each_tenant: it is for the schema of each tenant.
     """
 
     reversible: bool | None = None

@@ -114,7 +114,9 @@ class Migrator:
         Raises:
             ConfigurationError: an id is none, or was not applied; or a migration failed again.
         """
-        from acme_orders.chassis.migrations.repairing import repair  # noqa: PLC0415
+        from acme_orders.chassis.migrations.repairing import (  # noqa: PLC0415
+            repair,
+        )
 
         with self._applying() as (session, applying):
             known = migrations(self._folder)
@@ -127,7 +129,9 @@ class Migrator:
     @contextmanager
     def _applying(self) -> Iterator[tuple[MigrationSession, "Applying"]]:
         # The service only reads the history; what writes it takes a tenth of a second to import.
-        from acme_orders.chassis.migrations.applying import Applying  # noqa: PLC0415
+        from acme_orders.chassis.migrations.applying import (  # noqa: PLC0415
+            Applying,
+        )
 
         with self._session() as session:
             applying = Applying(session)

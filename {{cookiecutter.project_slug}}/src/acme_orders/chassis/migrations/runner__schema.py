@@ -178,7 +178,9 @@ class Migrator:
                 says in which schemas.
             Conflict: others were in the way, each time; likewise.
         """
-        from acme_orders.chassis.migrations.repairing import repair  # noqa: PLC0415
+        from acme_orders.chassis.migrations.repairing import (  # noqa: PLC0415
+            repair,
+        )
 
         with self._applying() as (session, applying):
             known, histories = migrations(self._folder), histories_of(session)
@@ -198,7 +200,9 @@ class Migrator:
     @contextmanager
     def _applying(self) -> Iterator[tuple[MigrationSession, "Applying"]]:
         # The service only reads the history; what writes it takes a tenth of a second to import.
-        from acme_orders.chassis.migrations.applying import Applying  # noqa: PLC0415
+        from acme_orders.chassis.migrations.applying import (  # noqa: PLC0415
+            Applying,
+        )
 
         with self._session() as session:
             applying = Applying(session)

@@ -82,8 +82,12 @@ def check(migrations: Sequence[Migration], *, back: bool = False) -> None:
             early.
     """
     # Its parser takes a tenth of a second to import, and the service only reads the history.
-    from acme_orders.chassis.migrations.gates import refuse_early  # noqa: PLC0415
-    from acme_orders.chassis.migrations.script import script_of  # noqa: PLC0415
+    from acme_orders.chassis.migrations.gates import (  # noqa: PLC0415
+        refuse_early,
+    )
+    from acme_orders.chassis.migrations.script import (  # noqa: PLC0415
+        script_of,
+    )
 
     for each in migrations:
         up, down = script_of(each.up), script_of(each.down)
