@@ -71,6 +71,12 @@ def run(place: Workplace) -> None:
     assert "service.ready" in said
 
 
+def rehearse(place: Workplace) -> None:
+    """`make deploy-rehearsal`, over a release that is the same."""
+    place.run("git", "tag", "1.0")
+    assert " GO: both releases ran" in place.run("make", "deploy-rehearsal", **SET)
+
+
 def release(place: Workplace) -> None:
     """`make contracts-release`, of what has been recorded."""
     place.run("make", "contracts-update", **SET)
@@ -92,6 +98,7 @@ SHORT: dict[str, Verb] = {
 }
 LONG: dict[str, Verb] = {
     "check": make("check", says="Contracts: "),
+    "deploy-rehearsal": rehearse,
     "faults": make("faults", tests=ONE_FAULT, says="passed"),
     "remove-example": make("remove-example", "APPLIED=no", says="no longer speaks of it"),
 }

@@ -1,0 +1,142 @@
+"""`make deploy-rehearsal`: go and no-go for changes of the schema, on a project with a history."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Bake, git
+
+UNUSED = "0090_unused"
+CHANGE = "0091_change"
+# The release before has columns that its code does not use: that is what a first step leaves.
+FIRST_STEP = (
+    "ALTER TABLE orders ADD COLUMN unit text, ADD COLUMN channel text DEFAULT 'shop', "
+    "ADD COLUMN total bigint, ADD COLUMN total_small integer;"
+)
+LAST_STEP = (
+    "ALTER TABLE orders DROP COLUMN unit, DROP COLUMN total;"
+    "UPDATE orders SET channel = 'shop' WHERE channel IS NULL;"
+    "ALTER TABLE orders ALTER COLUMN channel SET NOT NULL;"
+)
+NO_GO = {
+    "rename": ("ALTER TABLE orders RENAME COLUMN currency TO unit;", "orders.add"),
+    "dropped column": ("ALTER TABLE orders DROP COLUMN currency;", "orders.add"),
+    "new NOT NULL": (
+        "ALTER TABLE orders ADD COLUMN channel text; UPDATE orders SET channel = 'shop';"
+        "ALTER TABLE orders ALTER COLUMN channel SET NOT NULL;",
+        "orders.add",
+    ),
+    "narrowed type": (
+        "ALTER TABLE order_lines ALTER COLUMN sku TYPE varchar(4) USING left(sku, 4);",
+        "orders.add",
+    ),
+}
+GO = {
+    "first steps": ("SELECT 1;", FIRST_STEP),
+    "last steps": (FIRST_STEP, LAST_STEP),
+}
+
+pytestmark = pytest.mark.timeout(900)
+Rehearse = Callable[[str, str], subprocess.CompletedProcess[str]]
+
+
+def migrate(project: Path, name: str, sql: str) -> None:
+    """Write a migration; it is not taken back here."""
+    up = project / "migrations" / f"{name}.up.sql"
+    up.write_text(f"-- reversible: no (a rehearsal goes one way)\n{sql}\n", "utf-8")
+    up.with_name(f"{name}.down.sql").write_text("", "utf-8")
+
+
+def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the rehearsal with the servers of these tests, which are real."""
+    paths = os.pathsep.join(map(str, (project / "src", project)))
+    return subprocess.run(
+        [sys.executable, "-m", "dev.deploy", *arguments],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=800,
+    )
+
+
+@pytest.fixture
+def rehearse(bake_fresh: Bake) -> Rehearse:
+    """Release a project with a migration, change its schema by another, and rehearse."""
+
+    def rehearse(before: str, change: str) -> subprocess.CompletedProcess[str]:
+        project = bake_fresh()
+        migrate(project, UNUSED, before)
+        git(project, "init", "--quiet")
+        git(project, "add", "--all", "--force")
+        git(project, "commit", "--quiet", "--message=Release")
+        git(project, "tag", "1.0")
+        migrate(project, CHANGE, change)
+        return run(project)
+
+    return rehearse
+
+
+def refused(rehearse: Rehearse, change: str) -> None:
+    """The verdict names the release, the query, the error and the statement."""
+    sql, query = NO_GO[change]
+    ended = rehearse("SELECT 1;", sql)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "NO-GO" in ended.stdout
+    assert query in ended.stdout
+    assert "1.0" in ended.stdout
+    assert "SQLSTATE" in ended.stdout
+
+
+def allowed(rehearse: Rehearse, change: str) -> None:
+    """Every message comes to an end, and nothing speaks against it."""
+    ended = rehearse(*GO[change])
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert " GO: both releases ran" in ended.stdout
+    assert "with 2 files that are not committed" in ended.stdout
+    assert "each has come to an end" in ended.stdout
+
+
+def test_a_dropped_column_is_no_go(rehearse: Rehearse) -> None:
+    """The old release still writes it."""
+    refused(rehearse, "dropped column")
+
+
+def test_a_first_step_is_go(rehearse: Rehearse) -> None:
+    """The old release does not notice."""
+    allowed(rehearse, "first steps")
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("change", [each for each in NO_GO if each != "dropped column"])
+def test_what_breaks_the_old_release_is_no_go(rehearse: Rehearse, change: str) -> None:
+    """While it runs beside the new one."""
+    refused(rehearse, change)
+
+
+@pytest.mark.matrix
+def test_a_last_step_is_go(rehearse: Rehearse) -> None:
+    """The old release uses nothing of what is taken away."""
+    allowed(rehearse, "last steps")
+
+
+def test_a_release_to_begin_with_is_needed(bake_fresh: Bake) -> None:
+    """A repository, a tag, a reference that there is; each is asked for in words."""
+    project = bake_fresh()
+    outside = run(project, "--check")
+    git(project, "init", "--quiet")
+    git(project, "add", "--all", "--force")
+    git(project, "commit", "--quiet", "--message=Release")
+    untagged, unknown = run(project, "--check"), run(project, "--check", "--from", "1.0")
+    git(project, "tag", "1.0")
+    found = run(project, "--check")
+
+    assert [each.returncode for each in (outside, untagged, unknown, found)] == [78, 78, 78, 0]
+    assert "is in no git repository" in outside.stderr
+    assert "git tag 1.0" in untagged.stderr
+    assert "git knows no '1.0'" in unknown.stderr
