@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import acme_orders.chassis
+from acme_orders.chassis import errors
 from acme_orders.chassis.database.explain import explainable
 from acme_orders.chassis.database.repository import Query, Repository
 from acme_orders.chassis.database.statements import Statement
@@ -17,6 +17,7 @@ from readiness.contracts.stable import Stable
 from readiness.rehearsal import Rehearsal
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
+_CHASSIS = f"{errors.__package__}."
 Calls = dict[str, list[Statement]]
 
 
@@ -107,7 +108,7 @@ def _contract(repository: Repository, query: Query, sent: Sequence[Sent]) -> Con
     return Contract(
         name=query.name,
         repository=type(repository).__name__,
-        chassis=type(repository).__module__.startswith(f"{acme_orders.chassis.__name__}."),
+        chassis=type(repository).__module__.startswith(_CHASSIS),
         across_tenants=repository.across_tenants,  # feature: row, rls, schema
         traffic=query.traffic,
         writes=query.writes,
