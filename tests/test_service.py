@@ -30,7 +30,8 @@ MUTANTS = {
     "K4": (
         "src/acme_orders/chassis/observability/database_metrics.py",
         "            buckets=FAST,\n        )\n        self.db_errors = ",
-        "            buckets=FAST,\n            registry=None,\n        )\n        self.db_errors = ",
+        "            buckets=FAST,\n            registry=None,\n        )\n"
+        "        self.db_errors = ",
     ),
 }
 
