@@ -25,7 +25,7 @@ SETTINGS = {
     "RELAY_POLL": "100ms",
     "RELAY_LEASE": "2s",
 }
-_READY_WITHIN = 90.0
+_READY_WITHIN = 180.0
 _STOP_WITHIN = 30.0
 # Data, keys and schema: nothing that trying again would mend.
 _BROKEN = ("22", "23", "42", "2D", "0A")

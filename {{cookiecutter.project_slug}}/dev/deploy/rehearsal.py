@@ -21,8 +21,8 @@ _STORIES, _VARIED = 4000, 8  # of messages, and those with other values, which t
 _WARM = 40  # messages that a release has to process
 _BEFORE_THE_KILL = 1.0  # seconds, in which the new release begins to migrate
 _WHILE_BOTH_RUN = 6.0  # seconds
-_PATIENCE = 30.0  # seconds without progress
-_AT_MOST = 300  # seconds; on an idle machine it takes less than 60
+_PATIENCE = 90.0  # seconds without progress; a busy machine may take half a minute to start a process
+_AT_MOST = 600  # seconds; on an idle machine it takes less than 60
 Say = Callable[[str], None]
 Answer = Mapping[str, Any]
 
