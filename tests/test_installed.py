@@ -39,7 +39,7 @@ EXAMPLE = "from acme_orders.orders.messages import OrderPlaced as O; import json
 BACKFILL = """
 from acme_orders.chassis.backfills.backfill import Backfill
 class DoNothing(Backfill):
-    table, where, set, verify = "schema_migrations", "false", "checksum = checksum", "SELECT 0"
+    table, where, set, verify = "outbox", "false", "attempts = attempts", "SELECT 0"
 """
 QUESTIONS = {
     "database_driver": CHOICES["database_driver"],

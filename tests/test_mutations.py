@@ -59,6 +59,7 @@ MUTATIONS = {
 }
 
 
+@pytest.mark.timeout(1200)  # what is broken may wait for its own limit first
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_mutation_turns_its_fault_red(bake_fresh: Bake, mutation: str) -> None:
     """It fails, and not because it could not begin; unbroken, it is among the project's own."""

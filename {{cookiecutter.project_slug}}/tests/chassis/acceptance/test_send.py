@@ -75,7 +75,11 @@ async def test_whoever_waits_in_vain_is_told_where_it_is(service: Service) -> No
         ([SALE_MADE], {"BROKER_URL": "memory://"}, "install RabbitMQ"),
         (
             [SALE_MADE],
-            {"ENVIRONMENT": "production", "BROKER_URL": "amqp://ada:Xk3-9_vT@127.0.0.1:9"},
+            {
+                "ENVIRONMENT": "production",
+                "BROKER_URL": "amqp://ada:Xk3-9_vT@127.0.0.1:9",
+                "RABBITMQ_MANAGEMENT_URL": "http://ada:Xk3-9_vT@127.0.0.1:9",
+            },
             "say --yes",
         ),
     ],
