@@ -246,6 +246,9 @@ SAFE = {
         INSERT INTO tags (name, sale_id) SELECT 'a', gen_random_uuid() WHERE false;
         UPDATE tags SET name = 'b'; CREATE TRIGGER t BEFORE UPDATE ON tags
             FOR EACH ROW EXECUTE FUNCTION touched(); DROP TABLE tags;""",
+    "a table with a limited text": (
+        "CREATE TABLE lanes (id bigint PRIMARY KEY, code varchar(3) NOT NULL);"
+    ),
     "a column": "ALTER TABLE sales ADD COLUMN extra jsonb;",
     "a column with a constant": "ALTER TABLE sales ADD COLUMN extra jsonb NOT NULL DEFAULT '{}';",
     "a column with the time of now": (
