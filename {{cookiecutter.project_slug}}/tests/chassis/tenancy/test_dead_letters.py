@@ -47,6 +47,8 @@ async def test_the_system_sees_all_of_them(connect: Connect) -> None:
 def test_every_other_table_has_a_tenant(database_url: str) -> None:
     """A forgotten column is found here, whether or not a query touches the table."""
     assert [name for (name,) in rows_of(database_url, WITHOUT_TENANT)] == [
+        "backfill_event",
+        "backfill_run",
         "dead_letters",
         "parked_types",
         "schema_migrations",
