@@ -18,12 +18,11 @@ from uuid import NAMESPACE_URL, uuid5
 from polyfactory.factories.pydantic_factory import ModelFactory
 from pydantic import ValidationError
 
+from acme_orders.chassis.identifiers import UUID_TEXT
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import Handler, Payload, encode
 
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
-
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ def stories(
         for type_, handler in handlers.items():
             for number, example in enumerate(_examples(handler.payload)):
                 text = json.dumps(example, default=str)
-                body = json.loads(_ID.sub(partial(_replaced, story=story), text))
+                body = json.loads(UUID_TEXT.sub(partial(_replaced, story=story), text))
                 if varied and story % 2:
                     body = _varied(handler.payload, body, lots)
                 identity = _other(f"{type_} {number}", story)
@@ -87,7 +86,7 @@ def _varied(payload: type[Payload], body: dict[str, Any], lots: random.Random) -
     factory = ModelFactory.create_factory(payload, __randomize_collection_length__=False)
     factory.seed_random(lots.randrange(2**31))
     for name in payload.model_fields:
-        if _ID.search(json.dumps(body.get(name))):
+        if UUID_TEXT.search(json.dumps(body.get(name))):
             continue
         try:
             drawn = factory.build(

@@ -3,11 +3,12 @@
 import re
 from datetime import UTC, datetime, timedelta
 
+from acme_orders.chassis.identifiers import UUID_TEXT
+
 _TIME = "2026-01-01 00:00:00+00"
 _RECENT = timedelta(days=1)
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _VARYING = re.compile(
-    rf"({_ID.pattern}"
+    rf"({UUID_TEXT.pattern}"
     r"|\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?"
     r"|\d+(?:\.\d+)?)",
     re.IGNORECASE,
@@ -41,7 +42,7 @@ class Stable:
             return known
         if first == second and not _is_recent(first):
             return first
-        if _ID.fullmatch(first):
+        if UUID_TEXT.fullmatch(first):
             return self._ids.setdefault(first, f"00000000-0000-7000-8000-{len(self._ids) + 1:012}")
         if "-" in first:
             return _TIME if ":" in first else _TIME.partition(" ")[0]

@@ -1,9 +1,12 @@
 """Ids that are in the order in which they were made."""
 
+import re
 import secrets
 import time
 from uuid import UUID
 
+# A UUID in a text, whatever made it.
+UUID_TEXT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _VERSION, _VARIANT = 0x7 << 76, 0b10 << 62
 _CHANCE = (1 << 80) - 1 - (0xF << 76) - (0b11 << 62)  # the bits that are neither of both
 

@@ -14,6 +14,7 @@ from tests.chassis.conftest import Connect, consuming, count, rows
 from tests.chassis.integration.dead_letter_queue import archiving
 from tests.chassis.slices.sales.messages import SALE_MADE
 
+URGENT = "SELECT id, headers ->> 'cloudEvents:urgent' FROM dead_letters"
 WHOSE: list[str] = []
 WHOSE += ["--header", f"tenant={TENANT}"]  # feature: row, rls, schema
 
@@ -51,8 +52,9 @@ async def test_what_was_processed_is_said(service: Service) -> None:
 async def test_a_dead_letter_is_named(service: Service) -> None:
     """With the command that shows it."""
     async with consuming(service), archiving(service):
-        ended = await sent(service, SALE_MADE, "--invalid")
-    ((identity,),) = await rows(service, "SELECT id FROM dead_letters")
+        ended = await sent(service, SALE_MADE, "--invalid", "--header", "urgent=true")
+    ((identity, urgent),) = await rows(service, URGENT)
+    assert urgent == "true"
     assert ended.returncode == 1
     assert f"`dead-letters show {identity}`" in ended.stdout
 

@@ -1,4 +1,4 @@
-"""What tests share that compare with Peewee itself."""
+"""What tests share that compare with Peewee itself, and those that write migrations."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from dev.databases import Databases
 from readiness.scratch import rows_of
 from tests.chassis.integration.fields import TYPES
 from tests.chassis.integration.hazards_bare import DRIVERS, driver_of, use_driver
+from tests.chassis.integration.migrating import emptied, empty_database
 from tests.chassis.integration.reference import Both, Reference
 
 
@@ -32,3 +33,17 @@ def both(request: pytest.FixtureRequest, migrated: str) -> Iterator[Both]:
             yield Both(reference, manager, loop)
             loop.run(manager.__aexit__())
     databases.drop(url)
+
+
+@pytest.fixture(scope="module")
+def empty() -> Iterator[str]:
+    """A database for all tests of a module, one after the other; `emptied` makes it so again."""
+    with empty_database() as url:
+        yield url
+
+
+@pytest.fixture(params=DRIVERS)
+def blank(request: pytest.FixtureRequest, empty: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same without what the test before has left, for each driver."""
+    use_driver(request.param, monkeypatch)
+    return emptied(empty)

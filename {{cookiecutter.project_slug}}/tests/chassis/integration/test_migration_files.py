@@ -4,23 +4,16 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from acme_orders.chassis.errors import ConfigurationError
 
-from tests.chassis.integration.migrating import Migrations, emptied, empty_database
+from tests.chassis.integration.migrating import Migrations, emptied
 
 FIRST = "-- reversible: yes\n\nCREATE TABLE one (x text DEFAULT 'a\nb');\n"
-
-
-@pytest.fixture(scope="module")
-def empty() -> Iterator[str]:
-    """The database of these tests."""
-    with empty_database() as url:
-        yield url
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """A migration that requires a backfill or a release refuses to run before it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from acme_orders.chassis.errors import ConfigurationError
 
-from tests.chassis.integration.migrating import Migrations, emptied, empty_database
+from tests.chassis.integration.migrating import Migrations, emptied
 
 TABLES = "CREATE TABLE fine (x text, y text); CREATE INDEX by_x ON fine (x);\n"
 RUNS = "CREATE TABLE backfill_run (name text PRIMARY KEY, state text NOT NULL);\n"
@@ -20,13 +19,6 @@ CONTRACTS = [
     "CREATE TABLE new (x text); ALTER TABLE fine DROP x;\n",
     "DO $$ BEGIN EXECUTE 'ALTER TABLE fine DROP x'; END $$;\n",
 ]
-
-
-@pytest.fixture(scope="module")
-def empty() -> Iterator[str]:
-    """The database of these tests."""
-    with empty_database() as url:
-        yield url
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The history of an earlier version is carried over; what is wrong in it is said and repaired."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -14,11 +13,9 @@ from acme_orders.chassis.migrations.reported import MigrationReport
 from acme_orders.chassis.migrations.settings import MigrationSettings
 from acme_orders.chassis.observability.metrics import Metrics
 
-from tests.chassis.integration.hazards_bare import DRIVERS, use_driver
 from tests.chassis.integration.migrating import (
     Migrations,
     emptied,
-    empty_database,
     holding,
     run_command,
 )
@@ -34,22 +31,12 @@ CREATE TABLE schema_migrations (
 TABLE = "CREATE TABLE one (x text, n integer);\n"
 
 
-@pytest.fixture(scope="module")
-def empty() -> Iterator[str]:
-    """The database of these tests."""
-    with empty_database() as url:
-        yield url
-
-
-@pytest.fixture(params=DRIVERS)
-def project(
-    request: pytest.FixtureRequest, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Migrations:
+@pytest.fixture
+def project(blank: str, tmp_path: Path) -> Migrations:
     """One migration, not applied."""
-    use_driver(request.param, monkeypatch)
     (tmp_path / "migrations").mkdir()
     made = Migrations(
-        emptied(empty),
+        blank,
         tmp_path / "migrations",
         MigrationSettings(migration_lock_timeout=0.5, migration_attempts=2),
     )

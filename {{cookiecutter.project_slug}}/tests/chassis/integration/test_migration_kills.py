@@ -2,7 +2,6 @@
 
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from acme_orders.chassis.migrations.settings import MigrationSettings
 from tests.chassis.integration.migrating import (
     Migrations,
     emptied,
-    empty_database,
     holding,
     run_command,
     wait_until,
@@ -33,13 +31,6 @@ UNUSED = """
 SELECT (SELECT count(*) FROM pg_index WHERE NOT indisvalid OR NOT indisready OR NOT indislive),
     (SELECT count(*) FROM schema_migrations WHERE status <> 'ok')
 """
-
-
-@pytest.fixture(scope="module")
-def empty() -> Iterator[str]:
-    """The database of these tests."""
-    with empty_database() as url:
-        yield url
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Statements that are committed one by one: repeatable, patient, and never left half done."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,11 +9,8 @@ from structlog.testing import capture_logs
 from acme_orders.chassis.errors import ConfigurationError, Conflict
 from acme_orders.chassis.migrations.settings import MigrationSettings
 
-from tests.chassis.integration.hazards_bare import DRIVERS, use_driver
 from tests.chassis.integration.migrating import (
     Migrations,
-    emptied,
-    empty_database,
     holding,
     wait_until,
 )
@@ -62,21 +58,11 @@ MIXED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def empty() -> Iterator[str]:
-    """The database of these tests."""
-    with empty_database() as url:
-        yield url
-
-
-@pytest.fixture(params=DRIVERS)
-def project(
-    request: pytest.FixtureRequest, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Migrations:
+@pytest.fixture
+def project(blank: str, tmp_path: Path) -> Migrations:
     """A schema with some rows."""
-    use_driver(request.param, monkeypatch)
     made = Migrations(
-        emptied(empty),
+        blank,
         tmp_path,
         MigrationSettings(migration_lock_timeout=0.5, migration_attempts=2, migration_wait=30),
     )

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,8 @@ from acme_orders.chassis.errors import Conflict
 from acme_orders.chassis.migrations.blockers import without_values
 from acme_orders.chassis.migrations.settings import MigrationSettings
 
-from tests.chassis.integration.hazards_bare import DRIVERS, use_driver
 from tests.chassis.integration.migrating import (
     Migrations,
-    emptied,
-    empty_database,
     holding,
     wait_until,
 )
@@ -37,21 +33,11 @@ QUERIES = {
 }
 
 
-@pytest.fixture(scope="module")
-def empty() -> Iterator[str]:
-    """The database of these tests."""
-    with empty_database() as url:
-        yield url
-
-
-@pytest.fixture(params=DRIVERS)
-def project(
-    request: pytest.FixtureRequest, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Migrations:
+@pytest.fixture
+def project(blank: str, tmp_path: Path) -> Migrations:
     """A table, and a migration that wants all of it for a moment."""
-    use_driver(request.param, monkeypatch)
     made = Migrations(
-        emptied(empty),
+        blank,
         tmp_path,
         MigrationSettings(migration_lock_timeout=LOCK, migration_attempts=2, migration_wait=30),
     )

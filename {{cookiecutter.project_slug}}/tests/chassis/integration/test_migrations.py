@@ -1,6 +1,5 @@
 """A migration is applied and recorded, or neither; and each begins in a clean session."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -9,8 +8,7 @@ import pytest
 
 from acme_orders.chassis.errors import ConfigurationError
 
-from tests.chassis.integration.hazards_bare import DRIVERS, use_driver
-from tests.chassis.integration.migrating import Migrations, emptied, empty_database
+from tests.chassis.integration.migrating import Migrations
 
 FINE = "-- reversible: yes\n\nCREATE TABLE fine (id integer);\n"
 # What the next file would find, and what it sees of that.
@@ -30,20 +28,10 @@ STATE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def empty() -> Iterator[str]:
-    """The database of these tests."""
-    with empty_database() as url:
-        yield url
-
-
-@pytest.fixture(params=DRIVERS)
-def project(
-    request: pytest.FixtureRequest, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Migrations:
+@pytest.fixture
+def project(blank: str, tmp_path: Path) -> Migrations:
     """A folder with one migration, and an empty database."""
-    use_driver(request.param, monkeypatch)
-    made = Migrations(emptied(empty), tmp_path)
+    made = Migrations(blank, tmp_path)
     made.write("0001_fine", FINE, "DROP TABLE fine;\n")
     return made
 

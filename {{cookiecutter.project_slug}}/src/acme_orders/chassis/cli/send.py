@@ -3,7 +3,6 @@
 import asyncio
 import difflib
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,18 +18,19 @@ from rich.progress import Progress
 from acme_orders.chassis.cli.session import command_settings, explained
 from acme_orders.chassis.dead_letters.store import Selection
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.identifiers import new_id
+from acme_orders.chassis.identifiers import UUID_TEXT, new_id
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import Payload, encode
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.process.service import Service
+from acme_orders.chassis.rabbitmq.settings import MEMORY
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
-_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
 _LOOK = 0.1  # seconds between two looks at what became of them
 _SHOWN = 3  # of what is wrong with a body, and of dead letters
 _AT_ONCE = 100  # messages asked for together
+Fates = dict[str, float | str]  # by the id of a message: seconds until it was processed, or why not
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def send(
             dict(map(_field, fields or ())),
             file,
             invalid,
-            {name: str(value) for name, value in map(_field, headers or ())},
+            dict(map(_named, headers or ())),
         )
         settings = command_settings(context.obj)
         if settings.environment == "production" and not yes:
@@ -93,7 +93,7 @@ def send(
                 "ENVIRONMENT is production, and this would be a made-up message: say --yes if you "
                 "mean it"
             )
-        if settings.broker_url == "memory://":
+        if settings.broker_url == MEMORY:
             raise ConfigurationError(
                 "with BROKER_URL=memory:// a message reaches nobody but the process that sends it: "
                 "install RabbitMQ (`make test` does where you are root), and `make run` uses it"
@@ -123,10 +123,15 @@ async def _send(
     return all(isinstance(fate, float) for fate in fates.values()) and len(fates) == count
 
 
-def _field(text: str) -> tuple[str, Any]:
+def _named(text: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not (name and sign):
         raise ConfigurationError(f"{text}: write NAME=VALUE, such as lines.0.quantity=3")
+    return name, value
+
+
+def _field(text: str) -> tuple[str, Any]:
+    name, value = _named(text)
     try:
         return name, json.loads(value)
     except ValueError:
@@ -143,7 +148,7 @@ def _message(form: Form, payload: type[Payload]) -> Message:
         ids: dict[str, str] = {}
         example = json.dumps(payload.example(), default=str)
         content = json.loads(
-            _ID.sub(lambda found: ids.setdefault(found[0], str(new_id())), example)
+            UUID_TEXT.sub(lambda found: ids.setdefault(found[0], str(new_id())), example)
         )
         for place, value in form.fields.items():
             _put(content, place, value)
@@ -153,12 +158,7 @@ def _message(form: Form, payload: type[Payload]) -> Message:
     else:
         _check(payload, body)
     return encode(
-        str(new_id()),
-        form.type,
-        "send",
-        datetime.now(UTC),
-        body,
-        extensions=form.headers,
+        str(new_id()), form.type, "send", datetime.now(UTC), body, extensions=form.headers
     )
 
 
@@ -185,11 +185,6 @@ def _check(payload: type[Payload], body: bytes) -> None:
             f"its handler would not accept this: {'; '.join(shown)}; --invalid sends a body that "
             "cannot be read"
         ) from None
-
-
-Fates = dict[
-    str, float | str
-]  # by the id of the message: seconds until it was processed, or why not
 
 
 async def _watched(

@@ -10,7 +10,6 @@ connection never carries one tenant's scope to another; reads need a transaction
 """
 
 import functools
-import re
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,6 +27,7 @@ from acme_orders.chassis.errors import (
     MessageError,
     TransactionMisused,
 )
+from acme_orders.chassis.identifiers import UUID_TEXT
 from acme_orders.chassis.tenancy import isolation
 
 Arguments = ParamSpec("Arguments")
@@ -35,8 +35,6 @@ Result = TypeVar("Result")
 Work = Callable[Arguments, Coroutine[Any, Any, Result]]
 
 log = structlog.get_logger()
-
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 
 class NoTenant(TransactionMisused):
@@ -144,7 +142,7 @@ def tenant_id(value: object) -> UUID:
     if isinstance(value, UUID):
         return value
     # UUID() takes much else: braces, underscores, hyphens anywhere.
-    if isinstance(value, str) and _UUID.fullmatch(value):
+    if isinstance(value, str) and UUID_TEXT.fullmatch(value):
         return UUID(value)
     raise Malformed(f"{value!r:.60} is no tenant: a UUID is expected, like {UUID(int=1)}")
 
