@@ -17,6 +17,7 @@ from acme_orders.chassis.database.access import SERVICE_ROLE
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Query, Repository
 from acme_orders.chassis.database.statements import Statement
+from acme_orders.chassis.database.undone import undone
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import encode
 from acme_orders.chassis.messaging.memory import MemoryBroker
@@ -120,13 +121,11 @@ class Rehearsal:
         seen, failure = len(self.statements), None
         work_for(None if repository.across_tenants else TENANT)  # feature: row, rls, schema
         try:
-            with suppress(_Undo):
-                async with self.service.manager.transaction("readiness"):
-                    await self._begin_with_earlier_writes(repository, query)
-                    seen = len(self.statements)
-                    await getattr(repository, method)(**query.example)
-                    await self.service.manager.flush()
-                    raise _Undo  # noqa: TRY301  # leaving with it is what rolls back
+            async with undone(self.service.manager, "readiness"):
+                await self._begin_with_earlier_writes(repository, query)
+                seen = len(self.statements)
+                await getattr(repository, method)(**query.example)
+                await self.service.manager.flush()
         except Exception as error:
             failure = error
         return Call(tuple(self.statements[seen:]), failure)

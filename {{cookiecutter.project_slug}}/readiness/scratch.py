@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
-from acme_orders.chassis.database.blocking import open_blocking
+from acme_orders.chassis.database.blocking import fetched, open_blocking
 from acme_orders.chassis.migrations import scratch
 
 from readiness.two_tenants import TENANT  # feature: rls, schema
@@ -25,8 +25,7 @@ def scratch_database(url: str) -> AbstractContextManager[str]:
 def rows_of(url: str, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """What one statement answers on a connection of its own, so it sees only what is committed."""
     with session(url) as cursor:
-        cursor.execute(sql, parameters or None)
-        return list(cursor.fetchall()) if cursor.description else []
+        return fetched(cursor, sql, parameters)
 
 
 @contextmanager

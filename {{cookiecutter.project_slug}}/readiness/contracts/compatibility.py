@@ -2,10 +2,10 @@
 
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.undone import undone
 from acme_orders.chassis.errors import DatabaseError
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
@@ -52,12 +52,10 @@ async def failures(manager: Manager, contracts: Sequence[Contract]) -> Failures:
     """
     found: dict[Place, Failure] = {}
     for _, group in itertools.groupby(contracts, key=lambda each: (each.chassis, each.repository)):
-        with suppress(_Undo):
-            some = list(group)
-            work_for(None if some[0].across_tenants else TENANT)  # feature: row, rls, schema
-            async with manager.transaction("contracts"):
-                found |= {place: failure async for place, failure in _failures(manager, some)}
-                raise _Undo
+        some = list(group)
+        work_for(None if some[0].across_tenants else TENANT)  # feature: row, rls, schema
+        async with undone(manager, "contracts"):
+            found |= {place: failure async for place, failure in _failures(manager, some)}
     return found
 
 
@@ -141,7 +139,3 @@ def _names(sent: Sent, column: str) -> bool:
     for sign in "(),.":
         words = words.replace(sign, " ")
     return column in words.split()
-
-
-class _Undo(Exception):
-    """Ends a transaction without a COMMIT."""

@@ -1,13 +1,13 @@
 """Calls every registered query with its example, and writes down what it sends."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from acme_orders.chassis import errors
 from acme_orders.chassis.database.explain import explainable
 from acme_orders.chassis.database.repository import Query, Repository
 from acme_orders.chassis.database.statements import Statement
+from acme_orders.chassis.database.undone import undone
 from acme_orders.chassis.errors import DatabaseError
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
@@ -40,16 +40,14 @@ async def record(rehearsal: Rehearsal) -> Recording:
     for repository in rehearsal.service.repositories:
         work_for(None if repository.across_tenants else TENANT)  # feature: row, rls, schema
         first, second = [await _calls(rehearsal, repository, recording) for _ in range(2)]
-        with suppress(_Undo):
-            async with rehearsal.service.manager.transaction("contracts"):
-                await describer.prepare()
-                stable = Stable()
-                for query, _ in repository.queries():
-                    pairs = list(_alike(query, first, second, recording))
-                    sent = await _described(describer, query, pairs, stable, recording)
-                    if sent is not None and query.name in first:
-                        recording.contracts.append(_contract(repository, query, sent))
-                raise _Undo
+        async with undone(rehearsal.service.manager, "contracts"):
+            await describer.prepare()
+            stable = Stable()
+            for query, _ in repository.queries():
+                pairs = list(_alike(query, first, second, recording))
+                sent = await _described(describer, query, pairs, stable, recording)
+                if sent is not None and query.name in first:
+                    recording.contracts.append(_contract(repository, query, sent))
     recording.failures = list(dict.fromkeys(recording.failures))
     return recording
 
@@ -57,22 +55,20 @@ async def record(rehearsal: Rehearsal) -> Recording:
 async def _calls(rehearsal: Rehearsal, repository: Repository, recording: Recording) -> Calls:
     calls: Calls = {}
     manager = rehearsal.service.manager
-    with suppress(_Undo):
-        async with manager.transaction("contracts"):
-            for query, method in repository.queries():
-                seen = len(rehearsal.statements)
-                try:
-                    async with manager.savepoint():
-                        await getattr(repository, method)(**query.example)
-                except Exception as error:
-                    recording.failures.append(
-                        f"{query.name} has no contract: it fails with its example: {error!r}; "
-                        "correct the example in @query(…)"
-                    )
-                    continue
-                sent = rehearsal.statements[seen:]
-                calls[query.name] = [each for each in sent if explainable(each.sql)]
-            raise _Undo
+    async with undone(manager, "contracts"):
+        for query, method in repository.queries():
+            seen = len(rehearsal.statements)
+            try:
+                async with manager.savepoint():
+                    await getattr(repository, method)(**query.example)
+            except Exception as error:
+                recording.failures.append(
+                    f"{query.name} has no contract: it fails with its example: {error!r}; "
+                    "correct the example in @query(…)"
+                )
+                continue
+            sent = rehearsal.statements[seen:]
+            calls[query.name] = [each for each in sent if explainable(each.sql)]
     return calls
 
 
@@ -115,7 +111,3 @@ def _contract(repository: Repository, query: Query, sent: Sequence[Sent]) -> Con
         statements_per_call=len(sent),
         statements=sent,
     )
-
-
-class _Undo(Exception):
-    """Ends a transaction without a COMMIT."""

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from acme_orders.chassis.errors import ServiceError
 from acme_orders.chassis.migrations.files import Migration, migrations
+from acme_orders.chassis.migrations.gates import numbers_of
 from acme_orders.chassis.migrations.header import Phase
 
 from readiness.contracts.compatibility import (
@@ -146,12 +147,8 @@ def _is_ready_for(migration: Migration, version: str) -> bool:
     return (
         header.phase is Phase.CONTRACT
         and bool(header.release)
-        and _numbers(version) >= _numbers(header.release)
+        and numbers_of(version) >= numbers_of(header.release)
     )
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(each) for each in version.split(".") if each.isdigit()]
 
 
 def _copy(migration: Migration, folder: Path) -> None:

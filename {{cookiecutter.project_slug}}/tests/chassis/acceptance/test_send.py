@@ -73,7 +73,9 @@ async def test_whoever_waits_in_vain_is_told_where_it_is(service: Service) -> No
         ([SALE_MADE, "--set", "lines.7.quantity=1"], {}, "the example has no such place"),
         ([SALE_MADE, "--set", "lines"], {}, "write NAME=VALUE"),
         ([SALE_MADE, "--set", "lines.0.quantity=-1"], {}, "lines.0.quantity: "),
+        ([SALE_MADE, "--set", r'lines.0.sku="\u0000"'], {}, "lines.0.sku: "),
         ([SALE_MADE, "--file", "nowhere.json"], {}, "nowhere.json cannot be read"),
+        ([SALE_MADE, "--file", "x.json", "--set", "currency=EUR"], {}, "give one of them"),
         ([SALE_MADE], {"BROKER_URL": "memory://"}, "install RabbitMQ"),
         (
             [SALE_MADE],

@@ -6,7 +6,7 @@ from typing import Any
 
 from acme_orders.chassis.backfills.pace import Limits
 from acme_orders.chassis.database import driver
-from acme_orders.chassis.database.blocking import open_blocking
+from acme_orders.chassis.database.blocking import fetched, open_blocking
 from acme_orders.chassis.errors import ConfigurationError, DatabaseUnavailable
 
 _APPLICATION = "acme-orders backfill"
@@ -25,9 +25,7 @@ class BackfillSession:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Run SQL and return the rows of the last statement."""
-        cursor = self.connection.cursor()
-        cursor.execute(sql, parameters or None)
-        return list(cursor.fetchall()) if cursor.description else []
+        return fetched(self.connection.cursor(), sql, parameters)
 
     def records(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Run one statement and return its rows by the names of their columns."""

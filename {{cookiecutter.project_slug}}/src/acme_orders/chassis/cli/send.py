@@ -2,25 +2,20 @@
 
 import asyncio
 import difflib
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
+from acme_orders.chassis.cli.form import Form, field, named
 from acme_orders.chassis.cli.session import command_settings, explained
 from acme_orders.chassis.dead_letters.store import Selection
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.identifiers import UUID_TEXT, new_id
 from acme_orders.chassis.messaging.broker import Message
-from acme_orders.chassis.messaging.envelope import Payload, encode
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.process.service import Service
@@ -31,25 +26,6 @@ _LOOK = 0.1  # seconds between two looks at what became of them
 _SHOWN = 3  # of what is wrong with a body, and of dead letters
 _AT_ONCE = 100  # messages asked for together
 Fates = dict[str, float | str]  # by the id of a message: seconds until it was processed, or why not
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """What is sent.
-
-    Args:
-        type: of the messages.
-        fields: values by their places, such as `{"lines.0.quantity": 3}`.
-        file: with a body, instead of the example.
-        invalid: the body is cut off, so that nobody can read it.
-        headers: beside those that every message has.
-    """
-
-    type: str
-    fields: Mapping[str, Any]
-    file: Path | None
-    invalid: bool
-    headers: Mapping[str, str]
 
 
 def send(
@@ -82,10 +58,10 @@ def send(
     with explained():
         form = Form(
             type_,
-            dict(map(_field, fields or ())),
+            dict(map(field, fields or ())),
             file,
             invalid,
-            dict(map(_named, headers or ())),
+            dict(map(named, headers or ())),
         )
         settings = command_settings(context.obj)
         if settings.environment == "production" and not yes:
@@ -112,7 +88,8 @@ async def _send(
             known = ", ".join(near or sorted(service.handlers)) or "none"
             raise ConfigurationError(f"no handler takes {form.type!r}; there is one for {known}")
         work_for(None)  # feature: row, rls, schema
-        messages = [_message(form, handler.payload) for _ in range(count)]
+        largest = settings.max_body_bytes
+        messages = [form.message(handler, largest=largest) for _ in range(count)]
         began = time.monotonic()
         for message in messages:
             await service.broker.publish(
@@ -121,70 +98,6 @@ async def _send(
         fates = await _watched(service, messages, began, within)
         await _tell(service, form, messages, fates)
     return all(isinstance(fate, float) for fate in fates.values()) and len(fates) == count
-
-
-def _named(text: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not (name and sign):
-        raise ConfigurationError(f"{text}: write NAME=VALUE, such as lines.0.quantity=3")
-    return name, value
-
-
-def _field(text: str) -> tuple[str, Any]:
-    name, value = _named(text)
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-def _message(form: Form, payload: type[Payload]) -> Message:
-    if form.file:
-        try:
-            body = form.file.read_bytes()
-        except OSError as error:
-            raise ConfigurationError(f"{form.file} cannot be read: {error.strerror}") from error
-    else:
-        ids: dict[str, str] = {}
-        example = json.dumps(payload.example(), default=str)
-        content = json.loads(
-            UUID_TEXT.sub(lambda found: ids.setdefault(found[0], str(new_id())), example)
-        )
-        for place, value in form.fields.items():
-            _put(content, place, value)
-        body = json.dumps(content).encode()
-    if form.invalid:
-        body = body[:-1]
-    else:
-        _check(payload, body)
-    return encode(
-        str(new_id()), form.type, "send", datetime.now(UTC), body, extensions=form.headers
-    )
-
-
-def _put(content: Any, place: str, value: Any) -> None:
-    *parents, last = place.split(".")
-    try:
-        for each in parents:
-            content = content[int(each)] if isinstance(content, list) else content[each]
-        if isinstance(content, list):
-            content[int(last)] = value
-        else:
-            content[last] = value
-    except (LookupError, ValueError, TypeError):
-        raise ConfigurationError(f"--set {place}: the example has no such place") from None
-
-
-def _check(payload: type[Payload], body: bytes) -> None:
-    try:
-        payload.model_validate_json(body)
-    except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False)
-        shown = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found[:_SHOWN]]
-        raise ConfigurationError(
-            f"its handler would not accept this: {'; '.join(shown)}; --invalid sends a body that "
-            "cannot be read"
-        ) from None
 
 
 async def _watched(

@@ -1,5 +1,6 @@
-"""A blocking connection, for migrations, the registry of tenants and the checklist."""
+"""A blocking connection, for migrations, backfills, the registry of tenants and the checklist."""
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -7,6 +8,7 @@ from acme_orders.chassis.database import driver, session
 from acme_orders.chassis.database.address import DatabaseAddress
 from acme_orders.chassis.errors import DatabaseUnavailable
 
+Rows = Callable[..., list[Any]]  # runs SQL with its parameters, and returns the rows
 _NAME = "acme-orders migrate"
 # A migration may take hours, but no longer than its runner lives: the next one waits for it.
 _OWN = {
@@ -50,3 +52,9 @@ def open_blocking(url: str, *, application: str = _NAME) -> Any:
             ) from error
         stack.pop_all()
     return connection
+
+
+def fetched(cursor: Any, sql: str, parameters: Sequence[Any] | None = None) -> list[Any]:
+    """Run SQL and return the rows of its last statement; none if that answers with none."""
+    cursor.execute(sql, parameters or None)
+    return list(cursor.fetchall()) if cursor.description else []

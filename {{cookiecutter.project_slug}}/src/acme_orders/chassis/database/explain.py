@@ -1,13 +1,13 @@
 """How PostgreSQL would run a registered query, or how it did."""
 
 import inspect
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Query, Repository
 from acme_orders.chassis.database.statements import Statement
+from acme_orders.chassis.database.undone import undone
 from acme_orders.chassis.errors import ConfigurationError
 
 _EXPLAINABLE = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "DECLARE", "(")
@@ -52,27 +52,15 @@ async def explain(
         ) from error
     statements: list[Statement] = []
     manager.observe(statements.append)
-    async with _undone(manager):
+    async with undone(manager, "explain"):
         await call(**query.example)
         await manager.flush()
     sent, plans = [each for each in statements if explainable(each.sql)], []
     options = "ANALYZE, BUFFERS" if analyze else "COSTS"
     # From the same beginning once more: behind the call an INSERT would meet its own rows.
-    async with _undone(manager):
+    async with undone(manager, "explain"):
         for each in sent:
             with manager.named("explain"):
                 rows = await manager.fetch_sql(f"EXPLAIN ({options}) {each.sql}", each.parameters)
             plans.append(Plan(inspect.cleandoc(each.sql), [line for (line,) in rows]))
     return plans
-
-
-@asynccontextmanager
-async def _undone(manager: Manager) -> AsyncIterator[None]:
-    with suppress(_Undo):
-        async with manager.transaction("explain"):
-            yield
-            raise _Undo
-
-
-class _Undo(Exception):
-    """Ends a transaction without a COMMIT."""

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from acme_orders.chassis.database.blocking import fetched
 from acme_orders.chassis.errors import ServiceError
 from acme_orders.chassis.migrations import records
 from acme_orders.chassis.migrations.execution import in_transaction, one_by_one
@@ -60,7 +61,7 @@ class Applying:
         if not script.alone:
 
             def record(cursor: Any, seconds: float, effort: Effort) -> None:
-                Records(partial(_rows, cursor), schema).write(migration, seconds, effort)
+                Records(partial(fetched, cursor), schema).write(migration, seconds, effort)
 
             return self._together(script, schema, record)
         again = self._unfinished(migration, schema)
@@ -76,7 +77,7 @@ class Applying:
         if not script.alone:
 
             def forget(cursor: Any, _: float, __: Effort) -> None:
-                Records(partial(_rows, cursor), schema).forget(migration)
+                Records(partial(fetched, cursor), schema).forget(migration)
 
             return self._together(script, schema, forget)
         again = self._unfinished(migration, schema)
@@ -114,8 +115,3 @@ class Applying:
         except ServiceError as error:
             history.fail(migration, str(error))
             raise
-
-
-def _rows(cursor: Any, sql: str, parameters: Sequence[Any] | None = None) -> list[Any]:
-    cursor.execute(sql, parameters)
-    return list(cursor.fetchall()) if cursor.description else []

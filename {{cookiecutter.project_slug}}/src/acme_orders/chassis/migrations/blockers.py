@@ -13,8 +13,7 @@ from postgast import pg_query_pb2 as enums
 from postgast.errors import PgQueryError
 
 from acme_orders.chassis.database import driver
-
-Rows = Callable[..., list[Any]]
+from acme_orders.chassis.database.blocking import Rows
 
 _EVERY = 0.1  # seconds between two looks; a lock timeout is some of these
 _LONGEST = 100  # characters of a query

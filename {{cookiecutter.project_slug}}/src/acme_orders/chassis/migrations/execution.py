@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from acme_orders.chassis.database import driver
+from acme_orders.chassis.database.blocking import fetched
 from acme_orders.chassis.errors import ConfigurationError, DatabaseUnavailable
 from acme_orders.chassis.migrations.kinds import is_concurrent
 from acme_orders.chassis.migrations.patience import Patience
@@ -100,9 +102,7 @@ def _commit(
     # What waits without being in anybody's way has no limit: it would fail on a busy database.
     limit = 0 if is_concurrent(statement.node) else patience.lock_timeout
 
-    def rows(sql: str, parameters: Any = None) -> list[Any]:
-        cursor.execute(sql, parameters)
-        return list(cursor.fetchall()) if cursor.description else []
+    rows = partial(fetched, cursor)
 
     def say(told: list[str]) -> None:
         for each in told:

@@ -1,17 +1,15 @@
 """What has to be true before a migration runs, beyond the migrations before it."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from postgast import nodes as ast
 
+from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.database.sql_text import descendants
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.files import Migration
 from acme_orders.chassis.migrations.records import SHARED, app_version
 from acme_orders.chassis.migrations.sql import statements_of
-
-Rows = Callable[..., list[Any]]
 
 _TABLE = "SELECT to_regclass('{schema}.backfill_run')"
 _STATE = "SELECT state FROM {schema}.backfill_run WHERE name = %s"
@@ -61,7 +59,7 @@ def refuse_early(migration: Migration) -> None:
         ConfigurationError: it is.
     """
     stated, running = migration.header.release, app_version()
-    if stated and running and _numbers(stated) > _numbers(running):
+    if stated and running and numbers_of(stated) > numbers_of(running):
         raise ConfigurationError(
             f"{migration.up}: it requires the release {stated}, and this one is {running}: what it "
             "takes away is still in use; release that first, and migrate with it"
@@ -97,7 +95,8 @@ def _quoted(*parts: str) -> str:
     return ".".join('"' + each.replace('"', '""') + '"' for each in parts if each)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def numbers_of(version: str) -> tuple[int, ...]:
+    """A version, to be compared: `1.10` is newer than `1.9`."""
     digits = []
     for part in version.split("."):
         if not part.isdigit():

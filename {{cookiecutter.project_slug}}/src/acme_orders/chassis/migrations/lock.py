@@ -1,15 +1,13 @@
 """One runner at a time, and nobody else's statement is still under way."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import structlog
 
+from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.errors import Conflict
-
-Rows = Callable[..., list[Any]]
 
 _RUNNER = 4_732_901  # any number, the same for every runner
 _FILE = _RUNNER + 1

@@ -10,8 +10,9 @@ from typing import Any
 import structlog
 
 from acme_orders.chassis.database import driver
+from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.errors import Conflict
-from acme_orders.chassis.migrations.blockers import Blocker, Rows, Watch
+from acme_orders.chassis.migrations.blockers import Blocker, Watch
 from acme_orders.chassis.migrations.records import Effort
 from acme_orders.chassis.migrations.settings import MigrationSettings
 

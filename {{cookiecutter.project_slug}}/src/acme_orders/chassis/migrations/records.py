@@ -2,16 +2,15 @@
 
 import json
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
 from typing import Any
 
+from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.migrations.files import Migration
 from acme_orders.chassis.migrations.history import Applied
 
-Rows = Callable[..., list[Any]]
 SHARED = "public"
 _DISTRIBUTION = "acme-orders"
 

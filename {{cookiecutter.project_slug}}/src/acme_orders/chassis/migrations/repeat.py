@@ -4,16 +4,15 @@ An index that was being built when its runner was killed stays, invalid: no quer
 write pays for it, and IF NOT EXISTS takes it for the index.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import postgast
 from postgast import nodes as ast
 from postgast import pg_query_pb2 as enums
 
+from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.migrations.sql import Statement
-
-Rows = Callable[..., list[Any]]
 
 _INDEX = """
 SELECT i.indisvalid AND i.indisready, i.indrelid = to_regclass(%s), i.indrelid::regclass::text,

@@ -48,7 +48,7 @@ class Migrator:
         """What `up` would apply.
 
         Raises:
-            ConfigurationError: the files and the history do not fit; see `migration_history`.
+            ConfigurationError: the files and the history do not fit; see `history`.
         """
         with self._session() as session:
             return self._pending(session)

@@ -75,7 +75,7 @@ class Migrator:
         """What `up` would apply to any schema.
 
         Raises:
-            ConfigurationError: the files and a history do not fit; see `migration_history`.
+            ConfigurationError: the files and a history do not fit; see `history`.
         """
         with self._session() as session:
             lacking = lacking_in(migrations(self._folder), histories_of(session))

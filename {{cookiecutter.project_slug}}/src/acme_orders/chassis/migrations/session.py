@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from acme_orders.chassis.database import driver
-from acme_orders.chassis.database.blocking import open_blocking
+from acme_orders.chassis.database.blocking import fetched, open_blocking
 from acme_orders.chassis.errors import ConfigurationError, DatabaseUnavailable
 from acme_orders.chassis.migrations.files import Migration
 from acme_orders.chassis.migrations.history import Applied
@@ -39,9 +39,7 @@ class MigrationSession:
 
     def rows(self, sql: str, parameters: Sequence[Any] | None = None) -> list[Any]:
         """Run one statement and return its rows."""
-        cursor = self.connection.cursor()
-        cursor.execute(sql, parameters)
-        return list(cursor.fetchall()) if cursor.description else []
+        return fetched(self.connection.cursor(), sql, parameters)
 
     @contextmanager
     def clean(self, schema: str) -> Iterator[Any]:

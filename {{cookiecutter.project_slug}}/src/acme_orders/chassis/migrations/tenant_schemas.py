@@ -50,7 +50,7 @@ def lacking_in(
     """For each migration the schemas that it is not applied to.
 
     Raises:
-        ConfigurationError: the files and a history do not fit; see `migration_history`.
+        ConfigurationError: the files and a history do not fit; see `history`.
     """
     lacking: dict[Migration, list[str]] = {migration: [] for migration in known}
     latest = latest_of(histories)
