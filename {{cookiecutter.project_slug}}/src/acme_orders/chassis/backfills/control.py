@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from acme_orders.chassis.backfills.places import SHARED, all_places
+from acme_orders.chassis.backfills.places import all_places
 from acme_orders.chassis.backfills.session import BackfillSession
 from acme_orders.chassis.errors import ServiceError
+from acme_orders.chassis.migrations.records import SHARED
 
 _ALIVE = "session IS NOT NULL AND EXISTS (SELECT FROM pg_stat_activity WHERE pid = session)"
 _STATES = f"""

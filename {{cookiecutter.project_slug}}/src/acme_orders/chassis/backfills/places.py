@@ -1,22 +1,20 @@
 """Where the rows of a backfill are, and who sees all of them."""
 
-from collections.abc import Callable
-from typing import Any
-
 from acme_orders.chassis.backfills.backfill import Backfill
+from acme_orders.chassis.database.blocking import Rows
+from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
 
-SHARED = "public"
 _BEGIN = "SET LOCAL search_path = public"
 _BEGIN += f"; SET LOCAL ROLE {SYSTEM_ROLE}"  # feature: rls
 
 
-def places(rows: Callable[..., list[Any]], backfill: Backfill) -> list[str]:  # noqa: ARG001
+def places(rows: Rows, backfill: Backfill) -> list[str]:  # noqa: ARG001
     """The schemas that have the table."""
     return [SHARED]
 
 
-def all_places(rows: Callable[..., list[Any]]) -> list[str]:  # noqa: ARG001
+def all_places(rows: Rows) -> list[str]:  # noqa: ARG001
     """The schemas in which runs are written down."""
     return [SHARED]
 

@@ -1,12 +1,10 @@
 """Where the rows of a backfill are: in what tenants share, or in the schema of each."""
 
-from collections.abc import Callable
-from typing import Any
-
 from acme_orders.chassis.backfills.backfill import Backfill
 from acme_orders.chassis.database.access import SERVICE_ROLE
+from acme_orders.chassis.database.blocking import Rows
+from acme_orders.chassis.migrations.records import SHARED
 
-SHARED = "public"
 # Names come from the registry, never from outside.
 _SCHEMAS = """
 SELECT schema_name, to_regclass(schema_name || '.backfill_run') IS NOT NULL FROM public.tenants
@@ -14,7 +12,7 @@ WHERE to_regnamespace(schema_name) IS NOT NULL ORDER BY created_at, id
 """
 
 
-def places(rows: Callable[..., list[Any]], backfill: Backfill) -> list[str]:
+def places(rows: Rows, backfill: Backfill) -> list[str]:
     """The schemas that have the table, the oldest first; what is written of a run has a place."""
     if not backfill.each_tenant:
         return [SHARED]
@@ -29,7 +27,7 @@ def places(rows: Callable[..., list[Any]], backfill: Backfill) -> list[str]:
     return [schema for schema, _ in schemas]
 
 
-def all_places(rows: Callable[..., list[Any]]) -> list[str]:
+def all_places(rows: Rows) -> list[str]:
     """The schemas of tenants in which runs are written down."""
     return [schema for schema, there in rows(_SCHEMAS) if there]
 

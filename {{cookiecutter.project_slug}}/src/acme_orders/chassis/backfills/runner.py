@@ -9,7 +9,7 @@ from traceback import walk_tb
 
 from acme_orders.chassis.backfills.files import FOLDER, found
 from acme_orders.chassis.backfills.pace import Limits, Pace
-from acme_orders.chassis.backfills.places import SHARED, entered, places
+from acme_orders.chassis.backfills.places import entered, places
 from acme_orders.chassis.backfills.rows import Key, Rows
 from acme_orders.chassis.backfills.runs import Run
 from acme_orders.chassis.backfills.session import (
@@ -21,6 +21,7 @@ from acme_orders.chassis.backfills.session import (
 from acme_orders.chassis.backfills.throttle import Throttle
 from acme_orders.chassis.database import driver
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
+from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.tenancy.system_role import refuse_hidden  # feature: rls
 
 _HELD = {"40001", "40P01", "55P03"}  # somebody else was in the way

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from acme_orders.chassis.backfills.files import Found
 from acme_orders.chassis.backfills.pace import Limits
-from acme_orders.chassis.backfills.places import SHARED
 from acme_orders.chassis.backfills.rows import Key, Portion
 from acme_orders.chassis.backfills.session import BackfillSession
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
+from acme_orders.chassis.migrations.records import SHARED
 
 _FRESH = (
     "cursor = NULL, upper_bound = NULL, rows_done = 0, started_at = clock_timestamp(), "

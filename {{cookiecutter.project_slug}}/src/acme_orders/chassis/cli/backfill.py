@@ -16,10 +16,10 @@ from rich.table import Table
 from acme_orders.chassis.backfills import control, runner
 from acme_orders.chassis.backfills.files import FOLDER, NAME, found, names
 from acme_orders.chassis.backfills.pace import Limits
-from acme_orders.chassis.backfills.places import SHARED
 from acme_orders.chassis.backfills.session import backfill_session
 from acme_orders.chassis.cli.session import command_settings, explained
 from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.migrations.records import SHARED
 
 backfills = typer.Typer(
     help="Change many rows in portions, while the service runs.", no_args_is_help=True

@@ -92,10 +92,10 @@ def _said(line: str, *, body: bool) -> Iterator[tuple[str, Any]]:
     if meant is None:
         return
     key, value = meant["key"], _REMARK.sub("", meant["value"]).strip()
-    known = key if key in _KEYS else _near(key)
+    known = key if key in KEYS else _near(key)
     if known is None:
         return
-    read, form = _KEYS[known]
+    read, form = KEYS[known]
     said = list(read(value))
     exact = key == known and _EXACT.match(line) is not None
     if exact and said and body and known in _ONLY_AT_THE_HEAD:
@@ -108,7 +108,7 @@ def _said(line: str, *, body: bool) -> Iterator[tuple[str, Any]]:
 
 def _near(key: str) -> str | None:
     spelled = re.sub("[_-]", " ", key.casefold())
-    return next(iter(difflib.get_close_matches(spelled, _KEYS, 1, _NEAR)), None)
+    return next(iter(difflib.get_close_matches(spelled, KEYS, 1, _NEAR)), None)
 
 
 def _reversible(value: str) -> Iterator[tuple[str, Any]]:
@@ -144,7 +144,8 @@ def _applies_to(value: str) -> Iterator[tuple[str, Any]]:
 
 
 # feature: schema }
-_KEYS: dict[str, tuple[Callable[[str], Iterator[tuple[str, Any]]], str]] = {
+# What a line of the head may begin with: how its value is read, and the form to write.
+KEYS: dict[str, tuple[Callable[[str], Iterator[tuple[str, Any]]], str]] = {
     "reversible": (_reversible, "`-- reversible: yes`, or `-- reversible: no (the reason)`"),
     "phase": (_phase, "`-- phase: expand`, `contract` or `plain`"),
     "requires": (_requires, "`-- requires: backfill NAME` or `release 1.4`; commas part several"),

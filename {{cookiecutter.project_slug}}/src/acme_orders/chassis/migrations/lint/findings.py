@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from acme_orders.chassis.migrations.files import Migration
-from acme_orders.chassis.migrations.header import Header
+from acme_orders.chassis.migrations.header import KEYS, Header
 from acme_orders.chassis.migrations.known import Known
 from acme_orders.chassis.migrations.locks import locks
 from acme_orders.chassis.migrations.recipes import Part, Recipe
@@ -16,7 +16,7 @@ from acme_orders.chassis.migrations.statements import Statement
 from acme_orders.chassis.migrations.table_locks import Lock
 
 _WIDTH, _SHOWN = 96, 72
-_KEY = re.compile("(?:reversible|phase|requires|small|applies to): ")
+_KEY = re.compile(f"(?:{'|'.join(KEYS)}): ")
 
 
 @dataclass(frozen=True)
