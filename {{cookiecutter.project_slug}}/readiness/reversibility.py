@@ -42,6 +42,12 @@ class MigrationsAreReversible(Check):
         """
         folder = rehearsal.subject.migrations
         self.inspected = len(migrations(folder))
+        try:
+            for each in migrations(folder):
+                _ = each.header
+        except ConfigurationError as error:
+            yield str(error)
+            return  # nobody knows how the file is meant, so nothing can be said of it
         for refused in await asyncio.to_thread(lambda: list(lint(folder))):
             if refused.rule != "M2":  # the stairway finds it
                 yield str(refused).partition("\n")[0]

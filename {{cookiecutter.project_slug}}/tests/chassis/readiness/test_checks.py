@@ -86,6 +86,21 @@ async def test_a_migration_may_be_irreversible_for_a_reason(
     assert result.passed, result.findings
 
 
+@pytest.mark.parametrize("head", ["reversible: no", "phase: contrakt", "reversable: yes"])
+async def test_a_head_that_cannot_be_understood_is_told_once(
+    subject: Subject, tmp_path: Path, head: str
+) -> None:
+    """By K5, with file and line; every other check goes on without that line."""
+    changed = migrated("0003_inbox.up.sql", "-- reversible: yes", f"-- {head}")(subject, tmp_path)
+
+    results = await go_through(changed, [each for each in CHECKS if each.id in {"K4", "K5"}])
+
+    observable, reversible = results
+    assert observable.passed, observable.findings
+    (finding,) = reversible.findings
+    assert "0003_inbox.up.sql:1: " in finding
+
+
 async def test_a_check_without_evidence_or_with_an_error_fails_alone(subject: Subject) -> None:
     """Findings before the error count, and the next check is not concerned."""
 
