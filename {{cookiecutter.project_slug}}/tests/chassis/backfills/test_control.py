@@ -2,14 +2,16 @@
 
 import signal
 import threading
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from acme_orders.chassis.backfills import control
 from acme_orders.chassis.backfills.runs import Cancelled, LeaseLost
-from acme_orders.chassis.backfills.session import backfill_session
+from acme_orders.chassis.backfills.session import BackfillSession, backfill_session
 from acme_orders.chassis.errors import (
     ConfigurationError,
     DatabaseUnavailable,
@@ -118,6 +120,25 @@ def test_interrupted_it_leaves_its_lease(tickets: Tickets) -> None:
         child.communicate()
     assert tickets.state()["owner"] is None
     assert tickets.state()["state"] == "pending"
+
+
+def test_interrupted_right_after_a_begin_it_leaves_its_lease(
+    tickets: Tickets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written in a transaction that nobody ends is gone with the session."""
+    tickets.add(1000)
+    rows = BackfillSession.rows
+
+    def interrupted(session: BackfillSession, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        found = rows(session, sql, parameters)
+        if sql.startswith("BEGIN") and tickets.state().get("rows_done"):
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(BackfillSession, "rows", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tickets.run(limits=FEW)
+    assert tickets.state()["owner"] is None
 
 
 def test_a_changed_file_does_not_go_on(tickets: Tickets) -> None:

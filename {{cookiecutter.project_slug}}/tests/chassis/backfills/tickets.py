@@ -32,11 +32,14 @@ class Fill(Backfill):
 QUICK = Limits(share=1, look=0.05, lock=0.1)
 CHILD = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from acme_orders.chassis.backfills.runner import Runner
 from tests.chassis.backfills.tickets import QUICK
-for step in Runner(sys.argv[1], folder=Path(sys.argv[2]), limits=QUICK).run(sys.argv[3]):
-    print(step.rows, step.waits, flush=True)
+runner = Runner(sys.argv[1], folder=Path(sys.argv[2]), limits=QUICK)
+with closing(runner.run(sys.argv[3])) as steps:
+    for step in steps:
+        print(step.rows, step.waits, flush=True)
 """
 
 

@@ -204,6 +204,8 @@ class Run:
 
     def leave(self) -> None:
         """Let the next runner go on at once; nothing is lost without it."""
+        # Ctrl-C may come right after a BEGIN: what is written next would end with the session.
+        self.session.rows("ROLLBACK")
         left = self.session.rows(
             "UPDATE public.backfill_run SET owner = NULL, state = CASE WHEN state IN "
             "('running', 'throttled') THEN 'pending' ELSE state END "
