@@ -11,7 +11,10 @@ import pytest
 
 from acme_orders.chassis.backfills import control
 from acme_orders.chassis.backfills.runs import Cancelled, LeaseLost
-from acme_orders.chassis.backfills.session import BackfillSession, backfill_session
+from acme_orders.chassis.backfills.session import (
+    BackfillSession,
+    backfill_session,
+)
 from acme_orders.chassis.errors import (
     ConfigurationError,
     DatabaseUnavailable,
