@@ -78,3 +78,12 @@ def test_every_alert_has_a_heading_in_the_runbook() -> None:
     """Whoever is woken up finds what to do, and the order is the same."""
     headings = re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE)
     assert headings == alerts()
+
+
+def test_a_panel_has_the_unit_of_what_it_shows() -> None:
+    """Seconds among counts look like counts, and the other way round."""
+    seconds = re.compile(r"_seconds(?:_bucket|_sum)?\{")
+    for panel in DASHBOARD["panels"]:
+        unit = panel["fieldConfig"]["defaults"]["unit"]
+        for target in panel["targets"]:
+            assert (unit == "s") == bool(seconds.search(target["expr"])), target["expr"]

@@ -101,6 +101,7 @@ class Supervisor:
             stop: when it is set, the part may end, and is not started again.
         """
         pause = _FIRST_PAUSE
+        restarts = self._metrics.part_restarts.labels(part)
         while True:
             began, error = time.monotonic(), None
             try:
@@ -115,7 +116,7 @@ class Supervisor:
             if time.monotonic() - began > _STEADY:
                 pause = _FIRST_PAUSE
             log.error("part.ended", seconds_until_restart=pause, **told)
-            self._metrics.part_restarts.labels(part).inc()
+            restarts.inc()
             if await self._stopped(part, pause, stop or asyncio.Event()):
                 return
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -346,6 +346,7 @@ async def test_a_consumer_that_stalls(broker: RabbitBroker) -> None:
         process=process,
         put_back=Delivery.release,
         settings=MessagingSettings(concurrency=1, batch_size=1, prefetch=5, stall_timeout=0.3),
+        part="consumer",
         metrics=metrics,
         supervisor=Supervisor(metrics),
     )

@@ -38,6 +38,7 @@ LARGEST_BODY = 16 * 1024 * 1024  # bytes; sixteen times what is processed by def
 _PREFETCH = 20  # each may have the 128 MiB that RabbitMQ allows
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 2.0  # seconds until a dead letter is tried again
 _LONGEST_HOLD = 1200.0  # seconds; the broker takes back what is not acked after 1800
+_LONGEST_WAIT = 15.0  # seconds between two signs of life
 _REPORT_EVERY = 15.0  # seconds
 
 
@@ -88,7 +89,7 @@ class Archiver:
         self._dead_letters, self._metrics = dead_letters, metrics
         self._supervisor = supervisor
         self._has_processed, self._largest_body = has_processed, largest_body
-        self._reasons = REASONS | _reasons()
+        self._reasons = reasons()
         self._delivered: asyncio.Queue[Delivery] = asyncio.Queue()
         self._waits, self._paused = False, metrics.consumer_paused.labels("archive")
 
@@ -118,6 +119,7 @@ class Archiver:
         kept: dict[Delivery, _Kept] = {}
         try:
             while True:
+                self._metrics.part_heartbeat.labels("archiver").set_to_current_time()
                 await self._take(kept)
                 stored = await self._store_some(kept)
                 ended = [each for each in kept if self._gives_up(each, kept[each], stop)]
@@ -134,10 +136,10 @@ class Archiver:
             raise
 
     async def _take(self, kept: dict[Delivery, _Kept]) -> None:
-        """Wait for a delivery, or until it is time to try one again that is here."""
+        """Wait for a delivery, or until it is time to try one again that is here; not for long."""
         due = min((each.due for each in kept.values()), default=math.inf)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if due == math.inf else due - time.monotonic()):
+            async with asyncio.timeout(min(due - time.monotonic(), _LONGEST_WAIT)):
                 self._keep(kept, await self._delivered.get())
         size = sum(len(each.letter.body) for each in kept.values() if not each.tries)
         while size < self._largest_body and not self._delivered.empty():
@@ -233,6 +235,10 @@ class Archiver:
             await asyncio.sleep(_REPORT_EVERY)
 
 
-def _reasons(error: type[MessageError] = MessageError) -> set[str]:
+def reasons() -> set[str]:
     """The reasons that this code knows; what else a message says is no label of a metric."""
+    return REASONS | _reasons(MessageError)
+
+
+def _reasons(error: type[MessageError]) -> set[str]:
     return {error.reason}.union(*map(_reasons, error.__subclasses__()))

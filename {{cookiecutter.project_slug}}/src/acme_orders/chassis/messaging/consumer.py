@@ -33,6 +33,7 @@ class Consumer:
     def __init__(
         self,
         *,
+        part: str,
         queue: str,
         broker: Broker,
         manager: Manager,
@@ -44,6 +45,7 @@ class Consumer:
         metrics: Metrics,
         supervisor: Supervisor,
     ) -> None:
+        self._part = part
         self._queue, self._broker, self._manager, self._inbox = queue, broker, manager, inbox
         self._handlers, self._recovery = handlers, recovery
         self._triage, self._settings, self._metrics = triage, settings, metrics
@@ -58,6 +60,7 @@ class Consumer:
             process=self.process,
             put_back=self._put_back,
             settings=self._settings,
+            part=self._part,
             metrics=self._metrics,
             supervisor=self._supervisor,
         )
@@ -226,6 +229,10 @@ class Consumer:
         while len(self._late_acks) > _LATE_ACKS:
             self._late_acks.popitem(last=False)
         self._metrics.acks_lost.inc(len(lost))
+        now = time.time()
+        for each in batch.values():
+            if each.time is not None:
+                self._metrics.message_age.observe(max(0.0, now - each.time.timestamp()))
         outcomes = Counter(
             (each.type, "done" if id(each) in fresh else "duplicate") for each in batch.values()
         )

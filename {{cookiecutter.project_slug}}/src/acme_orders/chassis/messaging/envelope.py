@@ -239,11 +239,14 @@ def _time(message: Message) -> datetime | None:
         text = message.headers.get(f"{prefix}time")
         if isinstance(text, str):
             try:
-                time = datetime.fromisoformat(text)
+                return _aware(datetime.fromisoformat(text))
             except ValueError:
                 break
-            return time if time.tzinfo else time.replace(tzinfo=UTC)
-    return message.timestamp
+    return message.timestamp and _aware(message.timestamp)
+
+
+def _aware(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _correlation_id(message: Message, identity: str) -> str:

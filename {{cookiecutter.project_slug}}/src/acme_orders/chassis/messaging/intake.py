@@ -33,6 +33,7 @@ class Intake:
             wait for. They wait in hand, and keep no worker.
         put_back: sends a message to the end of the queue, and acks it.
         settings: how many it takes, and for how long.
+        part: name of its sign of life.
         metrics: where it counts.
         supervisor: starts workers again that have ended.
     """
@@ -45,12 +46,14 @@ class Intake:
         process: Work,
         put_back: Callable[[Delivery], Awaitable[None]],
         settings: MessagingSettings,
+        part: str,
         metrics: Metrics,
         supervisor: Supervisor,
     ) -> None:
         self._queue, self._broker = queue, broker
         self._process, self._put_back = process, put_back
         self._settings, self._metrics, self._supervisor = settings, metrics, supervisor
+        self._heartbeat = metrics.part_heartbeat.labels(part)
         self._received = metrics.messages_received.labels(queue)
         self._batches = Batches(size=settings.batch_size, linger=settings.linger)
         self._room = WaitingRoom(capacity=settings.prefetch_count, longest=settings.hold_timeout)
@@ -117,6 +120,7 @@ class Intake:
     async def _usher(self, stop: asyncio.Event) -> None:
         """Call in whose turn it is, and send away who has waited too long; all, when we stop."""
         while True:
+            self._heartbeat.set_to_current_time()
             if stop.is_set():
                 for delivery in self._room.everyone():
                     await self._release(delivery)

@@ -154,6 +154,11 @@ class Topology:
             ),
         )
 
+    @property
+    def consumed(self) -> tuple[Queue, ...]:
+        """Those that somebody has to consume; the broker itself empties the others."""
+        return self.main, self.suspects, self.dead_letters
+
     def __iter__(self) -> Iterator[Queue]:
         yield self.dead_letters
         yield self.main

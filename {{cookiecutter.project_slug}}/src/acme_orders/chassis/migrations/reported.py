@@ -3,9 +3,9 @@
 import asyncio
 import threading
 import time
-from collections import defaultdict
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import product
 
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
@@ -58,11 +58,13 @@ class MigrationReport:
 
     def _read(self) -> None:
         began, now = time.monotonic(), datetime.now(UTC)
-        rows: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        rows: dict[tuple[str, ...], list[float]] = {
+            key: [] for key in product(("up", "down"), ("ok", "failed", "running"))
+        }
         for line in self._migrator.applied():
             running = (now - line.at).total_seconds()
             seconds = running if line.status == "running" else line.milliseconds / 1000
-            rows[line.direction, line.status].append(max(seconds, 0))
+            rows.setdefault((line.direction, line.status), []).append(max(seconds, 0))
         self._metrics.db_migration_duration.set(rows)
         ended = time.monotonic()
         self._next = ended + (ended - began) * _SHARE

@@ -2,6 +2,16 @@
 
 from acme_orders.chassis.observability.families import FAST, SLOW, Families
 
+KINDS = (
+    *("serialization", "deadlock", "lock", "timeout", "constraint", "connection"),
+    *("misused", "no_transaction", "other"),
+)
+CLOSED = ("broken", "cancelled", "dead", "expired", "in_transaction")
+GUARDS = (
+    *("no_transaction", "session_state", "child_task"),
+    "tenant",  # feature: row, rls, schema
+)
+
 
 class DatabaseMetrics(Families):
     """Statements, connections, transactions, migrations and backfills."""
@@ -12,14 +22,16 @@ class DatabaseMetrics(Families):
         self.db_operation_duration = self.histogram(
             "db_client_operation_duration_seconds",
             "Time of one statement as the client sees it",
-            ["query", "outcome"],
+            {"query": "queries", "outcome": ("ok",)},
             buckets=FAST,
         )
         self.db_errors = self.counter(
-            "db_client_errors", "Failed statements by kind of error", ["query", "kind"]
+            "db_client_errors",
+            "Failed statements by kind of error",
+            {"query": "queries", "kind": KINDS},
         )
         self.db_connections = self.gauge(
-            "db_client_connections", "Open connections, by state: idle, used", ["state"]
+            "db_client_connections", "Open connections, by state: idle, used", {"state": None}
         )
         self.db_connections_max = self.gauge("db_client_connections_max", "Size of the pool")
         self.db_connections_pending = self.gauge(
@@ -40,42 +52,46 @@ class DatabaseMetrics(Families):
         self.db_connections_closed = self.counter(
             "db_client_connections_closed",
             "Connections closed, by reason: broken, cancelled, dead, expired, in_transaction",
-            ["reason"],
+            {"reason": CLOSED},
         )
         self.db_transaction_duration = self.histogram(
             "db_transaction_duration_seconds",
             "Length of a transaction",
-            ["unit_of_work", "outcome"],
+            {"unit_of_work": None, "outcome": None},
             buckets=FAST,
         )
         self.db_transaction_retries = self.counter(
             "db_transaction_retries",
             "Units of work run again after a conflict: serialization, deadlock, lock",
-            ["unit_of_work", "reason"],
+            {"unit_of_work": "retried", "reason": KINDS[:3]},
         )
         self.db_transaction_retries_exhausted = self.counter(
             "db_transaction_retries_exhausted",
             "Units of work given up after conflicts",
-            ["unit_of_work"],
+            {"unit_of_work": "retried"},
         )
         self.db_slow_statements = self.counter(
-            "db_slow_statements", "Statements slower than SLOW_STATEMENT", ["query"]
+            "db_slow_statements", "Statements slower than SLOW_STATEMENT", {"query": "queries"}
         )
         self.db_repeated_statements = self.counter(
             "db_repeated_statements",
             "Units of work that repeated a statement needlessly",
-            ["query"],
+            {"query": "queries"},
         )
         self.db_rows_already_there = self.counter(
             "db_rows_already_there",
             "Rows left out of an insert because their key was there",
-            ["query"],
+            {"query": "queries"},
         )
         self.db_unreadable_rows = self.counter(
-            "db_unreadable_rows", "Rows found with a value that has no form in Python", ["query"]
+            "db_unreadable_rows",
+            "Rows found with a value that has no form in Python",
+            {"query": "queries"},
         )
         self.db_guard_violations = self.counter(
-            "db_guard_violations", "Uses of the database that break its rules, by kind", ["kind"]
+            "db_guard_violations",
+            "Uses of the database that break its rules, by kind",
+            {"kind": GUARDS},
         )
         self.db_migration_duration = self.histogram_of_rows(
             "db_migration_duration_seconds",
@@ -89,19 +105,23 @@ class DatabaseMetrics(Families):
             "backfill_state",
             "1 for the state of a backfill: pending, running, paused, throttled, failed, "
             "completed, cancelled",
-            ["backfill", "state"],
+            {"backfill": None, "state": None},
         )
         self.backfill_rows_done = self.gauge(
-            "backfill_rows_done", "Rows that a backfill has gone through", ["backfill"]
+            "backfill_rows_done", "Rows that a backfill has gone through", {"backfill": None}
         )
         self.backfill_rows = self.gauge(
-            "backfill_rows", "Rows that it is to go through, as PostgreSQL estimated", ["backfill"]
+            "backfill_rows",
+            "Rows that it is to go through, as PostgreSQL estimated",
+            {"backfill": None},
         )
         self.backfill_still = self.gauge(
             "backfill_still_seconds",
             "Time since a backfill moved, while nobody has paused, cancelled or completed it",
-            ["backfill"],
+            {"backfill": None},
         )
         self.backfill_silent = self.gauge(
-            "backfill_silent_seconds", "Time since its runner gave a sign of life", ["backfill"]
+            "backfill_silent_seconds",
+            "Time since its runner gave a sign of life",
+            {"backfill": None},
         )

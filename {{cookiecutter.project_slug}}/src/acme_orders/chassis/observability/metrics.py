@@ -8,6 +8,8 @@ from acme_orders.chassis.observability.database_metrics import DatabaseMetrics
 from acme_orders.chassis.observability.families import FAST
 from acme_orders.chassis.observability.message_metrics import MessageMetrics
 
+REFUSED = ("clients", "busy", "head", "body", "answer", "too_large", "malformed")
+
 
 class Metrics(MessageMetrics, DatabaseMetrics):
     """The metrics of one process, in a registry of their own."""
@@ -17,7 +19,14 @@ class Metrics(MessageMetrics, DatabaseMetrics):
 
         # Process
         self.part_restarts = self.counter(
-            "part_restarts", "Parts of the process that had ended and were started again", ["part"]
+            "part_restarts",
+            "Parts of the process that had ended and were started again",
+            {"part": None},
+        )
+        self.part_heartbeat = self.gauge(
+            "part_heartbeat_timestamp_seconds",
+            "When a part last began a round: consumer, suspects, archiver, relay, topology",
+            {"part": None},
         )
         self.event_loop_lag = self.histogram(
             "event_loop_lag_seconds", "How late the event loop is", buckets=FAST
@@ -37,11 +46,12 @@ class Metrics(MessageMetrics, DatabaseMetrics):
 
         # HTTP
         self.http_clients = self.gauge(
-            "http_clients", "Clients that are connected, by port: api, operations", ["port"]
+            "http_clients", "Clients that are connected, by port: api, operations", {"port": None}
         )
         self.http_refused = self.counter(
             "http_refused",
             "Clients and requests cut off before an application saw them, by reason: "
             "clients, busy, head, body, answer, too_large, malformed",
-            ["reason"],
+            {"reason": REFUSED},
         )
+        self.begin()

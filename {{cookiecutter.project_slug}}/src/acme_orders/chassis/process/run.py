@@ -82,6 +82,7 @@ async def run(
                 "consumer": service.consume,
                 "relay": service.publish,
             }
+            watched = [service.topology_watch.run] if only in (None, *parts) else []
             # feature: http_api {
             if api_socket is not None:
                 parts["api"] = partial(serve, service.api(), api_socket, clients=clients["api"])
@@ -98,14 +99,15 @@ async def run(
                     if only in (None, name)
                 ]
                 keep = service.supervisor.keep
-                watch = group.create_task(keep("topology", service.topology_watch.run))
+                watches = [group.create_task(keep("topology", watch)) for watch in watched]
                 shutdown.drain(running)
                 log.info("service.ready", port=operations_socket.getsockname()[1])
                 try:
                     await asyncio.wait(running)
                 finally:
                     shutdown.close()
-                watch.cancel()
+                for watch in watches:
+                    watch.cancel()
                 drained.set()  # so long the probes answer, and the metrics show how it goes
     log.info("service.stopped", seconds=round(shutdown.elapsed, 2))
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp  # feature: http_api
 from acme_orders.chassis.backfills.reported import BackfillReport, BackfillRuns
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Query, Repository
-from acme_orders.chassis.dead_letters.archiver import LARGEST_BODY, Archiver
+from acme_orders.chassis.dead_letters.archiver import LARGEST_BODY, Archiver, reasons
 from acme_orders.chassis.dead_letters.store import DeadLetters
 from acme_orders.chassis.messaging.broker import Broker
 from acme_orders.chassis.messaging.canary import Canary
@@ -126,8 +126,8 @@ def assemble(
         metrics=metrics,
         supervisor=supervisor,
     )
-    main = consumer(queue=topology.main.name, settings=settings)
-    return Service(
+    main = consumer(part="consumer", queue=topology.main.name, settings=settings)
+    service = Service(
         name=name,
         slices=slices,
         triage=triage,
@@ -145,6 +145,7 @@ def assemble(
         # One message at a time: one that ends the process takes no other suspect with it. In an
         # outage it is put back soon: whatever ends the process then, it was not the message.
         suspects=consumer(
+            part="suspects",
             queue=topology.suspects.name,
             settings=settings.model_copy(
                 update={
@@ -190,6 +191,18 @@ def assemble(
         api=partial(_api, definition.title, slices, manager, settings=settings, metrics=metrics),
         # feature: http_api }
     )
+    metrics.begin(
+        consumed=[topology.main.name, topology.suspects.name],
+        ladder=[each.name for each in topology.ladder],
+        declared=[topology.exchange, *(each.name for each in topology)],
+        handled=handlers,
+        counted=[*handlers, "other"],
+        reasons=[*sorted(reasons()), "other"],
+        published={event.name for each in slices for event in each.publishes},
+        retried=["consume"],
+        queries=service.queries(),
+    )
+    return service
 
 
 # feature: http_api {

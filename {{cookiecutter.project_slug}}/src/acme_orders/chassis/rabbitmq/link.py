@@ -58,6 +58,7 @@ class Link:
         }
         self._role, self._heartbeat, self._metrics = role, heartbeat, metrics
         self._up, self._supervisor = asyncio.Event(), supervisor
+        metrics.broker_reconnects.labels(role)
 
     async def __aenter__(self) -> Self:
         self._connection = await self._connect()

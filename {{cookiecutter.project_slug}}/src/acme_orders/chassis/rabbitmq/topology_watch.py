@@ -1,8 +1,10 @@
 """Looks at exchange, queues and bindings again and again: somebody else may change them."""
 
 import asyncio
+import math
 import random
 import time
+from collections.abc import Iterable
 
 import structlog
 
@@ -41,18 +43,23 @@ class TopologyWatch:
     ) -> None:
         self._broker, self._topology, self._every = broker, topology, every
         self._metrics, self._problems = metrics, Found()
+        self._unconsumed: list[str] = []
         self._restored: dict[tuple[str, Problem], float] = {}
 
     async def run(self) -> None:
         """Look until cancelled; in an outage of RabbitMQ there is nothing to be seen."""
         seen = True
         while True:
+            self._metrics.part_heartbeat.labels("topology").set_to_current_time()
             try:
                 await self.look()
             except BrokerUnavailable as error:
                 if seen:
                     log.warning("topology.unseen", why=str(error))
                 seen = False
+                for gauge in (self._metrics.queue_messages, self._metrics.queue_consumers):
+                    for queue in self._topology:
+                        gauge.labels(queue.name).set(math.nan)
             else:
                 seen = True
             # By chance a bit more or less: all processes need not look in the same moment.
@@ -74,7 +81,7 @@ class TopologyWatch:
         self._tell(found)
 
     async def check(self) -> str | None:
-        """What differs and loses nothing, as far as the last look could see.
+        """What differs and loses nothing, and who is not there, as the last look saw it.
 
         Raises:
             TopologyDiffers: messages can be lost, or do not arrive.
@@ -84,11 +91,22 @@ class TopologyWatch:
             told[problem.loses].append(f"{state.part}: {problem.what}")
         if told[True]:
             raise TopologyDiffers("; ".join(told[True]))
-        return "; ".join(told[False]) or None
+        return "; ".join([*told[False], *self._unconsumed]) or None
 
     async def _inspect(self) -> Found:
         states = await self._broker.inspect(self._topology.exchange, self._topology)
+        self._show(states)
         return {(state.name, problem): state for state in states for problem in state.problems}
+
+    def _show(self, states: Iterable[State]) -> None:
+        """Whoever runs asks: nobody who consumes or publishes would tell that he is not there."""
+        consumed, self._unconsumed = self._topology.consumed, []
+        for each in states:
+            if each.queue is not None:
+                self._metrics.queue_messages.labels(each.name).set(each.messages)
+                self._metrics.queue_consumers.labels(each.name).set(each.consumers)
+            if each.queue in consumed and each.messages and not each.consumers:
+                self._unconsumed.append(f"{each.messages} messages in {each.name}, no consumer")
 
     async def _restore(self, found: Found) -> Found:
         now = time.monotonic()

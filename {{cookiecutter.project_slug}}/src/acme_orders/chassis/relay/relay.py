@@ -3,13 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Collection
+from itertools import product
 from uuid import UUID, uuid4
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.messaging.broker import Broker
 from acme_orders.chassis.messaging.steady import Steady
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.relay.courier import Courier, Fate, Outcome
+from acme_orders.chassis.relay.courier import PARKED, Courier, Fate, Outcome
 from acme_orders.chassis.relay.prober import Prober
 from acme_orders.chassis.relay.queries import RelayQueries
 from acme_orders.chassis.relay.settings import RelaySettings
@@ -74,6 +75,7 @@ class Relay:
         )
         self._unsettled: tuple[UUID, list[Outcome]] | None = None
         self._steps: list[Steady] = []
+        self._parked: set[str] = set()  # types, as metrics call them, that ever were
 
     @in_system_scope("relay")  # feature: row, rls, schema
     async def run(self, stop: asyncio.Event) -> None:
@@ -143,6 +145,7 @@ class Relay:
         self._unsettled = None
 
     async def _round(self) -> float:
+        self._metrics.part_heartbeat.labels("relay").set_to_current_time()
         self._committed.clear()
         if not self._broker.publishing:
             await self._catch_up()
@@ -166,10 +169,9 @@ class Relay:
             rows[self._settlement.label(each.type)] += each.rows
             types[each.reason, "yes" if each.type in self._needed else "no"] += 1
         metrics.outbox_parked_oldest.set(max((each.oldest_seconds for each in parked), default=0))
-        metrics.outbox_parked.clear()
-        for type_, count in rows.items():
-            metrics.outbox_parked.labels(type_).set(count)
-        metrics.outbox_parked_types.clear()
-        for (reason, needed), count in types.items():
-            metrics.outbox_parked_types.labels(reason, needed).set(count)
+        self._parked |= rows.keys()
+        for type_ in self._parked:
+            metrics.outbox_parked.labels(type_).set(rows[type_])
+        for key in product((each.value for each in PARKED), ("yes", "no")):
+            metrics.outbox_parked_types.labels(*key).set(types[key])
         return _REPORT_EVERY
