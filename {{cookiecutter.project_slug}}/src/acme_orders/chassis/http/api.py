@@ -24,6 +24,7 @@ from acme_orders.chassis.errors import (
     StatementTimeout,
 )
 from acme_orders.chassis.http.input import Input, explain
+from acme_orders.chassis.http.measured import Measured, named
 from acme_orders.chassis.http.requests import FAILED, Requests, refusal
 from acme_orders.chassis.http.tenant_header import scoped_by_header  # feature: row, rls, schema
 from acme_orders.chassis.observability.metrics import Metrics
@@ -88,7 +89,9 @@ def api(
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await requests(scope, receive, send)
 
-    return answer
+    paths = app.openapi()["paths"].items()  # with those of routers in routers
+    routes = [f"{method.upper()} {path}" for path, methods in paths for method in methods]
+    return Measured(answer, [*routes, *named(app.routes)], port="api", metrics=metrics)
 
 
 def _include(app: FastAPI, routers: Iterable[APIRouter]) -> None:

@@ -54,4 +54,15 @@ class Metrics(MessageMetrics, DatabaseMetrics):
             "clients, busy, head, body, answer, too_large, malformed",
             {"reason": REFUSED},
         )
+        self.http_requests = self.counter(
+            "http_requests",
+            "Requests answered, by route (a template, or other) and class of status: 2xx to 5xx",
+            {"port": None, "route": None, "status": None},
+        )
+        self.http_request_duration = self.histogram(
+            "http_request_duration_seconds",
+            "Time from the head of a request to the end of its answer",
+            {"port": None, "route": None},
+            buckets=FAST,
+        )
         self.begin()

@@ -10,6 +10,7 @@ import structlog
 
 from acme_orders.chassis.errors import BrokerUnavailable, DatabaseUnavailable
 from acme_orders.chassis.http.clients import ClientLimits, Clients
+from acme_orders.chassis.http.measured import Measured, named
 from acme_orders.chassis.http.server import listen, serve
 from acme_orders.chassis.migrations.reported import MigrationReport
 from acme_orders.chassis.migrations.runner import Migrator
@@ -89,7 +90,8 @@ async def run(
             # feature: http_api }
             migrations = MigrationReport(Migrator(settings.database_url), metrics)
             updates = (service.backfill_report.update, migrations.update)
-            ops = operations(metrics, probes(service, shutdown.stop), *updates)
+            app = operations(metrics, probes(service, shutdown.stop), *updates)
+            ops = Measured(app, named(app.routes), port="operations", metrics=metrics)
             drained = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 group.create_task(serve(ops, operations_socket, drained, clients["operations"]))
