@@ -5,8 +5,9 @@ import pytest
 from acme_orders.chassis.observability.metrics import Metrics
 
 from tests.chassis.conftest import Connect, eventually
-from tests.chassis.integration.causes import CAUSES
+from tests.chassis.integration.causes import CAUSES, database, messages, outbox, process
 
+EVENTS = (messages, outbox, database, process)  # whose import lists them in CAUSES
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -27,6 +28,9 @@ def values(metrics: Metrics, family: str) -> Values:
 
 def test_no_metric_is_left_out() -> None:
     """A new one needs an event here that moves it."""
+    assert {each.__name__ for each in EVENTS} == {
+        cause.happens.__module__ for cause in CAUSES.values()
+    }
     moved = [family for cause in CAUSES.values() for family in cause.families]
     assert sorted(moved) == sorted(families(Metrics()))
 

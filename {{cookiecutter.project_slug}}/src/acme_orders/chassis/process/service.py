@@ -13,7 +13,11 @@ from starlette.types import ASGIApp  # feature: http_api
 from acme_orders.chassis.backfills.reported import BackfillReport, BackfillRuns
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Query, Repository
-from acme_orders.chassis.dead_letters.archiver import LARGEST_BODY, Archiver, reasons
+from acme_orders.chassis.dead_letters.archiver import (
+    LARGEST_BODY,
+    Archiver,
+    reasons,
+)
 from acme_orders.chassis.dead_letters.store import DeadLetters
 from acme_orders.chassis.messaging.broker import Broker
 from acme_orders.chassis.messaging.canary import Canary
