@@ -43,7 +43,7 @@ async def test_in_an_outage_nobody_knows(service: Service) -> None:
     await service.topology_watch.look()
     assert metric(service, "queue_consumers") == 0
 
-    async def inspect(*_: object) -> Any:
+    async def inspect(exchange: str, queues: Any) -> Any:
         raise BrokerUnavailable("there is no connection")
 
     service.broker.inspect = inspect  # type: ignore[method-assign]
