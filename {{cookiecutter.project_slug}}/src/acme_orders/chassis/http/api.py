@@ -69,6 +69,10 @@ def api(
         dependencies=[Depends(what_comes.check_body)],
         responses={"4XX": {"model": Refusal}, "5XX": {"model": Refusal}},
         redirect_slashes=False,  # it would send clients to whatever host they have named
+        # feature: tracing {
+        # Its own spans hold paths and queries as clients wrote them.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        # feature: tracing }
     )
     _include(app, routers)
     for error, _ in STATUS:

@@ -7,6 +7,7 @@ import structlog
 from starlette.routing import BaseRoute, Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from acme_orders.chassis.observability import spans  # feature: tracing
 from acme_orders.chassis.observability.metrics import Metrics
 
 log = structlog.get_logger()
@@ -33,13 +34,14 @@ class Measured:
     """
 
     def __init__(self, app: ASGIApp, routes: Iterable[str], *, port: str, metrics: Metrics) -> None:
-        self._app, self._port, self._metrics = app, port, metrics
+        self._app, self.port, self._metrics = app, port, metrics
         self._known = {route: compile_path(route)[0] for route in routes}
         for route in (*self._known, _OTHER):
             metrics.http_request_duration.labels(port, route)
             for status in ("2xx", "3xx", "4xx", "5xx"):
                 metrics.http_requests.labels(port, route, status)
 
+    @spans.of_request  # feature: tracing
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; one whose client has gone before the answer is not counted."""
         began, status = time.perf_counter(), 0
@@ -57,14 +59,15 @@ class Measured:
                 self._tell(scope, status, time.perf_counter() - began)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        route = self._route(scope)
-        self._metrics.http_requests.labels(self._port, route, f"{status // 100}xx").inc()
-        self._metrics.http_request_duration.labels(self._port, route).observe(seconds)
-        if self._port == "api":
+        route = self.route(scope)
+        self._metrics.http_requests.labels(self.port, route, f"{status // 100}xx").inc()
+        self._metrics.http_request_duration.labels(self.port, route).observe(seconds)
+        if self.port == "api":
             level = log.warning if status >= _FAILED else log.info
             level("http.answered", route=route, status=status, seconds=round(seconds, 4))
 
-    def _route(self, scope: Scope) -> str:
+    def route(self, scope: Scope) -> str:
+        """Method and template of what was asked for."""
         asked = f"{scope['method']} {scope['path']}"
         matching = (route for route, pattern in self._known.items() if pattern.match(asked))
         return asked if asked in self._known else next(matching, _OTHER)

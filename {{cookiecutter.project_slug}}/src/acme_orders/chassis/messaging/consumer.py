@@ -20,6 +20,7 @@ from acme_orders.chassis.messaging.recovery import Recovery
 from acme_orders.chassis.messaging.settings import MessagingSettings
 from acme_orders.chassis.messaging.triage import Triage
 from acme_orders.chassis.messaging.waiting_room import Held
+from acme_orders.chassis.observability import spans  # feature: tracing
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.supervision import Supervisor, apart
 from acme_orders.chassis.tenancy import messages as tenants  # feature: row, rls, schema
@@ -159,6 +160,7 @@ class Consumer:
         """Whether it came back so often that it may be what ends the process each time."""
         return delivery.returns >= self._settings.suspect_after
 
+    @spans.of_batch  # feature: tracing
     async def _run(self, envelopes: Sequence[Envelope]) -> set[int]:
         return await self._manager.run(
             "consume",
@@ -184,6 +186,7 @@ class Consumer:
                     await self._handle_one(envelope, handler)
         return {id(envelope) for envelope in fresh}
 
+    @spans.of_message  # feature: tracing
     async def _handle_one(self, envelope: Envelope, handler: Handler) -> None:
         with (
             bound_contextvars(

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from acme_orders.chassis.errors import Malformed, UnknownType
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.decoder import Decoder
+from acme_orders.chassis.observability import spans  # feature: tracing
 from acme_orders.chassis.rabbitmq.properties import UNREADABLE
 from acme_orders.chassis.tenancy.scope import tenant_id  # feature: row, rls, schema
 
@@ -98,6 +99,7 @@ class Envelope:
     payload_hash: bytes
     attempt: int
     replays: int
+    trace: Mapping[str, str] = field(default_factory=dict)  # feature: tracing
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -161,6 +163,7 @@ def decode(
         payload_hash=hashlib.sha256(message.body).digest(),
         attempt=attempt_of(message),
         replays=replays_of(message),
+        trace=spans.carried(message.headers),  # feature: tracing
     )
 
 
@@ -185,6 +188,7 @@ def encode(
         timestamp=time,
         headers={
             **{f"cloudEvents:{name}": value for name, value in (extensions or {}).items()},
+            **spans.carried(extensions or {}),  # feature: tracing
             "cloudEvents:specversion": "1.0",
             "cloudEvents:id": identity,
             "cloudEvents:type": type_,

@@ -17,6 +17,7 @@ from acme_orders.chassis.errors import Unpublishable
 from acme_orders.chassis.identifiers import new_id
 from acme_orders.chassis.messaging.envelope import Payload
 from acme_orders.chassis.messaging.schema_tree import has_json
+from acme_orders.chassis.observability import spans  # feature: tracing
 from acme_orders.chassis.tenancy.scope import current_tenant  # feature: row, rls, schema
 
 _LONGEST_TEXT = 255  # bytes of a short string of AMQP, such as a routing key
@@ -150,8 +151,9 @@ def _text(value: object, what: str, longest: int = _LONGEST_TEXT) -> str:
 
 def _inherited(correlation_id: str | None) -> dict[str, Any]:
     """What an event has of the message or request that led to it."""
-    inherited = {}
+    inherited: dict[str, Any] = {}
     if found := correlation_id or get_contextvars().get("correlation_id"):
         inherited["correlationid"] = _text(found, "the correlation id of an event", _LONGEST_ID)
+    inherited |= spans.current()  # feature: tracing
     inherited["tenant"] = str(current_tenant())  # feature: row, rls, schema
     return inherited

@@ -25,6 +25,14 @@ class ObservabilitySettings(BaseModel):
     log_interval: Seconds = Field(
         default=1, description="between the lines after LOG_BURST; an outage of an hour writes 3600"
     )
+    # feature: tracing {
+    trace_share: float = Field(
+        default=1,
+        ge=0,
+        le=1,
+        description="of the traces that begin here and are recorded; all, as long as it is few",
+    )
+    # feature: tracing }
     loop_lag_limit: Seconds = Field(
         default=5,
         description="a blocked loop sends no heartbeats, and is cut off after three of them",

@@ -48,7 +48,7 @@ async def run(
     supervisor = Supervisor(metrics)
     with Shutdown(settings.drain_timeout, metrics) as shutdown, ExitStack() as stack:
         # feature: tracing {
-        tracing = Tracing(definition.name)
+        tracing = Tracing(definition.name, settings.trace_share)
         stack.callback(tracing.close)
         # feature: tracing }
         ports = {"operations": ClientLimits()}
@@ -78,7 +78,7 @@ async def run(
             watch_loop(metrics, supervisor, limit=settings.loop_lag_limit),
             connected(definition, settings, metrics, supervisor) as service,
         ):
-            tracing.watch(service.handlers, service.manager)  # feature: tracing
+            service.manager.observe(tracing.statement)  # feature: tracing
             parts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {
                 "consumer": service.consume,
                 "relay": service.publish,
