@@ -15,6 +15,7 @@ from acme_orders.chassis.backfills.session import (
     BackfillSession,
     backfill_session,
 )
+from acme_orders.chassis.database import driver
 from acme_orders.chassis.errors import (
     ConfigurationError,
     DatabaseUnavailable,
@@ -142,6 +143,17 @@ def test_interrupted_right_after_a_begin_it_leaves_its_lease(
     with pytest.raises(KeyboardInterrupt):
         tickets.run(limits=FEW)
     assert tickets.state()["owner"] is None
+
+
+def test_a_transaction_that_cannot_begin_says_why(tickets: Tickets) -> None:
+    """And not that it was aborted, as each statement after it would."""
+    with backfill_session(tickets.url) as opened:
+        with (
+            pytest.raises(driver.DriverError, match="division by zero"),
+            opened.transaction("SELECT 1 / 0", FEW, statement=0),
+        ):
+            pytest.fail("it has begun")
+        assert opened.rows("SELECT 1") == [(1,)]
 
 
 def test_a_changed_file_does_not_go_on(tickets: Tickets) -> None:

@@ -48,12 +48,12 @@ class BackfillSession:
             limits: of time.
             statement: seconds for each; 0 for no limit.
         """
-        self.rows(
-            f"BEGIN; SET LOCAL lock_timeout = {round(limits.lock * 1000)}; "
-            f"SET LOCAL statement_timeout = {round(statement * 1000)}; "
-            f"{begin}"
-        )
         try:
+            self.rows(
+                f"BEGIN; SET LOCAL lock_timeout = {round(limits.lock * 1000)}; "
+                f"SET LOCAL statement_timeout = {round(statement * 1000)}; "
+                f"{begin}"
+            )
             yield
             self.rows("COMMIT")
         except BaseException:
