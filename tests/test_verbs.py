@@ -95,6 +95,7 @@ SHORT: dict[str, Verb] = {
     "contracts-update": make("contracts-update", says="contracts are up to date"),
     "contracts-release": release,
     "verify": make("verify", says="passed"),
+    "new": make("new", "slice=parcels", says="parcels"),
 }
 LONG: dict[str, Verb] = {
     "check": make("check", says="Contracts: "),
