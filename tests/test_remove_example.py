@@ -52,10 +52,10 @@ def said(project: Path) -> Iterator[str]:
     ("tenancy", "driver", "http_api", "with_another"),
     [
         ("none", "aiopg", True, False),
-        ("rls", "psycopg", False, True),
         *(
             pytest.param(*each, marks=pytest.mark.matrix)
             for each in (
+                ("rls", "psycopg", False, True),
                 ("none", "psycopg", False, True),
                 ("row", "aiopg", True, True),
                 ("row", "psycopg", False, False),

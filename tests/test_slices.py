@@ -58,8 +58,8 @@ def add(project: Path, name: str, *, tenancy: str) -> None:
 @pytest.mark.parametrize(
     ("tenancy", "driver", "http_api"),
     [
-        ("none", "aiopg", True),
         ("rls", "psycopg", True),
+        pytest.param("none", "aiopg", True, marks=pytest.mark.matrix),
         pytest.param("row", "aiopg", False, marks=pytest.mark.matrix),
         pytest.param("schema", "psycopg", False, marks=pytest.mark.matrix),
     ],
