@@ -58,6 +58,7 @@ def test_from_a_new_file_to_the_end(command: Command, tickets: Tickets) -> None:
     assert end == "fill is completed"
     (told,) = json.loads(command("status", "--json").stdout)
     assert (told["name"], told["state"], told["rows_done"]) == ("fill", "completed", 2000)
+    assert "of about" not in command("status").stdout
     late = command("cancel", "fill")
     assert (late.returncode, "fill is completed: one can cancel what is" in late.stderr) == (
         1,

@@ -88,7 +88,8 @@ def status(
             return
         table = Table("backfill", "state", "rows", "set aside", "run by", "why")
         for each in begun:
-            share = f" of about {each.rows_estimate}" if each.rows_estimate else ""
+            ahead = each.rows_estimate and each.state != "completed"
+            share = f" of about {each.rows_estimate}" if ahead else ""
             place = "" if each.place == SHARED else f" in {each.place}"
             table.add_row(
                 each.name + place,
