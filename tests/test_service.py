@@ -29,9 +29,8 @@ MUTANTS = {
     ),
     "K4": (
         "src/acme_orders/chassis/observability/database_metrics.py",
-        "            buckets=FAST,\n        )\n        self.db_errors = ",
-        "            buckets=FAST,\n            registry=None,\n        )\n"
-        "        self.db_errors = ",
+        '"db_client_operation_duration_seconds"',
+        '"db_client_duration_seconds"',
     ),
 }
 

@@ -78,6 +78,7 @@ async def run(
             watch_loop(metrics, supervisor, limit=settings.loop_lag_limit),
             connected(definition, settings, metrics, supervisor) as service,
         ):
+            service.begin()
             service.manager.observe(tracing.statement)  # feature: tracing
             parts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {
                 "consumer": service.consume,

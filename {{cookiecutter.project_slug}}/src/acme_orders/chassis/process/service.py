@@ -80,6 +80,21 @@ class Service:
         """Publish events until `stop` is set."""
         await self.supervisor.keep("relay", partial(self.relay.run, stop), stop)
 
+    def begin(self) -> None:
+        """Make the series of all that can happen here, as far as code knows it."""
+        topology = self.topology
+        self.metrics.begin(
+            consumed=[topology.main.name, topology.suspects.name],
+            ladder=[each.name for each in topology.ladder],
+            declared=[topology.exchange, *(each.name for each in topology)],
+            handled=self.handlers,
+            counted=[*self.handlers, "other"],
+            reasons=[*sorted(reasons()), "other"],
+            published={event.name for each in self.slices for event in each.publishes},
+            retried=["consume"],
+            queries=self.queries(),
+        )
+
     def queries(self) -> dict[str, tuple[Repository, Query, str]]:
         """Every registered query by its name: its repository, what is known, and its method."""
         return {
@@ -131,7 +146,7 @@ def assemble(
         supervisor=supervisor,
     )
     main = consumer(part="consumer", queue=topology.main.name, settings=settings)
-    service = Service(
+    return Service(
         name=name,
         slices=slices,
         triage=triage,
@@ -195,18 +210,6 @@ def assemble(
         api=partial(_api, definition.title, slices, manager, settings=settings, metrics=metrics),
         # feature: http_api }
     )
-    metrics.begin(
-        consumed=[topology.main.name, topology.suspects.name],
-        ladder=[each.name for each in topology.ladder],
-        declared=[topology.exchange, *(each.name for each in topology)],
-        handled=handlers,
-        counted=[*handlers, "other"],
-        reasons=[*sorted(reasons()), "other"],
-        published={event.name for each in slices for event in each.publishes},
-        retried=["consume"],
-        queries=service.queries(),
-    )
-    return service
 
 
 # feature: http_api {
