@@ -28,7 +28,7 @@ UP := $(if $(filter /%,$(VENV)),,../)
 IN_LIVE = $(MAKE) --no-print-directory -C '$(LIVE)' VENV='$(UP)$(VENV)' -o '$(UP)$(READY)' WORKERS=$(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-template matrix faults versions soak attack bench check bake readiness verify
+.PHONY: help setup demo dev dev-stop dev-reset test test-template matrix faults versions soak attack bench check bake readiness verify
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -52,8 +52,14 @@ demo: $(READY) ## generate a project into build/demo and run its demo
 	@cookiecutter . --no-input --default-config --output-dir '$(DEMO)'
 	@$(MAKE) --no-print-directory -C '$(DEMO)/acme-orders' VENV='$(UP:../=../../../)$(VENV)' -o '$(UP:../=../../../)$(READY)' demo
 
-run: $(READY) ## the live project with private servers, until Ctrl-C
-	@$(IN_LIVE) run
+dev: $(READY) ## the live project until Ctrl-C, on servers that stay
+	@$(IN_LIVE) dev
+
+dev-stop: $(READY) ## stop these servers; their data stays
+	@$(IN_LIVE) dev-stop
+
+dev-reset: $(READY) ## stop them, and throw their data away
+	@$(IN_LIVE) dev-reset
 
 test: $(READY) ## all tests of the template and of the live project
 	@$(IN_LIVE) test

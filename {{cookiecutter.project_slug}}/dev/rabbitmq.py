@@ -26,6 +26,8 @@ STOP_WITHIN = 30.0
 class RabbitMQ:
     """A RabbitMQ node with a data folder and ports of its own, gone when its block ends.
 
+    In a folder that stays, data and ports are there again with the next block.
+
     `with RabbitMQ() as broker:` and connect to `broker.url`; `broker.management_url` answers over
     HTTP, both as guest/guest. In between it can be stopped, killed and started again: data and
     ports stay the same. It runs the installed RabbitMQ as whoever we are, root included, apart from
@@ -37,17 +39,18 @@ class RabbitMQ:
     version: str
     _node: Node
 
-    def __init__(self, server: Path | None = None) -> None:
+    def __init__(self, server: Path | None = None, *, folder: Scratch | None = None) -> None:
         found = server or find_rabbitmq()
         epmd = find_epmd(found) if found else None
         if found is None or epmd is None:
             raise NoRabbitMQ
         self._program, self._epmd = found, epmd
+        self._folder = folder or Scratch("dev-rabbitmq-")
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._scratch = stack.enter_context(Scratch("dev-rabbitmq-"))
-            on_free_ports(4, self._start_on)
+            self._scratch = stack.enter_context(self._folder)
+            on_free_ports(4, self._start_on, before=self._scratch.ports)
             stack.callback(self._end)
             self._exit = stack.pop_all()
         return self
@@ -141,8 +144,12 @@ class RabbitMQ:
         amqp, management, distribution, mapper_port = ports
         epmd = peer.epmd_port if peer else mapper_port
         data = self._home() / "data"
+        # Its data is named after it, and is lost to one of another name, whatever its port is now.
+        known = [each.name for each in data.glob("dev-*@localhost")]
         self._node = node = Node(
-            self._scratch.path, data, amqp, management, distribution, epmd, peer=peer
+            *(self._scratch.path, data, amqp, management, distribution, epmd),
+            name=known[0] if known else f"dev-{amqp}@localhost",
+            peer=peer,
         )
         node.write_files()
         self.url, self.management_url = node.url, node.management_url
@@ -164,6 +171,7 @@ class RabbitMQ:
         except BaseException:
             self._end()
             raise
+        self._scratch.remember(ports)
 
     def _home(self) -> Path:
         """The folder for its data."""
@@ -182,7 +190,9 @@ class RabbitMQ:
         return None
 
     def _end(self) -> None:
-        # Killed, not stopped: the data goes with the folder, and nobody has to wait six seconds for
+        if self._scratch.stays:
+            self.stop()
+        # Otherwise killed: the data goes with the folder, and nobody has to wait six seconds for
         # that.
         self._server.kill()
         self._mapper.kill()

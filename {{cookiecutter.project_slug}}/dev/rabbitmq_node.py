@@ -33,7 +33,8 @@ class Node:
     """A node that shares nothing with any other on this machine, the system's own included.
 
     Only with its `peer` it forms a cluster; then both have one port mapper and one cookie.
-    `data` is a folder for what clients store, which may be elsewhere.
+    `data` is a folder for what clients store, which may be elsewhere, and `name` its name in
+    Erlang's network.
     """
 
     folder: Path
@@ -42,12 +43,8 @@ class Node:
     management_port: int
     distribution_port: int
     epmd_port: int
+    name: str
     peer: "Node | None" = None
-
-    @property
-    def name(self) -> str:
-        """Its name in Erlang's network; the data folder is named after it."""
-        return f"dev-{self.amqp_port}@localhost"
 
     @property
     def url(self) -> str:

@@ -2,6 +2,7 @@
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ if [ -n "$processes" ]; then
     sleep 1
     for process in $processes; do kill -s KILL -- "-$process"; done
 fi
-rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
+[ -z "$1" ] || rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 """
 
 
@@ -29,6 +30,7 @@ class Scratch:
     """
 
     path: Path
+    stays = False
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
@@ -36,10 +38,22 @@ class Scratch:
 
     def __enter__(self) -> Self:
         self.path = Path(tempfile.mkdtemp(prefix=self._prefix))
+        self._guarded(remove=str(self.path))
+        return self
+
+    @property
+    def ports(self) -> list[int]:
+        """Those that its server had before."""
+        return []
+
+    def remember(self, ports: Sequence[int]) -> None:
+        """Nobody comes back to these ports when the folder is gone."""
+
+    def _guarded(self, *, remove: str) -> None:
         # A session of its own: Ctrl-C in a terminal must reach those who use the servers, not the
         # guard.
         self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD, "guard", str(self.path)],
+            ["/bin/sh", "-c", GUARD, "guard", remove],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -48,7 +62,6 @@ class Scratch:
             env={"PATH": "/usr/bin:/bin"},
             text=True,
         )
-        return self
 
     def adopt(self, process: int) -> None:
         """Have this process group stopped before the folder is removed."""

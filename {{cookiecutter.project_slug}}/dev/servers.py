@@ -1,10 +1,11 @@
 """Runs a command with PostgreSQL and RabbitMQ: `python -m dev.servers -- COMMAND ...`.
 
 COMMAND finds them in DATABASE_URL, BROKER_URL and RABBITMQ_MANAGEMENT_URL. Its exit status becomes
-ours, and the servers are gone when it has ended. Servers that run elsewhere are used instead if
-TEST_DATABASE_URL, TEST_BROKER_URL (and TEST_RABBITMQ_MANAGEMENT_URL) name them. With
-TEST_RABBITMQ_SERVER, the path of a script `rabbitmq-server`, that RabbitMQ is started and not the
-installed one. Exit status 78: a server can't be had here; the text says what helps.
+ours, and the servers are gone when it has ended; those of `dev.stay` stay. Servers that run
+elsewhere are used instead if TEST_DATABASE_URL, TEST_BROKER_URL (and TEST_RABBITMQ_MANAGEMENT_URL)
+name them. With TEST_RABBITMQ_SERVER, the path of a script `rabbitmq-server`, that RabbitMQ is
+started and not the installed one. Exit status 78: a server can't be had here; the text says what
+helps.
 
 COMMAND gets none of the variables PG*, where PostgreSQL is ours, and none of RABBITMQ_* and ERL_*,
 where RabbitMQ is: a PGSSLMODE for another server would keep it from connecting to this one. Nor
@@ -15,9 +16,9 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,7 @@ from dev.child import ServerFailed
 from dev.command import Ended, ends_with_the_block, run
 from dev.databases import Databases
 from dev.environment import POSTGRES, RABBITMQ, forgotten
+from dev.kept import Kept
 from dev.postgres import Postgres
 from dev.postgres_binaries import NoPostgres
 from dev.rabbitmq import NoRabbitMQ, RabbitMQ, find_rabbitmq, install_rabbitmq
@@ -72,18 +74,22 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def servers(broker: Broker = "auto", *, report: Callable[[str], None] = say) -> Iterator[Running]:
+def servers(
+    broker: Broker = "auto", *, keep: Path | None = None, report: Callable[[str], None] = say
+) -> Iterator[Running]:
     """Start PostgreSQL and RabbitMQ, at the same time, and stop them when the block ends.
 
     `auto` takes an installed RabbitMQ, else `memory://`; `rabbitmq` also installs one, or raises
     NoRabbitMQ. Servers named by TEST_DATABASE_URL and TEST_BROKER_URL are used instead. Until the
-    block ends our environment lacks what it says about other servers than these.
+    block ends our environment lacks what it says about other servers than these. Data and ports are
+    in the folder `keep`, for the next time, or gone at the end.
     """
     database_url = os.environ.get("TEST_DATABASE_URL", "")
     broker_url = os.environ.get("TEST_BROKER_URL", "") if broker != "memory" else MEMORY
     management_url = os.environ.get("TEST_RABBITMQ_MANAGEMENT_URL") if broker != "memory" else None
-    postgres = None if database_url else Postgres()
-    rabbitmq = None if broker_url else _rabbitmq(broker, report)
+    postgres = None if database_url else Postgres(folder=Kept(keep / "postgres") if keep else None)
+    folder = Kept(keep / "rabbitmq") if keep else None
+    rabbitmq = None if broker_url else _rabbitmq(broker, folder, report)
     others = ["MIGRATION_DATABASE_URL", *(POSTGRES if postgres else ())]
     others += RABBITMQ if rabbitmq else ()
     # The pool is left first: a start that is under way when something else fails is finished, and
@@ -116,9 +122,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", choices=("postgres",), help="no broker; BROKER_URL stays as it is"
     )
-    parser.add_argument(
-        "--tell", type=Path, metavar="FILE", help="say there where they are, while COMMAND runs"
-    )
     parser.add_argument("command", metavar="COMMAND", nargs="+", help="what to run, after --")
     options = parser.parse_args(arguments)
     broker: Broker = "memory" if options.only else options.broker
@@ -127,8 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = running.environment()
             if options.only:
                 del found["BROKER_URL"]
-            with _told(options.tell, found) if options.tell else nullcontext():
-                return run(options.command, {**os.environ, **found})
+            return run(options.command, {**os.environ, **found})
     except (NoPostgres, NoRabbitMQ) as missing:
         say(str(missing))
         return MISCONFIGURED
@@ -139,29 +141,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ended.status
 
 
-@contextmanager
-def _told(file: Path, found: Mapping[str, str]) -> Iterator[None]:
-    """Let commands in other terminals find these servers; the database is also theirs to change."""
-    own = {"MIGRATION_DATABASE_URL": found["DATABASE_URL"], "ENVIRONMENT": "development"}
-    found = {**found, **own}
-    text = "".join(f"{name}={value}\n" for name, value in found.items())
-    file.unlink(missing_ok=True)  # of somebody who was killed, or who has other servers
-    file.touch(0o600)
-    file.write_text(text, encoding="utf-8")
-    try:
-        yield
-    finally:
-        if file.is_file() and file.read_text("utf-8") == text:
-            file.unlink()
-
-
-def _rabbitmq(broker: Broker, report: Callable[[str], None]) -> RabbitMQ | None:
+def _rabbitmq(
+    broker: Broker, folder: Kept | None, report: Callable[[str], None]
+) -> RabbitMQ | None:
     if broker == "rabbitmq":
-        return RabbitMQ(install_rabbitmq())
+        return RabbitMQ(install_rabbitmq(), folder=folder)
     if broker == "memory":
         return None
     if installed := find_rabbitmq():
-        return RabbitMQ(installed)
+        return RabbitMQ(installed, folder=folder)
     report("No RabbitMQ is installed: memory:// takes its place, and ends with the process.")
     return None
 

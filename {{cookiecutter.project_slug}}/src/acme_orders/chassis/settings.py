@@ -38,7 +38,7 @@ class ChassisSettings(
     """From the environment and `.env`; durations are written like `250ms`, `30s`, `2m`."""
 
     model_config = SettingsConfigDict(
-        # The second one says where the servers of `make run` are, and is gone when they are.
+        # The second one says where the servers of `make dev` are, and is gone when they are.
         env_file=(".env", ".env.running"),
         extra="ignore",
         frozen=True,

@@ -289,25 +289,6 @@ def test_the_command_finds_the_server_and_its_status_is_ours() -> None:
     assert "PostgreSQL 18" in progress
 
 
-@pytest.mark.parametrize("replaced", [False, True], ids=["ours", "of somebody else meanwhile"])
-def test_other_terminals_are_told_where_the_servers_are(tmp_path: Path, *, replaced: bool) -> None:
-    """Only its owner may read the file, and it goes with the servers."""
-    file = tmp_path / "told"
-    file.write_text("DATABASE_URL=of-somebody-who-was-killed\n")
-    code = f"cat {file}; stat -c %a {file}" + (f"; echo A=1 > {file}" if replaced else "")
-    user = run_servers("--broker", "memory", "--tell", str(file), "--", "sh", "-c", code)
-    printed, progress = user.communicate(timeout=60)
-
-    assert user.returncode == 0, progress
-    *told, mode = printed.splitlines()
-    found = dict(line.split("=", 1) for line in told)
-    assert found["DATABASE_URL"] == found["MIGRATION_DATABASE_URL"]
-    assert found["DATABASE_URL"].startswith("postgresql://postgres@127.0.0.1:")
-    assert found["BROKER_URL"] == "memory://"
-    assert mode == "600"
-    assert file.exists() == replaced
-
-
 @pytest.mark.usefixtures("nothing_left")
 def test_only_postgres_leaves_the_broker_of_the_environment_alone() -> None:
     """Without a broker of ours, BROKER_URL is the caller's."""
@@ -389,34 +370,6 @@ def test_a_server_of_a_test_does_not_care_either(
 
     assert postgres.ask("SELECT 1") == "1"
     postgres.drop_database(url)
-
-
-@pytest.mark.parametrize("place", ["environment", ".env"])
-def test_make_run_migrates_its_private_database(place: str, tmp_path: Path) -> None:
-    """Not the one whose owner the developer has named for another purpose."""
-    (tmp_path / "migrations").symlink_to(PROJECT / "migrations")
-    name, url = "MIGRATION_DATABASE_URL", OTHERS["MIGRATION_DATABASE_URL"]
-    (tmp_path / ".env").write_text(f"{name}={url}\n" if place == ".env" else "")
-    variables = {name: url} if place == "environment" else {}
-    variables |= {"OPERATIONS_PORT": "0", "HTTP_PORT": "0", "LISTEN_HOST": "127.0.0.1"}
-    there = ("sh", "-c", 'cd "$0" && exec "$@"', str(tmp_path))
-    user = run_servers(
-        *("--broker", "memory", "--", *there, sys.executable, "-m", "dev.start"),
-        ENVIRONMENT="test",
-        OTEL_SDK_DISABLED="true",  # nobody collects spans here
-        PYTHONPATH=os.pathsep.join([str(PROJECT / "src"), str(PROJECT)]),
-        **variables,
-    )
-    assert user.stderr is not None
-    printed = []
-    for line in user.stderr:  # until it is ready, or has ended
-        printed.append(line)
-        if "service.ready" in line:
-            user.send_signal(signal.SIGTERM)
-    user.communicate(timeout=60)
-
-    assert user.returncode == 0, "".join(printed)
-    assert "service.ready" in "".join(printed)
 
 
 @pytest.mark.usefixtures("nothing_left")

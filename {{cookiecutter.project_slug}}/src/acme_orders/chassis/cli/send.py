@@ -72,7 +72,7 @@ def send(
         if settings.broker_url == MEMORY:
             raise ConfigurationError(
                 "with BROKER_URL=memory:// a message reaches nobody but the process that sends it: "
-                "install RabbitMQ (`make test` does where you are root), and `make run` uses it"
+                "install RabbitMQ (`make test` does where you are root), and `make dev` uses it"
             )
         if not asyncio.run(_send(context, settings, form, count, within)):
             raise typer.Exit(1)
@@ -157,6 +157,6 @@ async def _tell(service: Service, form: Form, messages: Sequence[Message], fates
         later = sum([await service.broker.count(each.name) for each in service.topology.ladder])
         typer.echo(
             f"{missing} not processed yet: {waiting} messages wait in the queue and {later} for "
-            "another attempt; is the service running (`make run`)?",
+            "another attempt; is the service running (`make dev`)?",
             err=True,
         )

@@ -6,7 +6,7 @@ from typing import (
     Self,
 )
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from acme_orders.chassis.addresses import readable
 from acme_orders.chassis.database.address import DatabaseAddress
@@ -67,6 +67,11 @@ class DatabaseSettings(Timeouts):
         description="SQL not kept to one tenant is refused; log, to find it, in development",
     )
     # feature: row, rls, schema }
+
+    @field_validator("migration_database_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: str | None) -> str | None:
+        return value or None
 
     @model_validator(mode="after")
     def _can_be_found(self) -> Self:

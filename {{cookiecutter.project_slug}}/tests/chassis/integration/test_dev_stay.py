@@ -1,0 +1,251 @@
+"""The servers of `make dev` stay, with data and ports, whatever ends whom."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from acme_orders.chassis.settings import ChassisSettings
+
+from dev.kept import Lock
+from dev.places import service_ports
+from dev.postgres_binaries import server_user
+from dev.virtual_hosts import VirtualHosts
+from tests.chassis.integration.test_dev_servers import NO_RABBITMQ, PROJECT, ask, eventually
+
+START = "import json, dev.stay; print(json.dumps(dev.stay.standing()))"
+QUEUE = "/api/queues/%2F/kept"
+SERVICE = {"OPERATIONS_PORT": "0", "HTTP_PORT": "0", "LISTEN_HOST": "127.0.0.1"}
+
+
+class Place:
+    """The folder of a project, and terminals in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "migrations").symlink_to(PROJECT / "migrations")
+
+    def terminal(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        """Run Python there, as make does."""
+        paths = {"PYTHONPATH": os.pathsep.join([str(PROJECT / "src"), str(PROJECT)])}
+        ours = ("DATABASE_URL", "BROKER_URL", "RABBITMQ_MANAGEMENT_URL")
+        others = {name: value for name, value in os.environ.items() if name not in ours}
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env={**others, **paths, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, **variables: str) -> dict[str, str]:
+        """Where the servers are that stay, without RabbitMQ unless `variables` say more."""
+        terminal = self.terminal("-c", START, **(variables or NO_RABBITMQ))
+        printed, progress = terminal.communicate(timeout=120)
+        assert terminal.returncode == 0, progress
+        found: dict[str, str] = json.loads(printed)
+        return found
+
+    def stop(self, how: str = "stop") -> None:
+        """Stop them, or throw their data away as well."""
+        terminal = self.terminal("-m", "dev.stay", how)
+        _, progress = terminal.communicate(timeout=120)
+        assert terminal.returncode == 0, progress
+
+    def family(self) -> list[psutil.Process]:
+        """Who runs the servers, and all of them."""
+        runner = psutil.Process(Lock(self.folder / ".dev/servers.lock").holder)
+        return [runner, *runner.children(recursive=True)]
+
+    def postgres(self) -> psutil.Process:
+        """The server itself."""
+        (found,) = json.loads((self.folder / ".dev/postgres/processes.json").read_text())
+        return psutil.Process(found)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """One whose servers are gone at the end, with all that they wrote elsewhere."""
+    place = Place(tmp_path)
+    yield place
+    links = [each.resolve() for each in (tmp_path / ".dev").glob("*") if each.is_symlink()]
+    place.stop("reset")
+    assert not list((tmp_path / ".dev").iterdir())
+    assert not [each for each in links if each.exists()]
+    assert not (tmp_path / ".env.running").exists()
+
+
+def killed(processes: list[psutil.Process]) -> None:
+    """End all of them at once, as a power failure does."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
+
+
+def port_of(url: str) -> int:
+    """Where a server listens."""
+    return urlsplit(url).port or 0
+
+
+def test_data_and_ports_are_there_the_next_day(place: Place) -> None:
+    """Also the messages, whose broker is another node to them if it has another name."""
+    found = place.start(PATH=os.environ["PATH"])
+    assert place.start(PATH=os.environ["PATH"]) == found
+    hosts = VirtualHosts(found["BROKER_URL"], found["RABBITMQ_MANAGEMENT_URL"])
+    hosts.ask("PUT", QUEUE, {"durable": True, "arguments": {"x-queue-type": "quorum"}})
+    message = {"properties": {"delivery_mode": 2}, "payload": "hello", "payload_encoding": "string"}
+    hosts.ask("POST", "/api/exchanges/%2F/amq.default/publish", message | {"routing_key": "kept"})
+    ask(found["DATABASE_URL"], "create table t (i int); insert into t values (42)")
+
+    place.stop()
+    assert not (place.folder / ".env.running").exists()
+    broker = port_of(found["BROKER_URL"])
+    with socket.create_server(("127.0.0.1", broker)):  # somebody else has it by now
+        again = place.start(PATH=os.environ["PATH"])
+
+    assert again["DATABASE_URL"] == found["DATABASE_URL"]
+    assert again["RABBITMQ_MANAGEMENT_URL"] == found["RABBITMQ_MANAGEMENT_URL"]
+    assert port_of(again["BROKER_URL"]) != broker
+    assert ask(again["DATABASE_URL"], "select i from t") == "42"
+    hosts = VirtualHosts(again["BROKER_URL"], again["RABBITMQ_MANAGEMENT_URL"])
+    wanted = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
+    eventually(lambda: bool(hosts.ask("GET", QUEUE).get("leader")))
+    (kept,) = hosts.ask("POST", f"{QUEUE}/get", wanted)
+    assert kept["payload"] == "hello"
+
+
+def test_two_terminals_get_the_same_servers(place: Place) -> None:
+    """Whoever comes second waits for those of the first."""
+    both = [place.terminal("-c", START, **NO_RABBITMQ) for _ in range(2)]
+
+    (first, _), (second, _) = (each.communicate(timeout=120) for each in both)
+
+    assert [each.returncode for each in both] == [0, 0]
+    assert first == second
+
+
+def test_a_machine_that_died_leaves_nothing_in_the_way(place: Place) -> None:
+    """Not even a process that has the number of its PostgreSQL by now, and is left alone."""
+    url = place.start()["DATABASE_URL"]
+    ask(url, "create table t (i int); insert into t values (42)")
+    folder = (place.folder / ".dev/postgres").resolve()
+    killed(place.family())
+    user = server_user()
+    with subprocess.Popen(["sleep", "60"], user=user and user.pw_uid) as somebody:
+        file = folder / "data/postmaster.pid"
+        file.write_text(f"{somebody.pid}\n" + file.read_text().partition("\n")[2])
+        (folder / "processes.json").write_text(f"[{somebody.pid}]")
+
+        assert place.start()["DATABASE_URL"] == url
+
+        assert somebody.poll() is None
+        somebody.kill()
+    assert ask(url, "select i from t") == "42"
+
+
+def test_servers_that_outlived_who_ran_them_are_replaced(place: Place) -> None:
+    """SIGKILL for it and for the guard that would have ended them."""
+    url = place.start()["DATABASE_URL"]
+    server = place.postgres()
+    killed([each for each in place.family() if "postgres" not in each.name()])
+    assert server.is_running()
+
+    assert place.start()["DATABASE_URL"] == url
+
+    assert not server.is_running()
+    assert ask(url, "select 1") == "1"
+
+
+def test_a_server_that_is_killed_comes_back(place: Place) -> None:
+    """On the same port, for a service that goes on."""
+    url = place.start()["DATABASE_URL"]
+    server = place.postgres()
+
+    server.send_signal(signal.SIGKILL)
+
+    eventually(lambda: not server.is_running() and _answers(url))
+
+
+def test_data_of_a_server_that_was_never_ready_is_made_anew(place: Place) -> None:
+    """Somebody pressed Ctrl-C while the cluster was being made."""
+    folder = place.folder / ".dev/postgres/data"
+    folder.mkdir(parents=True)
+    (folder / "PG_VERSION").write_text("18\n")
+
+    assert ask(place.start()["DATABASE_URL"], "select 1") == "1"
+
+
+def test_the_command_line_finds_them_without_a_variable(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before those of `.env`, whose owner of the tables owns those of another server."""
+    (place.folder / ".env").write_text(
+        "DATABASE_URL=postgresql://a@127.0.0.1:1/x\nMIGRATION_DATABASE_URL=postgresql://b@db.example/x\n"
+    )
+    found = place.start()
+    for name in ("DATABASE_URL", "BROKER_URL", "RABBITMQ_MANAGEMENT_URL", "ENVIRONMENT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(place.folder)
+
+    settings = ChassisSettings()  # type: ignore[call-arg]
+
+    assert settings.database_url == settings.owner_url == found["DATABASE_URL"]
+    assert (settings.broker_url, settings.environment) == ("memory://", "development")
+    assert (place.folder / ".env.running").stat().st_mode & 0o777 == 0o600
+
+
+def test_make_dev_runs_the_service_on_them(place: Place) -> None:
+    """It migrates their database, says where everything is, and runs once in a folder."""
+    url = "postgresql://nobody@127.0.0.1:1/nothing"
+    (place.folder / ".env").write_text(f"MIGRATION_DATABASE_URL={url}\n")
+    first = place.terminal("-m", "dev.start", **SERVICE, **NO_RABBITMQ)
+    said = list[str]()
+    for line in first.stderr or ():
+        said.append(line)
+        if "service.ready" in line:
+            break
+
+    second = place.terminal("-m", "dev.start", **SERVICE, **NO_RABBITMQ)
+    _, refusal = second.communicate(timeout=60)
+    first.send_signal(signal.SIGTERM)
+    said += first.communicate(timeout=60)[1].splitlines(keepends=True)
+
+    assert (first.returncode, second.returncode) == (0, 1), "".join(said)
+    assert f"as process {first.pid}" in refusal
+    for each in ("metrics and probes  http://127.0.0.1:", "PostgreSQL          postgresql://"):
+        assert any(line.startswith(each) for line in said)
+    assert "`make dev-stop`" in said[-1]
+    assert place.start()["DATABASE_URL"] in "".join(said)
+
+
+def test_ports_of_the_service_are_remembered_and_never_those_of_others(tmp_path: Path) -> None:
+    """The settings say which; a project beside this one may be there already."""
+    memory = tmp_path / "memory"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        first = service_ports({"OPERATIONS_PORT": str(taken)}, memory)
+
+    assert taken < int(first["OPERATIONS_PORT"]) < taken + 100
+    assert service_ports({"OPERATIONS_PORT": str(taken)}, memory) == first
+    assert service_ports({"OPERATIONS_PORT": "0"}, memory)["OPERATIONS_PORT"] == "0"
+
+
+def _answers(url: str) -> bool:
+    with suppress(subprocess.CalledProcessError):
+        return ask(url, "select 1") == "1"
+    return False
