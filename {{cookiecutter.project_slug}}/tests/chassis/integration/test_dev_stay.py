@@ -1,12 +1,9 @@
 """The servers of `make dev` stay, with data and ports, whatever ends whom."""
 
-import json
 import os
 import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,74 +13,15 @@ import pytest
 
 from acme_orders.chassis.settings import ChassisSettings
 
-from dev.kept import Lock
 from dev.places import service_ports
 from dev.postgres_binaries import server_user
 from dev.virtual_hosts import VirtualHosts
-from tests.chassis.integration.test_dev_servers import NO_RABBITMQ, PROJECT, ask, eventually
+from tests.chassis.integration.test_dev_servers import NO_RABBITMQ, ask, eventually
+from tests.chassis.place import SERVICE, START, Place, place
 
-START = "import json, dev.stay; print(json.dumps(dev.stay.standing()))"
+__all__ = ["place"]
+
 QUEUE = "/api/queues/%2F/kept"
-SERVICE = {"OPERATIONS_PORT": "0", "HTTP_PORT": "0", "LISTEN_HOST": "127.0.0.1"}
-
-
-class Place:
-    """The folder of a project, and terminals in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "migrations").symlink_to(PROJECT / "migrations")
-
-    def terminal(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        """Run Python there, as make does."""
-        paths = {"PYTHONPATH": os.pathsep.join([str(PROJECT / "src"), str(PROJECT)])}
-        ours = ("DATABASE_URL", "BROKER_URL", "RABBITMQ_MANAGEMENT_URL")
-        others = {name: value for name, value in os.environ.items() if name not in ours}
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env={**others, **paths, **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def start(self, **variables: str) -> dict[str, str]:
-        """Where the servers are that stay, without RabbitMQ unless `variables` say more."""
-        terminal = self.terminal("-c", START, **(variables or NO_RABBITMQ))
-        printed, progress = terminal.communicate(timeout=120)
-        assert terminal.returncode == 0, progress
-        found: dict[str, str] = json.loads(printed)
-        return found
-
-    def stop(self, how: str = "stop") -> None:
-        """Stop them, or throw their data away as well."""
-        terminal = self.terminal("-m", "dev.stay", how)
-        _, progress = terminal.communicate(timeout=120)
-        assert terminal.returncode == 0, progress
-
-    def family(self) -> list[psutil.Process]:
-        """Who runs the servers, and all of them."""
-        runner = psutil.Process(Lock(self.folder / ".dev/servers.lock").holder)
-        return [runner, *runner.children(recursive=True)]
-
-    def postgres(self) -> psutil.Process:
-        """The server itself."""
-        (found,) = json.loads((self.folder / ".dev/postgres/processes.json").read_text())
-        return psutil.Process(found)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    """One whose servers are gone at the end, with all that they wrote elsewhere."""
-    place = Place(tmp_path)
-    yield place
-    links = [each.resolve() for each in (tmp_path / ".dev").glob("*") if each.is_symlink()]
-    place.stop("reset")
-    assert not list((tmp_path / ".dev").iterdir())
-    assert not [each for each in links if each.exists()]
-    assert not (tmp_path / ".env.running").exists()
 
 
 def killed(processes: list[psutil.Process]) -> None:
@@ -131,7 +69,7 @@ def test_data_and_ports_are_there_the_next_day(place: Place) -> None:
 
 def test_two_terminals_get_the_same_servers(place: Place) -> None:
     """Whoever comes second waits for those of the first."""
-    both = [place.terminal("-c", START, **NO_RABBITMQ) for _ in range(2)]
+    both = [place.terminal("-c", START, variables=NO_RABBITMQ) for _ in range(2)]
 
     (first, _), (second, _) = (each.communicate(timeout=120) for each in both)
 
@@ -213,21 +151,21 @@ def test_make_dev_runs_the_service_on_them(place: Place) -> None:
     """It migrates their database, says where everything is, and runs once in a folder."""
     url = "postgresql://nobody@127.0.0.1:1/nothing"
     (place.folder / ".env").write_text(f"MIGRATION_DATABASE_URL={url}\n")
-    first = place.terminal("-m", "dev.start", **SERVICE, **NO_RABBITMQ)
+    first = place.terminal("-m", "dev.start", variables={**SERVICE, **NO_RABBITMQ})
     said = list[str]()
     for line in first.stderr or ():
         said.append(line)
         if "service.ready" in line:
             break
 
-    second = place.terminal("-m", "dev.start", **SERVICE, **NO_RABBITMQ)
+    second = place.terminal("-m", "dev.start", variables={**SERVICE, **NO_RABBITMQ})
     _, refusal = second.communicate(timeout=60)
     first.send_signal(signal.SIGTERM)
     said += first.communicate(timeout=60)[1].splitlines(keepends=True)
 
     assert (first.returncode, second.returncode) == (0, 1), "".join(said)
     assert f"as process {first.pid}" in refusal
-    for each in ("metrics and probes  http://127.0.0.1:", "PostgreSQL          postgresql://"):
+    for each in ("metrics and probes   http://127.0.0.1:", "PostgreSQL           postgresql://"):
         assert any(line.startswith(each) for line in said)
     assert "`make dev-stop`" in said[-1]
     assert place.start()["DATABASE_URL"] in "".join(said)
