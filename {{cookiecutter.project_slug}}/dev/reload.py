@@ -116,7 +116,8 @@ class Reloader:
 def _become(arguments: tuple[str, ...], gate: Connection) -> None:
     """Be this command as soon as somebody says so through the gate."""
     os.setpgrp()  # Ctrl-C is for us alone, who then end it
-    from acme_orders.__main__ import main  # noqa: PLC0415  # as it has been saved just now
+    # As it has been saved just now.
+    from acme_orders.__main__ import main  # noqa: PLC0415
 
     try:
         gate.recv()

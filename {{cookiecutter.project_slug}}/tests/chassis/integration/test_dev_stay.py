@@ -133,7 +133,8 @@ def test_the_command_line_finds_them_without_a_variable(
 ) -> None:
     """Before those of `.env`, whose owner of the tables owns those of another server."""
     (place.folder / ".env").write_text(
-        "DATABASE_URL=postgresql://a@127.0.0.1:1/x\nMIGRATION_DATABASE_URL=postgresql://b@db.example/x\n"
+        "DATABASE_URL=postgresql://a@db.example/x\n"
+        "MIGRATION_DATABASE_URL=postgresql://b@db.example/x\n"
     )
     found = place.start()
     for name in ("DATABASE_URL", "BROKER_URL", "RABBITMQ_MANAGEMENT_URL", "ENVIRONMENT"):
