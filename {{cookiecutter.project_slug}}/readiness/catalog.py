@@ -72,9 +72,17 @@ ORDER BY 1
 """
 
 
+_NAMES = "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p')"
+
+
 def schema_of(url: str) -> dict[str, str]:
     """The definition of every object that is ours, except the history of migrations."""
     return {name: definition or "" for name, definition in rows_of(url, _SCHEMA)}
+
+
+def tables_of(url: str) -> set[str]:
+    """The names of all tables, as SQL in a session has to write them."""
+    return {name for (name,) in rows_of(url, _NAMES)}
 
 
 def contents_of(url: str) -> dict[str, Counter[str]]:

@@ -18,6 +18,7 @@ class Check(ABC):
 
     id: ClassVar[str]
     whole: ClassVar[bool] = True  # False: show the inbox without its key, if the schema has none
+    migrated: ClassVar[bool] = True  # False: it makes the schema itself, step by step
 
     def __init__(self) -> None:
         self.inspected = 0
@@ -39,15 +40,20 @@ class Check(ABC):
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found; nothing to inspect is a failure too."""
+    """What a check found; nothing to inspect is a failure too.
+
+    `why_not` says why it could not look, where another check has found the cause.
+    """
 
     id: str
     title: str
     advice: str
     inspected: int
     findings: tuple[str, ...]
+    seconds: float = 0.0
+    why_not: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether there is evidence and nothing against it."""
-        return self.inspected > 0 and not self.findings
+        return bool(self.why_not) or (self.inspected > 0 and not self.findings)

@@ -1,12 +1,17 @@
 """The list, and how it is gone through."""
 
+import time
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from readiness.check import Check, Result
 from readiness.contracts.check import ReleasesShareTheSchema
 from readiness.filters import FiltersAreIndexed
+from readiness.handlers import HandlersCanBeUndone
 from readiness.idempotency import RetriesAreIdempotent
+from readiness.migrated import NoSchema
+from readiness.reading import QueriesReadLittle
 from readiness.rehearsal import Subject, rehearse
 from readiness.reversibility import MigrationsAreReversible
 from readiness.scratch import scratch_database
@@ -21,6 +26,8 @@ CHECKS: tuple[type[Check], ...] = (
     DatabaseIsObservable,
     MigrationsAreReversible,
     ReleasesShareTheSchema,
+    QueriesReadLittle,
+    HandlersCanBeUndone,
     TenantsAreKeptApart,  # feature: row, rls, schema
 )
 
@@ -36,21 +43,28 @@ async def go_through(subject: Subject, checks: Sequence[type[Check]] = CHECKS) -
     for check in checks:
         with scratch_database(subject.settings.database_url) as url:
             results.append(await _carry_out(check(), subject, url))
+    if all(each.passed for each in results):  # nobody has told of the cause
+        return [replace(each, findings=(each.why_not,), why_not="") if each.why_not else each
+                for each in results]  # fmt: skip
     return results
 
 
 async def _carry_out(check: Check, subject: Subject, url: str) -> Result:
     """An error in a check is a finding of that check, and of no other."""
-    findings = []
+    findings, why_not, began = [], "", time.monotonic()
     try:
         async with (
-            rehearse(subject, url, whole=check.whole) as rehearsal,
+            rehearse(subject, url, whole=check.whole, migrated=check.migrated) as rehearsal,
             aclosing(check.inspect(rehearsal)) as found,
         ):
             async for finding in found:
                 findings.append(finding)  # noqa: PERF401  # those before an error count
+    except NoSchema as error:
+        why_not = str(error)
     except Exception as error:
         findings.append(f"the check itself ended with {error!r}")
-    if not check.inspected:
+    if not check.inspected and not why_not:
         findings.append("nothing to inspect")
-    return Result(check.id, check.title(), check.advice(), check.inspected, tuple(findings))
+    seconds = time.monotonic() - began
+    about = (check.id, check.title(), check.advice(), check.inspected)
+    return Result(*about, tuple(findings), seconds, why_not)

@@ -1,6 +1,6 @@
 """K1: the filters of busy queries."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Any
 
 from acme_orders.chassis.database.explain import explainable
@@ -10,7 +10,8 @@ from acme_orders.chassis.errors import DatabaseError
 
 from readiness.check import Check
 from readiness.plans import Index, complaints
-from readiness.rehearsal import Rehearsal
+from readiness.rehearsal import Call, Rehearsal
+from readiness.seeded import growing, rehearse_handlers
 
 _NO_ARBITER = "42P10"  # ON CONFLICT without its unique index: K3 finds that in every handler
 _INDEX = """
@@ -30,22 +31,41 @@ class FiltersAreIndexed(Check):
 
         If the query is rare, register it with traffic="low".
         """
+        async with rehearsal.another() as used:
+            callers = await rehearse_handlers(used)
         for repository, query, method in rehearsal.queries():
-            if query.traffic != "high":
+            caller = callers.get(query.name)
+            if query.traffic != "high" and caller is None:
                 continue
+            self.inspected += 1
+            if query.traffic != "high":
+                yield (
+                    f"{query.name} is called for every {caller}, and is registered as rare: say "
+                    'traffic="high" in its @query(…)'
+                )
             call = await rehearsal.call(repository, query, method)
             if call.error and getattr(call.error, "sqlstate", None) != _NO_ARBITER:
                 yield f"{query.name} fails with its example: {call.error!r}"
             elif not call.statements:
                 yield f"{query.name} sends no statement with its example"
-            self.inspected += 1
-            for statement in call.statements:
-                if statement.error is None and explainable(statement.sql):
-                    for complaint in await _complaints(rehearsal, statement):
-                        yield f"{query.name}: {complaint}"
+            for complaint in await unindexed(rehearsal, call):
+                yield f"{query.name}: {complaint}"
 
 
-async def _complaints(rehearsal: Rehearsal, statement: Statement) -> list[str]:
+async def unindexed(rehearsal: Rehearsal, call: Call) -> list[str]:
+    """What no index serves of the statements that a query sends."""
+    small = growing(rehearsal, small=True)
+    return [
+        complaint
+        for each in call.statements
+        if each.error is None and explainable(each.sql)
+        for complaint in await _complaints(rehearsal, each, small)
+    ]
+
+
+async def _complaints(
+    rehearsal: Rehearsal, statement: Statement, small: Collection[str]
+) -> list[str]:
     async def index(name: str) -> Index:
         ((method, leading),) = await rehearsal.rows(_INDEX, name)
         return Index(method, leading)
@@ -54,7 +74,7 @@ async def _complaints(rehearsal: Rehearsal, statement: Statement) -> list[str]:
         plan = await _plan(rehearsal.service.manager, statement)
     except DatabaseError as error:
         return [f"PostgreSQL makes no plan: {error}"]
-    return await complaints(plan, index)
+    return await complaints(plan, index, small)
 
 
 async def _plan(manager: Manager, statement: Statement) -> Mapping[str, Any]:

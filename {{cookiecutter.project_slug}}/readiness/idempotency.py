@@ -11,6 +11,7 @@ from acme_orders.chassis.messaging.inbox import Inbox
 from readiness.catalog import contents_of, has_inbox_key
 from readiness.check import Check
 from readiness.rehearsal import Rehearsal
+from readiness.watch import told
 
 Contents = Mapping[str, Counter[str]]
 
@@ -80,7 +81,7 @@ async def _handler(
 
 async def _deliver(rehearsal: Rehearsal, type_: str, *identities: str) -> str:
     """Process these at once; says what is wrong with how they ended, if something is."""
-    aside = await rehearsal.set_aside()
+    aside, failed = await rehearsal.set_aside(), len(rehearsal.watch.failures)
     letters = [rehearsal.letter(type_, identity) for identity in identities]
     outcomes = await asyncio.gather(
         *(rehearsal.service.consumer.process([letter]) for letter in letters),
@@ -88,8 +89,7 @@ async def _deliver(rehearsal: Rehearsal, type_: str, *identities: str) -> str:
     )
     if errors := [outcome for outcome in outcomes if isinstance(outcome, BaseException)]:
         return f"ends with {errors[0]!r}"
-    errors_seen = [each.error for each in rehearsal.statements if each.error]
-    why = f": {errors_seen[-1]}" if errors_seen else ""
+    why = f": {told(rehearsal.watch.failures[-1])}" if rehearsal.watch.failures[failed:] else ""
     if any(outcomes):
         return f"waits as if the database were the cause{why}"
     if await rehearsal.set_aside() > aside:

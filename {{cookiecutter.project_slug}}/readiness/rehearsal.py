@@ -2,29 +2,20 @@
 
 import asyncio
 import json
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID  # feature: row, rls, schema
 
 import acme_orders
-from acme_orders.chassis.database.access import SERVICE_ROLE
-from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Query, Repository
 from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.database.undone import undone
-from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.envelope import encode
-from acme_orders.chassis.messaging.memory import MemoryBroker
-from acme_orders.chassis.migrations.files import FOLDER, text_of
-from acme_orders.chassis.migrations.header import header_of
-from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.migrations.files import FOLDER
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.service import Service, assemble
 from acme_orders.chassis.settings import ChassisSettings
@@ -33,8 +24,11 @@ from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, s
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
 from readiness import catalog
+from readiness.letter import Letter
+from readiness.migrated import migrate
 from readiness.scratch import rows_of, scratch_database
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
+from readiness.watch import Watch, WatchedBroker, WatchedManager, installed
 
 
 @dataclass(frozen=True)
@@ -66,31 +60,7 @@ class Call:
 
     statements: tuple[Statement, ...]
     error: Exception | None
-
-
-@dataclass(eq=False)
-class Letter:
-    """A delivery that remembers what became of it."""
-
-    message: Message
-    queue: str
-    on_ack: Callable[[], Awaitable[None]] | None = None
-    returns: int = 0
-    acked: int = 0
-
-    @property
-    def open(self) -> bool:
-        """Whether it is not acknowledged yet."""
-        return not self.acked
-
-    async def ack(self) -> None:
-        """Count it, after telling whoever wants to look around first."""
-        if self.on_ack:
-            await self.on_ack()
-        self.acked += 1
-
-    async def release(self) -> None:
-        """Nothing: whoever looks finds it not acknowledged."""
+    result: Any = None
 
 
 @dataclass(frozen=True)
@@ -102,12 +72,14 @@ class Rehearsal:
         url: of the scratch database.
         service: assembled, not running.
         statements: every statement so far.
+        watch: what handlers and transactions did beside them.
     """
 
     subject: Subject
     url: str
     service: Service
     statements: list[Statement] = field(default_factory=list)
+    watch: Watch = field(default_factory=Watch)
 
     def queries(self) -> Iterator[tuple[Repository, Query, str]]:
         """Every registered query with its repository and the name of its method."""
@@ -120,17 +92,17 @@ class Rehearsal:
 
         It finds what the writes before it in its repository leave with theirs.
         """
-        seen, failure = len(self.statements), None
+        seen, failure, result = len(self.statements), None, None
         work_for(None if repository.across_tenants else TENANT)  # feature: row, rls, schema
         try:
             async with undone(self.service.manager, "readiness"):
                 await self._begin_with_earlier_writes(repository, query)
                 seen = len(self.statements)
-                await getattr(repository, method)(**query.example)
+                result = await getattr(repository, method)(**query.example)
                 await self.service.manager.flush()
         except Exception as error:
             failure = error
-        return Call(tuple(self.statements[seen:]), failure)
+        return Call(tuple(self.statements[seen:]), failure, result)
 
     async def _begin_with_earlier_writes(self, repository: Repository, query: Query) -> None:
         for earlier, method in repository.queries():
@@ -147,18 +119,19 @@ class Rehearsal:
         type_: str,
         identity: str,
         on_ack: Callable[[], Awaitable[None]] | None = None,
-        # feature: row, rls, schema {
         *,
+        # feature: row, rls, schema {
         tenant: UUID = TENANT,
         # feature: row, rls, schema }
+        example: Mapping[str, Any] | None = None,
     ) -> Letter:
-        """The example of a handler's payload as a delivery.
+        """The first example of a handler's payload as a delivery, or another one.
 
         Raises:
             LookupError: the payload has no example.
         """
-        example = self.service.handlers[type_].payload.example()
-        body = json.dumps(example, default=str).encode()
+        content = example or self.service.handlers[type_].payload.example()
+        body = json.dumps(content, default=str).encode()
         message = encode(
             identity,
             type_,
@@ -188,15 +161,22 @@ class Rehearsal:
 
 
 @asynccontextmanager
-async def rehearse(subject: Subject, url: str, *, whole: bool) -> AsyncIterator[Rehearsal]:
+async def rehearse(
+    subject: Subject, url: str, *, whole: bool, migrated: bool = True
+) -> AsyncIterator[Rehearsal]:
     """Migrate the empty database at `url` and put the service together on it.
 
     Args:
         subject: what is inspected.
         url: of a scratch database.
         whole: make up for a missing key of the inbox, on which every handler depends.
+        migrated: otherwise the database stays empty.
+
+    Raises:
+        NoSchema: a migration cannot be applied.
     """
-    await asyncio.to_thread(_prepare, subject, url, whole=whole)
+    if migrated:
+        await asyncio.to_thread(_prepare, subject, url, whole=whole)
     here = {
         "database_url": url,
         "pool_size": 4,
@@ -205,49 +185,24 @@ async def rehearse(subject: Subject, url: str, *, whole: bool) -> AsyncIterator[
     }
     settings = subject.settings.model_copy(update=here)
     statements: list[Statement] = []
-    metrics, broker = Metrics(), MemoryBroker()
-    observers = (statements.append,)
-    async with Manager(settings, metrics, role=SERVICE_ROLE, observers=observers) as manager:
-        service = assemble(
-            subject.definition, settings, metrics=metrics, manager=manager, broker=broker
-        )
-        await broker.declare(service.topology.exchange, service.topology)
-        if subject.prepare:
-            subject.prepare(service)
-        yield Rehearsal(subject, url, service, statements)
+    metrics, watch = Metrics(), Watch()
+    broker, observers = WatchedBroker(watch), (statements.append,)
+    with installed():
+        async with WatchedManager(settings, metrics, watch, observers=observers) as manager:
+            service = assemble(
+                subject.definition, settings, metrics=metrics, manager=manager, broker=broker
+            )
+            await broker.declare(service.topology.exchange, service.topology)
+            if subject.prepare:
+                subject.prepare(service)
+            yield Rehearsal(subject, url, service, statements, watch)
 
 
 def _prepare(subject: Subject, url: str, *, whole: bool) -> None:
-    migrate(subject, url)
+    migrate(subject.migrations, url)
     Tenants(url).add(TENANT, "one")  # feature: row, rls, schema
-    migrate(subject, url)  # feature: schema
+    migrate(subject.migrations, url)  # feature: schema
     if subject.alter:
         rows_of(url, subject.alter)
     if whole:
         catalog.restore_inbox_key(url)
-
-
-def migrate(subject: Subject, url: str) -> None:
-    """Apply the migrations that are inspected."""
-    with TemporaryDirectory() as folder:
-        # A missing down file, or a head that cannot be understood, is for K5 to find; here it would
-        # stop every check.
-        for file in subject.migrations.rglob("*.up.sql"):
-            copy = Path(folder, file.relative_to(subject.migrations))
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copy(file, copy)
-            if not _is_understood(file, text := text_of(file)):
-                lines = text.splitlines(keepends=True)
-                copy.write_text(
-                    "".join(each for each in lines if _is_understood(file, each)), "utf-8"
-                )
-            copy.with_name(copy.name.replace(".up.", ".down.")).touch()
-        list(Migrator(url, folder=Path(folder)).up())
-
-
-def _is_understood(file: Path, text: str) -> bool:
-    try:
-        header_of(file, text)
-    except ConfigurationError:
-        return False
-    return True

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from readiness.check import Check, Result
 from readiness.checklist import CHECKS
@@ -14,17 +16,22 @@ from readiness.checklist import CHECKS
 _BLOCK = re.compile(r"(?<=<!-- checks (\w) -->\n).*?(?=<!-- end of checks -->)", re.DOTALL)
 
 
-def as_table(results: Sequence[Result]) -> Table:
-    """For a terminal; findings are followed by advice."""
-    table = Table("id", "title", "result", "inspected", "findings", show_lines=True)
+def as_table(results: Sequence[Result]) -> Group:
+    """For a terminal; findings stand below, in the whole width, and are followed by advice."""
+    table = Table("id", "title", "result", "seen", "time")
+    details = []
     for result in results:
-        lines = [f"• {finding}" for finding in result.findings]
-        if lines:
-            lines.append(f"→ {result.advice}")
         verdict = "[green]ok[/]" if result.passed else "[red]FAIL[/]"
-        findings = "\n".join(lines).replace("[", r"\[")
-        table.add_row(result.id, result.title, verdict, str(result.inspected), findings)
-    return table
+        if result.why_not:
+            verdict = "[yellow]not seen[/]"
+            details.append(Text(f"\n{result.id} was not looked at: {result.why_not}"))
+        seen, took = str(result.inspected), f"{result.seconds:.1f} s"
+        table.add_row(result.id, result.title, verdict, seen, took)
+        if result.findings:
+            lines = [f"• {finding}" for finding in result.findings]
+            lines = [f"\n{result.id} {result.title}", *lines, f"→ {result.advice}"]
+            details.append(Text("\n".join(lines), overflow="fold"))
+    return Group(table, *details)
 
 
 def as_json(results: Sequence[Result]) -> str:
@@ -34,7 +41,9 @@ def as_json(results: Sequence[Result]) -> str:
             "id": result.id,
             "title": result.title,
             "passed": result.passed,
+            "not_looked_at": result.why_not or None,
             "inspected": result.inspected,
+            "seconds": round(result.seconds, 2),
             "findings": list(result.findings),
         }
         for result in results

@@ -30,6 +30,7 @@ class MigrationsAreReversible(Check):
     """Migrations are reversible or safely staged."""
 
     id = "K5"
+    migrated = False
 
     async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
         """Write a down file that takes back exactly what the up file did, with rows in each table.

@@ -13,10 +13,8 @@ from acme_orders.chassis.tenancy.registry import Tenants
 from acme_orders.chassis.tenancy.scope import NoTenant, work_for
 
 from readiness.check import Check
-from readiness.rehearsal import (
-    Rehearsal,
-    migrate,  # feature: schema
-)
+from readiness.migrated import migrate  # feature: schema
+from readiness.rehearsal import Rehearsal
 from readiness.tenant_catalog import holes, owned_by
 from readiness.two_tenants import OTHER, TENANT
 
@@ -40,7 +38,9 @@ class TenantsAreKeptApart(Check):
         await _fill(rehearsal, TENANT)
         alone = {each[1].name: await _result(rehearsal, *each) for each in registered}
         Tenants(rehearsal.url).add(OTHER, "other")
-        await asyncio.to_thread(migrate, rehearsal.subject, rehearsal.url)  # feature: schema
+        await asyncio.to_thread(
+            migrate, rehearsal.subject.migrations, rehearsal.url
+        )  # feature: schema
         await _fill(rehearsal, OTHER)
         tables = tenant_tables()
         for each in registered:

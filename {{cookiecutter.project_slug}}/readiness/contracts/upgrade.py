@@ -25,7 +25,8 @@ from readiness.contracts.compatibility import (
 )
 from readiness.contracts.contract import Contract
 from readiness.contracts.release import Release
-from readiness.rehearsal import Rehearsal, migrate, rehearse
+from readiness.migrated import migrate
+from readiness.rehearsal import Rehearsal, rehearse
 from readiness.scratch import scratch_database
 from readiness.staging import backfilled
 
@@ -97,7 +98,7 @@ class Upgrade:
             known = self.rehearsal.subject.migrations
             await asyncio.to_thread(backfilled, old.url, migration, known)
             _copy(migration, folder)
-            await asyncio.to_thread(migrate, old.subject, old.url)
+            await asyncio.to_thread(migrate, old.subject.migrations, old.url)
             after = await column_types(manager, contracts)
             found = dict(await failures(manager, contracts))
             if not _is_ready_for(migration, self.release.state.version):

@@ -6,7 +6,7 @@ checks allow. References are skewed: a few parents have most of the children. Th
 the same rows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from readiness.seed.first import first
 from readiness.seed.shape import TENANT, Parent, Shape
 from readiness.seed.values import ROW, chance, quoted, value_of
 
+_ALIKE = 0.05  # share of the rows that have the reference or the value of a row that was there
 _ROUNDS = 6  # attempts to make a table full; each offers twice what is missing
 _IN_ORDER = """
 WITH RECURSIVE depth AS (
@@ -38,7 +39,9 @@ class Filled:
     wanted: int
 
 
-def fill(cursor: Any, rows: int, *, seed: int = 1, small: Sequence[str] = ()) -> Iterator[Filled]:
+def fill(
+    cursor: Any, rows: int, *, seed: int = 1, small: Collection[str] = (), alike: bool = False
+) -> Iterator[Filled]:
     """Fill every table, parents first; yields how far it came with each.
 
     Args:
@@ -46,6 +49,8 @@ def fill(cursor: Any, rows: int, *, seed: int = 1, small: Sequence[str] = ()) ->
         rows: of each table.
         seed: another one makes other rows.
         small: tables that do not grow; they keep the rows that they have.
+        alike: let some rows have references and values of those that are there, so that a query
+            whose example found one of these finds many.
     """
     # PostgreSQL cannot guess how many rows meet in a number that is drawn by lot.
     cursor.execute("SET enable_nestloop = off; SET enable_mergejoin = off")
@@ -59,7 +64,7 @@ def fill(cursor: Any, rows: int, *, seed: int = 1, small: Sequence[str] = ()) ->
             if count >= wanted or count == before:
                 break
             before = count
-            _insert(cursor, table, wanted - count, f"{seed}.{turn}")
+            _insert(cursor, table, wanted - count, f"{seed}.{turn}", alike=alike and not turn)
             count = _count(cursor, table)
         cursor.execute(f"ANALYZE {table}")
         yield Filled(table, count, wanted)
@@ -73,7 +78,7 @@ def empty(cursor: Any) -> None:
         cursor.execute(f"TRUNCATE {table} CASCADE")
 
 
-def _insert(cursor: Any, table: str, missing: int, salt: str) -> None:
+def _insert(cursor: Any, table: str, missing: int, salt: str, *, alike: bool) -> None:
     shape = Shape.of(cursor, table)
     columns, checks = shape.columns, shape.checks
     parents = [each for each in shape.parents if [*each.columns] != [TENANT]]
@@ -87,6 +92,9 @@ def _insert(cursor: Any, table: str, missing: int, salt: str) -> None:
         value: str | list[str] = f"model.{quoted(column.name)}"
         if number is not None and column.name != TENANT:
             value = f"parent_{number}.{quoted(parents[number].columns[column.name])}"
+            if alike:
+                same = f"{chance(f'alike {number}')} < {_ALIKE}"
+                value = f"CASE WHEN {same} THEN model.{quoted(column.name)} ELSE {value} END"
         elif column.name not in kept or (column.unique and column.name != TENANT):
             value = value_of(cursor, table, column, own, salt)
         if isinstance(value, list):
@@ -98,6 +106,9 @@ def _insert(cursor: Any, table: str, missing: int, salt: str) -> None:
                 value = (
                     f"CASE WHEN {chance(column.name + ' NULL')} < 0.2 THEN NULL ELSE {value} END"
                 )
+            if alike and not column.unique and not value.startswith("(model."):
+                same = f"{chance(column.name + ' alike')} < {_ALIKE}"
+                value = f"CASE WHEN {same} THEN model.{quoted(column.name)} ELSE {value} END"
         values.append(value)
     cursor.execute(
         _statement(shape, values, parents, pools),

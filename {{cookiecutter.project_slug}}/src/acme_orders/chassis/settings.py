@@ -67,6 +67,12 @@ class ChassisSettings(
                 f"STATEMENT_TIMEOUT={self.statement_timeout:g}s must be below "
                 f"HANDLER_TIMEOUT={self.handler_timeout:g}s, or it never acts"
             )
+        if self.lock_timeout >= self.statement_timeout:
+            raise ValueError(
+                f"LOCK_TIMEOUT={self.lock_timeout:g}s must be below "
+                f"STATEMENT_TIMEOUT={self.statement_timeout:g}s, or it never acts: a wait for a "
+                "lock would count as a statement that is too slow, and not be tried again at once"
+            )
         # feature: row, rls, schema {
         if self.environment == "production" and self.tenant_guard == "log":
             raise ValueError(

@@ -51,6 +51,8 @@ def explain(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("RETRY_LADDER", "5s,soon", "RETRY_LADDER"),
         ("OPERATIONS_PORT", "123456", "OPERATIONS_PORT='123456'"),
         ("STATEMENT_TIMEOUT", "2h", "HANDLER_TIMEOUT"),
+        ("LOCK_TIMEOUT", "31s", "must be below STATEMENT_TIMEOUT=30s"),
+        ("HANDLER_TIMEOUT", "1h", "after which RabbitMQ gives the message to another"),
         ("LOG_LEVEL", "LOUD", "'INFO'"),
     ],
 )

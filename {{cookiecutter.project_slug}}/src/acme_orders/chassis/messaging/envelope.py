@@ -39,12 +39,20 @@ class Payload(BaseModel):
     @classmethod
     def example(cls) -> Mapping[str, Any]:
         """A body that is valid."""
+        return cls.examples()[0]
+
+    @classmethod
+    def examples(cls) -> Sequence[Mapping[str, Any]]:
+        """All of them; together they should lead a handler everywhere that it can go.
+
+        Raises:
+            LookupError: there is none.
+        """
         extra = cls.model_config.get("json_schema_extra")
         if not isinstance(extra, dict) or not extra.get("examples"):
             raise LookupError(f'{cls.__name__} has no example in model_config["json_schema_extra"]')
         examples: Any = extra["examples"]
-        example: Mapping[str, Any] = examples[0]
-        return example
+        return list(examples)
 
 
 Body_co = TypeVar("Body_co", bound=Payload, covariant=True)

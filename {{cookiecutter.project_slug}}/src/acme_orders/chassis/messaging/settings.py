@@ -31,8 +31,9 @@ class MessagingSettings(BaseModel):
         le=65535,
         description="unset: three batches, one at work, one gathering, one on its way",
     )
-    handler_timeout: Seconds = Field(
-        default=60, description="far below the broker's 30 min for an ack"
+    handler_timeout: Annotated[Seconds, Field(le=1500)] = Field(
+        default=60,
+        description="far below 30 min, after which RabbitMQ gives the message to another",
     )
     conflict_retries: int = Field(
         default=3, ge=0, le=10, description="in process; a deadlock's winner is done by then"

@@ -1,0 +1,87 @@
+"""Q1: what queries read where tables have grown."""
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import peewee
+
+from acme_orders.chassis.database.explain import explainable
+from acme_orders.chassis.database.statements import Statement
+from acme_orders.chassis.database.undone import undone
+from acme_orders.chassis.errors import DatabaseError
+
+from readiness import reads
+from readiness.check import Check
+from readiness.filters import unindexed
+from readiness.rehearsal import Rehearsal
+from readiness.seeded import ROWS, growing, seed
+
+_REPEATED = 10  # times that one statement may be sent in one call
+
+
+class QueriesReadLittle(Check):
+    """Queries read no more than they return."""
+
+    id = "Q1"
+
+    async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
+        """Let an index begin with the filter and go on with the order, and give reads a limit.
+
+        Children of many parents come with fetch_children in one query. What is returned is a
+        dataclass or another plain value. A table that stays small says `small = True` in the Meta
+        of its model.
+        """
+        tables = growing(rehearsal)
+        slices = [each for one in rehearsal.service.slices for each in one.repositories]
+        asked = [each for each in rehearsal.queries() if each[0] in slices]
+        told = {
+            each[1].name
+            for each in asked
+            if await unindexed(rehearsal, await rehearsal.call(*each))  # K1 tells of it
+        }
+        callers = await seed(rehearsal)
+        self.inspected = 1 + len(asked)
+        for repository, query, method in asked:
+            call = await rehearsal.call(repository, query, method)
+            for finding in (*_repeated(call.statements), *_models(call.result)):
+                yield f"{query.name}: {finding}"
+            if query.name in told or (query.traffic == "low" and query.name not in callers):
+                continue
+            for complaint in await _judged(rehearsal, call.statements, tables, writes=query.writes):
+                yield f"{query.name}: {complaint}"
+
+
+async def _judged(
+    rehearsal: Rehearsal, statements: Sequence[Statement], tables: set[str], *, writes: bool
+) -> list[str]:
+    """Carry all statements of a call out once more, and look at what each has read."""
+    manager, found = rehearsal.service.manager, dict[str, None]()
+    async with undone(manager, "readiness.explain"):
+        await manager.fetch_sql("SET LOCAL enable_seqscan = off")
+        for each in statements:
+            if not explainable(each.sql):
+                continue
+            explain = f"EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF, FORMAT JSON) {each.sql}"
+            with suppress(DatabaseError):  # K3 and K4 tell of what fails
+                async with manager.savepoint():
+                    ((plans,),) = await manager.fetch_sql(explain, each.parameters)
+                    for one in reads.complaints(plans[0]["Plan"], tables, ROWS, reads=not writes):
+                        found[one] = None
+    return list(found)
+
+
+def _repeated(statements: Sequence[Statement]) -> Iterator[str]:
+    for sql in dict.fromkeys(each.sql for each in statements):
+        if (times := sum(each.sql == sql for each in statements)) > _REPEATED:
+            yield f"one call sends a statement {times} times: {' '.join(sql.split())[:120]}"
+
+
+def _models(result: Any) -> Iterator[str]:
+    inner = result.values() if isinstance(result, dict) else result
+    found = next(iter(inner), None) if isinstance(inner, list | tuple | set) else result
+    if isinstance(found, peewee.Model):
+        yield (
+            f"it hands out {type(found).__name__}, a model: whoever gets it sends queries without "
+            "a name and a limit"
+        )

@@ -1,0 +1,76 @@
+"""A rehearsal on many rows, among which are those that examples lead to."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+from acme_orders.chassis.database.table import Table
+from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
+
+from readiness.catalog import tables_of
+from readiness.rehearsal import Rehearsal
+from readiness.scratch import session
+from readiness.seed.fill import fill
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
+
+ROWS = 20_000  # in each table that grows
+
+
+def growing(rehearsal: Rehearsal, *, small: bool = False) -> set[str]:
+    """Tables of the slices that get more rows with time, or those that do not.
+
+    These have `small = True` in the Meta of their model.
+    """
+    rooms = {
+        type(each).__module__.rpartition(".")[0]
+        for one in rehearsal.service.slices
+        for each in one.repositories
+    }
+    return {
+        model._meta.table_name  # noqa: SLF001
+        for model in _models(Table)
+        if model.__module__.rpartition(".")[0] in rooms
+        and getattr(model._meta, "small", False) is small  # noqa: SLF001
+    }
+
+
+async def seed(rehearsal: Rehearsal) -> Mapping[str, str]:
+    """Let handlers and writes leave what their examples lead to, and more rows like these.
+
+    Returns who has called which query, as `rehearse_handlers` does.
+    """
+    callers = await rehearse_handlers(rehearsal)
+    for repository, query, method in rehearsal.queries():
+        if query.writes:
+            work_for(None if repository.across_tenants else TENANT)  # feature: row, rls, schema
+            with suppress(Exception):  # K3 and K4 tell of those that fail
+                async with rehearsal.service.manager.transaction("readiness"):
+                    await getattr(repository, method)(**query.example)
+    await asyncio.to_thread(_fill, rehearsal.url, growing(rehearsal))
+    return callers
+
+
+async def rehearse_handlers(rehearsal: Rehearsal) -> Mapping[str, str]:
+    """Send every handler all its examples; returns who has called which query."""
+    callers: dict[str, str] = {}
+    for type_, handler in rehearsal.service.handlers.items():
+        with suppress(LookupError):  # K3 tells of a payload without an example
+            for number, example in enumerate(handler.payload.examples()):
+                letter = rehearsal.letter(type_, f"seed-{type_}-{number}", example=example)
+                seen = len(rehearsal.statements)
+                await rehearsal.service.consumer.process([letter])
+                for each in rehearsal.statements[seen:]:
+                    if each.unit_of_work == "consume":
+                        callers.setdefault(each.query, type_)
+    return callers
+
+
+def _fill(url: str, tables: set[str]) -> None:
+    with session(url) as cursor:
+        list(fill(cursor, ROWS, small=tables_of(url) - tables, alike=True))
+
+
+def _models(base: type[Table]) -> Iterator[type[Table]]:
+    for each in base.__subclasses__():
+        yield each
+        yield from _models(each)
