@@ -23,22 +23,25 @@ def complaints(
         rows: of each of these.
         reads: whether rows are returned to a caller.
     """
-    scans = [node for node in nodes_of(plan) if node.get("Relation Name") in growing]
-    read = {id(node): _read(node) for node in scans}
-    for node in scans:
-        if "Index Cond" not in _with_parts(node) and read[id(node)] > rows / 2:
-            whole = f"{node['Relation Name']} is read as a whole, {read[id(node)]:.0f} rows"
-            yield f"{whole}{_order(plan)}"
-            return
-    returned = _returned(plan)
-    if (total := sum(read.values())) > _FEW + _TIMES * returned:
-        worst = max(scans, key=lambda node: read[id(node)])
-        because = _order(plan) or f"; what it is left with is {worst.get('Filter', 'a join')}"
+    nodes = list(nodes_of(plan))
+    scans = [
+        each
+        for each in nodes
+        if each["Node Type"].endswith("Scan") and each.get("Relation Name") in growing
+    ]
+    read, returned = {id(node): _read(node) for node in scans}, _returned(plan)
+    worst = max(scans, key=lambda node: read[id(node)], default=None)
+    if worst is None:
+        return
+    most, total = read[id(worst)], sum(read.values())
+    if most > rows / 2:
+        yield f"{worst['Relation Name']} is read as a whole, {most:.0f} rows{_why(plan, worst)}"
+    elif total > _FEW + _TIMES * returned:
         yield (
             f"{total:.0f} rows of {worst['Relation Name']} are read to return {returned:.0f}"
-            f"{because}"
+            f"{_why(plan, worst)}"
         )
-    elif reads and returned > _MOST and not any(n["Node Type"] == "Limit" for n in nodes_of(plan)):
+    elif reads and returned > _MOST and not any(each["Node Type"] == "Limit" for each in nodes):
         yield f"{returned:.0f} rows are returned at once: it has no limit"
 
 
@@ -47,19 +50,21 @@ def _read(node: Mapping[str, Any]) -> float:
     return float((node.get("Actual Rows", 0) + removed) * node.get("Actual Loops", 1))
 
 
-def _with_parts(node: Mapping[str, Any]) -> set[str]:
-    """The keys of a node and of those that find its rows; a bitmap is made by other nodes."""
-    return {key for each in nodes_of(node) for key in each}
-
-
 def _returned(plan: Mapping[str, Any]) -> float:
     """Rows that come out, or that are changed or counted."""
-    while plan["Node Type"] in _PASSING and plan.get("Plans"):
+    while plan.get("Plans") and (plan["Node Type"] in _PASSING or _is_limit_of_one(plan)):
         plan = plan["Plans"][0]
     return float(plan.get("Actual Rows", 0))
 
 
-def _order(plan: Mapping[str, Any]) -> str:
+def _is_limit_of_one(plan: Mapping[str, Any]) -> bool:
+    """Whether it limits what is one row anyway, such as a count."""
+    return plan["Node Type"] == "Limit" and plan["Plans"][0].get("Strategy") == "Plain"
+
+
+def _why(plan: Mapping[str, Any], worst: Mapping[str, Any]) -> str:
+    if "Filter" in worst:
+        return f"; no index serves {worst['Filter']}"
     for node in nodes_of(plan):
         if node["Node Type"] in _ORDERING:
             return f", to sort them by {', '.join(node['Sort Key'])}"

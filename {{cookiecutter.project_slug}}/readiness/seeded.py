@@ -34,12 +34,9 @@ def growing(rehearsal: Rehearsal, *, small: bool = False) -> set[str]:
     }
 
 
-async def seed(rehearsal: Rehearsal) -> Mapping[str, str]:
-    """Let handlers and writes leave what their examples lead to, and more rows like these.
-
-    Returns who has called which query, as `rehearse_handlers` does.
-    """
-    callers = await rehearse_handlers(rehearsal)
+async def seed(rehearsal: Rehearsal) -> None:
+    """Let handlers and writes leave what their examples lead to, and more rows like these."""
+    await rehearse_handlers(rehearsal)
     for repository, query, method in rehearsal.queries():
         if query.writes:
             work_for(None if repository.across_tenants else TENANT)  # feature: row, rls, schema
@@ -47,7 +44,6 @@ async def seed(rehearsal: Rehearsal) -> Mapping[str, str]:
                 async with rehearsal.service.manager.transaction("readiness"):
                     await getattr(repository, method)(**query.example)
     await asyncio.to_thread(_fill, rehearsal.url, growing(rehearsal))
-    return callers
 
 
 async def rehearse_handlers(rehearsal: Rehearsal) -> Mapping[str, str]:

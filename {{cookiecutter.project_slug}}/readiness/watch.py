@@ -4,6 +4,7 @@ import asyncio
 import functools
 import sys
 import sysconfig
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -34,7 +35,6 @@ _ACTS = {
     "os.system": "starts a program",
     "os.posix_spawn": "starts a program",
     "os.fork": "starts a process",
-    "time.sleep": "sleeps",
     "_thread.start_new_thread": "starts a thread",
     "os.mkdir": "makes a folder",
     "os.remove": "removes a file",
@@ -121,7 +121,12 @@ def installed() -> Iterator[None]:
     if "call_later" in loop.__dict__:  # a rehearsal inside another one
         yield
         return
-    thread, later = loop.run_in_executor, loop.call_later
+    thread, later, sleep = loop.run_in_executor, loop.call_later, time.sleep
+
+    def slept(seconds: float) -> None:
+        if seen := _INSIDE.get():
+            seen.saw(f"blocks for {seconds:g} s")
+        sleep(seconds)
 
     def run_in_executor(*args: Any) -> Any:
         if seen := _INSIDE.get():
@@ -135,9 +140,11 @@ def installed() -> Iterator[None]:
         return later(delay, callback, *args, **options)
 
     loop.__dict__.update(run_in_executor=run_in_executor, call_later=call_later)
+    vars(time)["sleep"] = slept  # Python tells of it itself from 3.13 on only
     try:
         yield
     finally:
+        vars(time)["sleep"] = sleep
         del loop.__dict__["run_in_executor"], loop.__dict__["call_later"]
 
 

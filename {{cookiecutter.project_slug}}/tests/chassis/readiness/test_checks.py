@@ -4,9 +4,11 @@ import json
 import os
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from acme_orders.chassis.errors import ConfigurationError
 
@@ -17,6 +19,7 @@ from readiness.plans import begins_with
 from readiness.rehearsal import Rehearsal, Subject
 from tests.chassis.conftest import home
 from tests.chassis.readiness.defects import DEFECTS, Defect, migrated
+from tests.chassis.readiness.mistakes import MISTAKES, Mistake, made
 from tests.chassis.service import SERVICE
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "readiness.md"
@@ -67,9 +70,44 @@ async def test_a_defect_turns_exactly_one_check_red(
     assert list(red) == [defect.check], red
 
 
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        pytest.param(
+            each,
+            id=f"{each.check}-{each.name}",
+            marks=[] if each.name in {"order without index", "sleeps"} else [pytest.mark.long],
+        )
+        for each in MISTAKES
+    ],
+)
+async def test_a_mistake_in_a_slice_turns_exactly_one_check_red(
+    mistake: Mistake, subject: Subject, tmp_path: Path
+) -> None:
+    """With a finding that names it; K5 looks at migrations only, and these are as they were."""
+    with made(mistake, subject, tmp_path) as mistaken:
+        results = await go_through(mistaken, [each for each in CHECKS if each.id != "K5"])
+
+    red = {each.id: each.findings for each in results if not each.passed}
+    assert list(red) == [mistake.check], red
+    assert any(mistake.says in finding for finding in red[mistake.check]), red
+
+
+async def test_a_migration_that_cannot_be_applied_turns_k5_red_alone(
+    subject: Subject, tmp_path: Path
+) -> None:
+    """The other checks say that they could not look, and why."""
+    changed = migrated("0900_sales.up.sql", "CREATE TABLE sales (", "CREATE TABLE sales (,")
+    results = await go_through(changed(subject, tmp_path), CHECKS)
+
+    assert [each.id for each in results if not each.passed] == ["K5"]
+    assert all("0900_sales.up.sql" in each.why_not for each in results if each.id != "K5")
+
+
 def test_every_check_is_proven_able_to_fail() -> None:
     """A check that cannot fail is no check."""
-    assert {each.check for each in DEFECTS} == {check.id for check in CHECKS}
+    shown = {each.check for each in (*DEFECTS, *MISTAKES)}
+    assert shown == {check.id for check in CHECKS}
 
 
 async def test_a_migration_may_be_irreversible_for_a_reason(
@@ -165,7 +203,10 @@ async def test_the_report_names_findings(subject: Subject) -> None:
     assert told["id"] == "K1"
     assert told["passed"] is False
     assert "outbox.lease" in told["findings"][0]
-    assert report.as_table(results).row_count == 1
+    console = Console(width=80, file=StringIO(), record=True)
+    console.print(report.as_table(results))
+    shown = " ".join(console.export_text().split())
+    assert " ".join(told["findings"][0].split()) in shown  # nothing is cut off
 
 
 def test_the_documentation_shows_the_checks_as_they_are() -> None:

@@ -1,0 +1,206 @@
+"""Single mistakes in a slice, as somebody might make them, and the check that has to tell of each.
+
+A mistake is a text that stands in a file of the slice `sales`, and what is written instead.
+"""
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+from readiness.rehearsal import Subject
+from tests.chassis.slices import sales
+
+# Beside the tenant, by which every index can be read, only rows that are read in vain are seen.
+FILTER = "K1"
+FILTER = "Q1"  # feature: row, rls
+_PACKAGE = "mistaken_slice"
+_NEXT = '    @query("sales.revenue"'
+_ALL = "Sale.id, Sale.status, Sale.currency, Sale.total_cents, Sale.made_at"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is written, and what the finding has to say.
+
+    Args:
+        check: the only one that turns red.
+        name: of the mistake.
+        says: part of the finding.
+        file: of the slice, without its suffix.
+        old: what stands there.
+        new: what is written instead.
+    """
+
+    check: str
+    name: str
+    says: str
+    file: str
+    old: str
+    new: str
+
+
+def asks(check: str, name: str, says: str, body: str, traffic: str = "high") -> Mistake:
+    """A query of its own, `sales.asked`, whose body sends this."""
+    method = f"""    @query("sales.asked", traffic="{traffic}")
+    async def asked(self) -> Any:
+        {body}
+
+"""
+    return Mistake(check, name, says, "repository", _NEXT, method + _NEXT)
+
+
+def handles(check: str, name: str, says: str, line: str, imports: str = "") -> Mistake:
+    """A line at the beginning of the handler."""
+    old = "    new = sales.add(sale)\n"
+    return Mistake(check, name, says, "handlers", old, f"    {imports}\n    {line}\n{old}")
+
+
+def summaries(rest: str, into: str = "SaleSummary") -> str:
+    """A read of some columns."""
+    return f"return await self.fetch_all(Sale.select({_ALL}){rest}, {into})"
+
+
+_BUYERS = "Sale.select(Sale.buyer_id).where(Sale.id == _EXAMPLE.sale_id)"
+_OF_A_BUYER = f".where(Sale.buyer_id.in_({_BUYERS}))"
+_IDS = "await self.fetch_all(Sale.select(Sale.id).order_by(Sale.made_at, Sale.id).limit(50))"
+_SKU = "await self.fetch_one(Line.select(Line.sku).where(Line.sale_id == row['id']))"
+_FIRST = "Sale.select().order_by(Sale.made_at, Sale.id)"
+_LATER = "Sale.select(Sale.id).where(Sale.made_at > _BEGINNING)"
+_COUNT, _SUM = "peewee.fn.count(Sale.id)", "peewee.fn.sum(Sale.total_cents)"
+_LOOK_UP = "await asyncio.get_running_loop().getaddrinfo('localhost', 80)"
+_CONNECT = "socket.socket(type=socket.SOCK_DGRAM).connect(('127.0.0.1', 9))"
+_ERRORS = "from acme_orders.chassis.errors import Refused, TryLater"
+
+MISTAKES = (
+    # Filters
+    asks(FILTER, "filter", "sales.asked: ", summaries('.where(Sale.status == "x").limit(9)')),
+    asks(
+        FILTER,
+        "filter by a function of a column",
+        "sales.asked: ",
+        summaries(".where(peewee.fn.date(Sale.made_at) == date(1999, 1, 1)).limit(9)"),
+    ),
+    asks(
+        FILTER,
+        "one side of OR",
+        "sales.asked: ",
+        summaries(".where((Sale.id == _NOBODY) | (Sale.total_cents == -7)).limit(9)"),
+    ),
+    # What handlers call
+    handles(
+        "K1",
+        "busy query registered as rare",
+        "is called for every sale.made",
+        "await sales.revenue(since=sale.made_at.date())",
+    ),
+    # Reads
+    *(
+        asks(
+            "Q1", f"order {name}", "to sort them by", summaries(f"{where}.order_by({by}).limit(9)")
+        )
+        for name, where, by in (
+            ("without index", "", "Sale.total_cents"),
+            ("of two columns, of which the first has an index", "", "Sale.status, Sale.made_at"),
+            ("by an expression", "", "Sale.total_cents * -1"),
+            ("behind an indexed filter", _OF_A_BUYER, "Sale.booked_at"),
+        )
+    ),
+    *(
+        asks("Q1", f"{name} of all", "is read as a whole", f"return await self.{body}")
+        for name, body in (
+            ("count", f"fetch_one(Sale.select({_COUNT}.alias('n')))"),
+            ("sum", f"fetch_one(Sale.select({_SUM}.alias('n')))"),
+            ("distinct values", "fetch_all(Sale.select(Sale.status).distinct().limit(9))"),
+        )
+    ),
+    asks("Q1", "no limit", "is read", f"return await self.manager.fetch({_LATER}.tuples())"),
+    asks(
+        "Q1",
+        "a late page by OFFSET",
+        "are read to return",
+        summaries(".order_by(Sale.made_at, Sale.id).limit(9).offset(5000)"),
+    ),
+    *(
+        asks(
+            "Q1",
+            f"a query for each row, {traffic}",
+            "one call sends a statement 50 times",
+            f"return [{_SKU} for row in {_IDS}]",
+            traffic,
+        )
+        for traffic in ("high", "low")
+    ),
+    asks(
+        "Q1", "models", "out Sale, a model", f"return await self.manager.fetch({_FIRST}.limit(9))"
+    ),
+    asks(
+        "Q1",
+        "one model",
+        "hands out Sale, a model",
+        f"return (await self.manager.fetch({_FIRST}.limit(1)))[0]",
+    ),
+    # What no rollback undoes
+    *(
+        handles("H1", name, f"{says} inside a transaction", line, imports)
+        for name, says, line, imports in (
+            ("sleeps", "sleeps for 0.01 s", "await asyncio.sleep(0.01)", "import asyncio"),
+            ("blocks", "blocks for 0.001 s", "time.sleep(0.001)", "import time"),
+            ("thread", "work to a thread", "await asyncio.to_thread(str)", "import asyncio"),
+            ("host name", "hands work to a thread", _LOOK_UP, "import asyncio"),
+            ("connection", "opens a connection", _CONNECT, "import socket"),
+            ("file", "writes a file", "open('/dev/null', 'w').close()", ""),
+            (
+                "path",
+                "writes a file",
+                "Path('/dev/null').write_text('')",
+                "from pathlib import Path",
+            ),
+            ("program", "starts a program", "subprocess.run(['true'])", "import subprocess"),
+        )
+    ),
+    # Errors of handlers
+    *(
+        handles("K3", f"handler raises {says}", f"{says} (sales/handlers.py:", line, _ERRORS)
+        for says, line in (
+            ("ZeroDivisionError: division by zero", "1 / 0"),
+            ("Refused: no", "raise Refused('no')"),
+            ("TryLater: not yet", "raise TryLater('not yet')"),
+        )
+    ),
+)
+
+
+@contextmanager
+def made(mistake: Mistake, subject: Subject, folder: Path) -> Iterator[Subject]:
+    """The service with a copy of the slice in which it was made."""
+    source = Path(sales.__file__).parent
+    copy = Path(shutil.copytree(source, folder / "sales"))
+    name = sales.__name__
+    for file in copy.glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        if file.stem == mistake.file:
+            assert text.count(mistake.old) == 1, mistake
+            text = text.replace(mistake.old, mistake.new)
+        file.write_text(text.replace(name, _PACKAGE), encoding="utf-8")
+    try:
+        make = _imported(copy).sales
+        yield replace(subject, definition=replace(subject.definition, slices=(make,)))
+    finally:
+        for each in [each for each in sys.modules if each.split(".")[0] == _PACKAGE]:
+            del sys.modules[each]
+
+
+def _imported(folder: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        _PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[_PACKAGE] = package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return importlib.import_module(f"{_PACKAGE}.slice")
