@@ -59,7 +59,8 @@ def _returned(plan: Mapping[str, Any]) -> float:
 
 def _is_limit_of_one(plan: Mapping[str, Any]) -> bool:
     """Whether it limits what is one row anyway, such as a count."""
-    return plan["Node Type"] == "Limit" and plan["Plans"][0].get("Strategy") == "Plain"
+    inner: Mapping[str, Any] = plan["Plans"][0]
+    return bool(plan["Node Type"] == "Limit" and inner.get("Strategy") == "Plain")
 
 
 def _why(plan: Mapping[str, Any], worst: Mapping[str, Any]) -> str:
