@@ -38,9 +38,8 @@ class TenantsAreKeptApart(Check):
         await _fill(rehearsal, TENANT)
         alone = {each[1].name: await _result(rehearsal, *each) for each in registered}
         Tenants(rehearsal.url).add(OTHER, "other")
-        await asyncio.to_thread(
-            migrate, rehearsal.subject.migrations, rehearsal.url
-        )  # feature: schema
+        migrations = rehearsal.subject.migrations  # feature: schema
+        await asyncio.to_thread(migrate, migrations, rehearsal.url)  # feature: schema
         await _fill(rehearsal, OTHER)
         tables = tenant_tables()
         for each in registered:
