@@ -26,7 +26,7 @@ __all__ = ["place"]
 READY = "service.ready"
 AGAIN = "the service is started again"
 PAUSE = 0.02  # seconds between two messages
-SOON = 10.0  # seconds from a save to its effect, on a machine that does much else
+SOON = 30.0  # seconds from a save to its effect; it takes 1.5 on a machine that has time for it
 
 
 class Terminal:
