@@ -197,6 +197,9 @@ def test_a_choice_lives_without_extras(shipped: Shipped) -> None:
     assert "completed" in shipped.call("backfill status")
     for end in ("pause", "resume", "cancel"):
         shipped.call(f"backfill {end}", "do_nothing", status=1)
+    assert '"inbox"' in shipped.call("retention plan", "--json")
+    assert "inbox is ok" in shipped.call("retention run")
+    assert "nothing has been kept" in shipped.call("retention verify")
     shipped.call("migrate new", "add_something")
     (shipped.installed.home / "migrations" / next_migration(shipped, "down")).write_text("--\n")
     shipped.call("migrate down")

@@ -22,6 +22,7 @@ from acme_orders.chassis.observability.settings import ObservabilitySettings
 from acme_orders.chassis.rabbitmq.addresses import login, management_address
 from acme_orders.chassis.rabbitmq.settings import MEMORY, BrokerSettings
 from acme_orders.chassis.relay.settings import RelaySettings
+from acme_orders.chassis.retention.settings import RetentionSettings
 
 
 class ChassisSettings(
@@ -31,6 +32,7 @@ class ChassisSettings(
     MessagingSettings,
     RelaySettings,
     BackfillSettings,
+    RetentionSettings,
     HttpSettings,  # feature: http_api
     ObservabilitySettings,
     BaseSettings,

@@ -15,6 +15,7 @@ from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.event import Event
 from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.retention.policy import Rule
 from acme_orders.chassis.settings import ChassisSettings, load_settings
 
 Settings = TypeVar("Settings", bound=ChassisSettings)
@@ -44,6 +45,7 @@ class Slice:
         repositories: with its registered queries.
         handlers: by the type of the messages that they take.
         publishes: the types of its events.
+        retention: how long rows of its tables are kept, or why they stay.
         routes: makes the router of its API, in a process that serves it.  # feature: http_api
     """
 
@@ -51,6 +53,7 @@ class Slice:
     repositories: tuple[Repository, ...] = ()
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     publishes: Sequence[Event] = ()
+    retention: Sequence[Rule] = ()
     routes: Callable[[], Any] | None = None  # feature: http_api
 
 

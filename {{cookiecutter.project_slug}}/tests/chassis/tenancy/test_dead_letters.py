@@ -51,6 +51,7 @@ def test_every_other_table_has_a_tenant(database_url: str) -> None:
         "backfill_run",
         "dead_letters",
         "parked_types",
+        "retention_run",
         "schema_migrations",
         "tenants",
     ]

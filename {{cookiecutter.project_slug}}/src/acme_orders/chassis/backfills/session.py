@@ -63,14 +63,18 @@ class BackfillSession:
 
 
 @contextmanager
-def backfill_session(url: str) -> Iterator[BackfillSession]:
+def backfill_session(url: str, *, application: str = _APPLICATION) -> Iterator[BackfillSession]:
     """Open a session; what PostgreSQL refuses is explained.
+
+    Args:
+        url: of the database, with the role to act as.
+        application: name that PostgreSQL shows.
 
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer, is full, or ended the session.
         ConfigurationError: it refuses what we want.
     """
-    with closing(open_blocking(url, application=_APPLICATION)) as connection:
+    with closing(open_blocking(url, application=application)) as connection:
         session = BackfillSession(connection)
         try:
             yield session

@@ -16,6 +16,7 @@ from acme_orders.chassis.cli.dead_letters import dead_letters
 from acme_orders.chassis.cli.doctor import examine, inspect_topology
 from acme_orders.chassis.cli.migrate import migrations
 from acme_orders.chassis.cli.migrate import migrator as migrator_of  # feature: schema
+from acme_orders.chassis.cli.retention import retention
 from acme_orders.chassis.cli.send import send
 from acme_orders.chassis.cli.session import (
     MISCONFIGURED,
@@ -41,6 +42,7 @@ cli = typer.Typer(
 )
 cli.add_typer(migrations, name="migrate")
 cli.add_typer(backfills, name="backfill")
+cli.add_typer(retention, name="retention")
 cli.add_typer(dead_letters, name="dead-letters")
 cli.command()(send)
 
@@ -50,6 +52,7 @@ class Part(StrEnum):
 
     consumer = "consumer"
     relay = "relay"
+    retention = "retention"
     api = "api"  # feature: http_api
 
 

@@ -1,4 +1,4 @@
-"""A blocking connection, for migrations, backfills, the registry of tenants and the checklist."""
+"""A blocking connection, for migrations, backfills, retention, tenants and the checklist."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing

@@ -20,6 +20,7 @@ _WITHOUT_MODEL = {
     "parked_types",
     "backfill_run",
     "backfill_event",
+    "retention_run",
 }  # of the chassis, read by SQL alone
 _OF_A_COLUMN = ("default", "nullability")
 # By table, kind and name or definition: what is compared beyond that, and how it is dropped.

@@ -1,12 +1,11 @@
 """What the service tells of migrations in its metrics; whoever applied them is gone by then."""
 
 import asyncio
-import threading
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import product
 
+from acme_orders.chassis.background import begun
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
 
@@ -35,26 +34,8 @@ class MigrationReport:
         if self._reading is None or self._reading.done():
             if time.monotonic() < self._next:
                 return
-            self._reading = asyncio.get_running_loop().create_future()
-            # Not one of the loop's threads: the process would not end while PostgreSQL hangs.
-            threading.Thread(target=self._settle, args=(self._reading,), daemon=True).start()
+            self._reading = begun(self._read)
         await asyncio.shield(self._reading)  # who asks meanwhile waits for the same answer
-
-    def _settle(self, reading: asyncio.Future[None]) -> None:
-        error: Exception | None = None
-        try:
-            self._read()
-        except Exception as raised:
-            error = raised
-
-        def settle() -> None:
-            if error is not None:
-                reading.set_exception(error)
-            else:
-                reading.set_result(None)
-
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits
-            reading.get_loop().call_soon_threadsafe(settle)
 
     def _read(self) -> None:
         began, now = time.monotonic(), datetime.now(UTC)

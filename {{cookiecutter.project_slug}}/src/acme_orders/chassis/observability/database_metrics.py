@@ -12,7 +12,7 @@ GUARDS += ("tenant",)  # feature: row, rls, schema
 
 
 class DatabaseMetrics(Families):
-    """Statements, connections, transactions, migrations and backfills."""
+    """Statements, connections, transactions, migrations, backfills and retention."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,4 +122,16 @@ class DatabaseMetrics(Families):
             "backfill_silent_seconds",
             "Time since its runner gave a sign of life",
             {"backfill": None},
+        )
+
+        # Retention
+        self.retention_rows_deleted = self.counter(
+            "retention_rows_deleted",
+            "Rows of the table of a policy that this process deleted because they were old",
+            {"policy": "policies"},
+        )
+        self.retention_overdue = self.gauge(
+            "retention_overdue_seconds",
+            "Time since a pass of a policy should have ended well: two RETENTION_INTERVAL",
+            {"policy": "policies"},
         )

@@ -27,6 +27,7 @@ from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.supervision import Supervisor
 
 _PROBE_TIMEOUT = 2.0  # seconds; whoever asks gives up soon after
+_DATABASE_ALONE = ("retention", "api")  # what the API announces waits in the outbox
 log = structlog.get_logger()
 
 
@@ -71,9 +72,9 @@ async def run(
         api_socket = None  # a process without this part leaves the port to another
         if "api" in ports:
             api_socket = stack.enter_context(listen(host, settings.http_port, "HTTP_PORT"))
-        if only == "api":  # it stores events in the outbox, and needs no RabbitMQ for that
-            settings = settings.model_copy(update={"broker_url": "memory://"})
         # feature: http_api }
+        if only in _DATABASE_ALONE:
+            settings = settings.model_copy(update={"broker_url": "memory://"})
         async with (
             watch_loop(metrics, supervisor, limit=settings.loop_lag_limit),
             connected(definition, settings, metrics, supervisor) as service,
@@ -85,12 +86,17 @@ async def run(
                 "relay": service.publish,
             }
             watched = [service.topology_watch.run] if only in (None, *parts) else []
+            parts["retention"] = service.delete
             # feature: http_api {
             if api_socket is not None:
                 parts["api"] = partial(serve, service.api(), api_socket, clients=clients["api"])
             # feature: http_api }
             migrations = MigrationReport(Migrator(settings.database_url), metrics)
-            updates = (service.backfill_report.update, migrations.update)
+            updates = (
+                service.backfill_report.update,
+                service.retention_report.update,
+                migrations.update,
+            )
             app = operations(metrics, probes(service, shutdown.stop), *updates)
             ops = Measured(app, named(app.routes), port="operations", metrics=metrics)
             drained = asyncio.Event()

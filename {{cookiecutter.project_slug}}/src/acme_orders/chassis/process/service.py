@@ -29,9 +29,12 @@ from acme_orders.chassis.messaging.recovery import Recovery
 from acme_orders.chassis.messaging.topology import Topology
 from acme_orders.chassis.messaging.triage import Triage
 from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.retained import deleting, policies_of
 from acme_orders.chassis.rabbitmq.topology_watch import TopologyWatch
 from acme_orders.chassis.relay.queries import RelayQueries
 from acme_orders.chassis.relay.relay import Relay
+from acme_orders.chassis.retention.deleter import Deleter
+from acme_orders.chassis.retention.reported import RetentionReport
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Chassis, Definition, Slice
 from acme_orders.chassis.supervision import Supervisor
@@ -64,6 +67,8 @@ class Service:
     relay: Relay
     topology_watch: TopologyWatch
     supervisor: Supervisor
+    deleter: Deleter
+    retention_report: RetentionReport
     api: Callable[[], ASGIApp]  # feature: http_api
 
     async def consume(self, stop: asyncio.Event) -> None:
@@ -93,7 +98,12 @@ class Service:
             published={event.name for each in self.slices for event in each.publishes},
             retried=["consume"],
             queries=self.queries(),
+            policies=self.retention_report.policies,
         )
+
+    async def delete(self, stop: asyncio.Event) -> None:
+        """Delete what has been kept long enough until `stop` is set."""
+        await self.supervisor.keep("retention", partial(self.deleter.run, stop), stop)
 
     def queries(self) -> dict[str, tuple[Repository, Query, str]]:
         """Every registered query by its name: its repository, what is known, and its method."""
@@ -125,6 +135,7 @@ def assemble(
     inbox = Inbox(manager, name, window=settings.inbox_retention)
     relay_queries = RelayQueries.of(manager, largest_body=largest_body)
     dead_letters, backfill_runs = DeadLetters(manager), BackfillRuns(manager)
+    deleter, report = deleting(settings, policies_of(settings, slices), metrics)
     handlers = {type_: each for one in slices for type_, each in one.handlers.items()}
     topology = Topology.of(
         name,
@@ -206,6 +217,8 @@ def assemble(
             broker, topology, every=settings.topology_check, metrics=metrics
         ),
         supervisor=supervisor,
+        deleter=deleter,
+        retention_report=report,
         # feature: http_api {
         api=partial(_api, definition.title, slices, manager, settings=settings, metrics=metrics),
         # feature: http_api }

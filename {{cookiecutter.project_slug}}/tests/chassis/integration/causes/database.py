@@ -153,3 +153,19 @@ async def a_backfill_stands_still(service: Service) -> AsyncIterator[None]:
     )
     await service.backfill_report.update()
     yield
+
+
+@moves("retention_rows_deleted", "retention_overdue_seconds")
+async def something_old_goes(service: Service) -> AsyncIterator[None]:
+    """Nobody has looked since the schema was made, an hour ago."""
+    await rows(
+        service,
+        "INSERT INTO backfill_event (name, place, what, at) "
+        "VALUES ('x', 'public', 'x', '2001-01-01')",
+    )
+    await rows(
+        service, f"UPDATE schema_migrations SET applied_at = {HOUR_AGO} - interval '2 hours'"
+    )
+    service.retention_report.read()
+    await asyncio.to_thread(service.deleter.run_once, asyncio.Event())
+    yield

@@ -1,0 +1,2 @@
+DROP INDEX CONCURRENTLY backfill_event_at;
+DROP INDEX CONCURRENTLY dead_letters_decided_at;

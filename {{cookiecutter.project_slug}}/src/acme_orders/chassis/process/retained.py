@@ -1,0 +1,46 @@
+"""How long rows are kept: the rules of the chassis and those of the slices, put together."""
+
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.retention.deleter import Deleter
+from acme_orders.chassis.retention.own import own_rules
+from acme_orders.chassis.retention.policy import Retention, Rule, gathered
+from acme_orders.chassis.retention.reported import RetentionReport
+from acme_orders.chassis.retention.runner import Runner, limits_of
+from acme_orders.chassis.settings import ChassisSettings
+from acme_orders.chassis.slice import Slice
+
+
+def retained(settings: ChassisSettings, slices: tuple[Slice, ...]) -> tuple[Rule, ...]:
+    """All rules.
+
+    Raises:
+        ConfigurationError: two say something about the same table.
+    """
+    own = tuple(own_rules(settings, window=settings.inbox_retention))
+    return gathered([("the chassis", own), *((each.name, each.retention) for each in slices)])
+
+
+def policies_of(settings: ChassisSettings, slices: tuple[Slice, ...]) -> list[Retention]:
+    """Those rules that let rows go.
+
+    Raises:
+        ConfigurationError: two say something about the same table.
+    """
+    return [each for each in retained(settings, slices) if isinstance(each, Retention)]
+
+
+def runner_of(settings: ChassisSettings, policies: list[Retention]) -> Runner:
+    """Who deletes, as it is configured."""
+    limits, most = limits_of(settings), settings.retention_most
+    return Runner(settings.database_url, policies, limits=limits, most=most)
+
+
+def deleting(
+    settings: ChassisSettings, policies: list[Retention], metrics: Metrics
+) -> tuple[Deleter, RetentionReport]:
+    """The part of the process, and what is told of it."""
+    interval, names = settings.retention_interval, [each.name for each in policies]
+    return (
+        Deleter(runner_of(settings, policies), interval=interval, metrics=metrics),
+        RetentionReport(settings.database_url, policies=names, interval=interval, metrics=metrics),
+    )

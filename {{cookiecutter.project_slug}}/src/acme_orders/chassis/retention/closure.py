@@ -1,0 +1,121 @@
+"""What refers to the rows of a table, at any depth, as PostgreSQL has it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from acme_orders.chassis.database.blocking import Rows
+from acme_orders.chassis.retention.policy import table_name
+from acme_orders.chassis.retention.target import Target
+
+_REFERENCES = """
+SELECT conname::text, child.oid::bigint, format('%I.%I', space.nspname, child.relname),
+    child.relname::text, confrelid::bigint,
+    (SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace
+        ON pg_namespace.oid = relnamespace WHERE pg_class.oid = confrelid),
+    ARRAY(SELECT attname::text FROM unnest(conkey) WITH ORDINALITY AS part (number, place)
+        JOIN pg_attribute ON attrelid = conrelid AND attnum = number ORDER BY place),
+    ARRAY(SELECT attname::text FROM unnest(confkey) WITH ORDINALITY AS part (number, place)
+        JOIN pg_attribute ON attrelid = confrelid AND attnum = number ORDER BY place),
+    confdeltype IN ('n', 'd'),
+    EXISTS (
+        SELECT FROM pg_index WHERE indrelid = conrelid AND indisvalid AND indpred IS NULL
+            AND (indkey::smallint[])[0:array_length(conkey, 1) - 1] @> conkey
+    )
+FROM pg_constraint JOIN pg_class AS child ON child.oid = conrelid
+    JOIN pg_namespace AS space ON space.oid = child.relnamespace
+WHERE contype = 'f' AND conparentid = 0 ORDER BY 1
+"""
+
+
+class Reference(NamedTuple):
+    """A foreign key.
+
+    Args:
+        name: of it.
+        child: the table that has it.
+        table: the same, with its schema, as SQL writes it.
+        short: the same, without.
+        parent: the table that it refers to.
+        parent_table: the same, as SQL writes it.
+        columns: of the child.
+        referred: columns of the parent.
+        forgets: the child stays, and only forgets its parent.
+        covered: an index of the child begins with its columns.
+    """
+
+    name: str
+    child: int
+    table: str
+    short: str
+    parent: int
+    parent_table: str
+    columns: list[str]
+    referred: list[str]
+    forgets: bool
+    covered: bool
+
+
+Chain = tuple[Reference, ...]
+
+
+@dataclass(frozen=True)
+class Closure:
+    """All that goes with a row.
+
+    Args:
+        chains: of references, from the table down to one whose rows go; the deepest first.
+        problems: because of which nothing may be deleted.
+    """
+
+    chains: tuple[Chain, ...]
+    problems: tuple[str, ...]
+
+
+def closure(rows: Rows, target: Target) -> Closure:
+    """Follow every reference to this table, whoever made it."""
+    known = [Reference(*row) for row in rows(_REFERENCES)]
+    chains, problems = list[Chain](), list[str]()
+    declared = set(map(table_name, target.policy.children))
+    for chain in _chains(known, target.oid, ()):
+        last = chain[-1]
+        if not last.covered:
+            columns = ", ".join(last.columns)
+            problems.append(
+                f"no index of {last.table} begins with ({columns}), so each row of "
+                f"{last.parent_table} that goes would read all of it: CREATE INDEX CONCURRENTLY "
+                f"{last.name.removesuffix('_fkey')} ON {last.short} ({columns})"
+            )
+        if last.forgets:
+            continue
+        if last.child in {target.oid, *(each.child for each in chain[:-1])}:
+            problems.append(
+                f"{last.table} refers to itself ({last.name}), so old rows may have young ones "
+                "below them: say ON DELETE SET NULL, or Keep(…, reason)"
+            )
+        elif last.short not in declared:
+            named = ", ".join(f'"{each}"' for each in sorted({*declared, last.short}))
+            problems.append(
+                f"{last.table} refers to {last.parent_table} ({last.name}), and nobody says that "
+                f"its rows go too: write children=({named},) in Retention({target.policy.name!r}, "
+                "…), or let it refer with ON DELETE SET NULL"
+            )
+        chains.append(chain)
+    reached = {chain[-1].short for chain in chains}
+    problems += [
+        f"{name} is among the children of {target.table}, and does not refer to it: take it out, "
+        "or add the foreign key"
+        for name in sorted(declared - reached)
+    ]
+    chains.sort(key=len, reverse=True)
+    return Closure(tuple(chains), tuple(dict.fromkeys(problems)))
+
+
+def _chains(known: list[Reference], parent: int, above: Chain) -> Iterator[Chain]:
+    for each in known:
+        if each.parent == parent:
+            chain = (*above, each)
+            yield chain
+            known_above = {parent, *(higher.parent for higher in chain)}
+            if not each.forgets and each.child not in known_above:
+                yield from _chains(known, each.child, chain)

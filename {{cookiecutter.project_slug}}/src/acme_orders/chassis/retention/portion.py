@@ -1,0 +1,115 @@
+"""One portion: rows that are old enough, and all that refers to them."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from acme_orders.chassis.database.blocking import Rows
+from acme_orders.chassis.retention.closure import Chain, Closure
+from acme_orders.chassis.retention.target import Target, quoted
+
+Position = tuple[str, ...]  # the age of a row and its key, as texts
+DIGESTS = 1 << 256
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Rows that are locked.
+
+    Args:
+        keys: of them.
+        end: where the next portion begins.
+    """
+
+    keys: list[tuple[str, ...]]
+    end: Position
+
+    @property
+    def digest(self) -> int:
+        """The sum of the SHA-256 of each key: the same, however they are parted."""
+        texts = ("\x1f".join(key).encode() for key in self.keys)
+        return sum(int(hashlib.sha256(text).hexdigest(), 16) for text in texts) % DIGESTS
+
+
+class Doomed:
+    """The rows of one table that are too old.
+
+    Args:
+        rows: runs SQL in the open transaction.
+        target: the table.
+        related: what goes with its rows.
+        cutoff: a row that is older goes.
+    """
+
+    def __init__(self, rows: Rows, target: Target, related: Closure, cutoff: str) -> None:
+        self._rows, self.target, self._related, self.cutoff = rows, target, related, cutoff
+        only = target.policy.only
+        pinned = [f"{quoted(name)} = %s::{target.types[name]}" for name in only]
+        age = quoted(target.policy.age)
+        self._conditions = [*pinned, f"{age} < %s::timestamptz"]
+        self._old, self._values = " AND ".join(self._conditions), [*only.values(), cutoff]
+        self._order = ", ".join([age, *map(quoted, target.key)])
+
+    def count(self, most: int | None = None) -> int:
+        """How many there are; stops at `most`."""
+        ((count,),) = self._rows(
+            f"SELECT count(*) FROM (SELECT FROM {self.target.table} WHERE {self._old} "
+            f"LIMIT %s) AS doomed",
+            (*self._values, most),
+        )
+        return int(count)
+
+    def ahead(self, position: Position | None, size: int) -> Portion | None:
+        """Lock the next ones, but for those that somebody else has; None if there is none."""
+        names = (self.target.policy.age, *self.target.key)
+        after, values = "", list[Any](self._values)
+        if position:
+            given = ", ".join(f"%s::{self.target.types[name]}" for name in names)
+            after = f" AND ({self._order}) > ({given})"
+            values += position
+        texts = ", ".join(f"{quoted(name)}::text" for name in names)
+        found = self._rows(
+            f"SELECT {texts} FROM {self.target.table} WHERE {self._old}{after} "
+            f"ORDER BY {self._order} LIMIT %s FOR UPDATE SKIP LOCKED",
+            (*values, size),
+        )
+        return Portion([tuple(row[1:]) for row in found], tuple(found[-1])) if found else None
+
+    def delete(self, portion: Portion) -> Iterator[tuple[str, int]]:
+        """Delete them, after all that refers to them; yields how many of which table."""
+        keys = [list(column) for column in zip(*portion.keys, strict=True)]
+        for chain in self._related.chains:
+            yield chain[-1].short, self._count(f"DELETE FROM {self._joined(chain)}", keys)
+        yield self.target.policy.name, self._count(f"DELETE FROM {self._joined(())}", keys)
+
+    def below(self, chain: Chain) -> int:
+        """How many rows at the end of these references are to go."""
+        tables = [self.target.table, *(each.table for each in chain)]
+        named = ", ".join(f"{table} AS t{at}" for at, table in enumerate(tables))
+        met = " AND ".join([*_met(chain), *(f"t0.{each}" for each in self._conditions)])
+        sql = f"SELECT count(*) FROM {named} WHERE {met}"
+        return int(self._rows(sql, self._values)[0][0])
+
+    def _joined(self, chain: Chain) -> str:
+        """The table at the end, joined to the rows that are locked."""
+        tables = [self.target.table, *(each.table for each in chain)]
+        names = [f"{table} AS t{at}" for at, table in enumerate(tables)]
+        key = self.target.key
+        given = ", ".join("%s::text[]" for _ in key)
+        columns = ", ".join(f"k{at}" for at, _ in enumerate(key))
+        doomed = f"unnest({given}) AS doomed ({columns})"
+        types = self.target.types
+        same = [f"t0.{quoted(name)} = doomed.k{at}::{types[name]}" for at, name in enumerate(key)]
+        using = ", ".join([*names[:-1], doomed])
+        return f"{names[-1]} USING {using} WHERE {' AND '.join([*same, *_met(chain)])}"
+
+    def _count(self, delete: str, keys: Sequence[Any]) -> int:
+        sql = f"WITH gone AS ({delete} RETURNING 1) SELECT count(*) FROM gone"
+        return int(self._rows(sql, keys)[0][0])
+
+
+def _met(chain: Chain) -> Iterator[str]:
+    for at, each in enumerate(chain):
+        for column, referred in zip(each.columns, each.referred, strict=True):
+            yield f"t{at + 1}.{quoted(column)} = t{at}.{quoted(referred)}"

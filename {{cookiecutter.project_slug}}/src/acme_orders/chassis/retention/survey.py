@@ -1,0 +1,50 @@
+"""Where the rows of a policy are, and whether they may be deleted there."""
+
+from dataclasses import dataclass
+
+from acme_orders.chassis.database.blocking import Rows
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.retention.closure import Closure, closure
+from acme_orders.chassis.retention.places import schemas
+from acme_orders.chassis.retention.policy import Retention
+from acme_orders.chassis.retention.portion import Doomed
+from acme_orders.chassis.retention.target import Target
+from acme_orders.chassis.tenancy.system_role import refuse_hidden  # feature: rls
+
+
+@dataclass(frozen=True)
+class Site:
+    """The table of a policy in one schema.
+
+    Args:
+        place: the schema.
+        target: the table.
+        related: what refers to it.
+    """
+
+    place: str
+    target: Target
+    related: Closure
+
+    def doomed(self, rows: Rows, cutoff: str) -> Doomed:
+        """Its rows that are older."""
+        return Doomed(rows, self.target, self.related, cutoff)
+
+
+def survey(rows: Rows, policy: Retention) -> list[Site]:
+    """Look at the catalogue in each schema.
+
+    Raises:
+        ConfigurationError: rows may not be deleted as this policy says; names each reason.
+    """
+    found, problems = list[Site](), list[str]()
+    for place in schemas(rows):
+        if (target := Target.of(rows, policy, place)) is None:
+            continue
+        refuse_hidden(rows, target.table)  # feature: rls
+        related = closure(rows, target)
+        problems += related.problems
+        found.append(Site(place, target, related))
+    if problems:
+        raise ConfigurationError("\n".join(dict.fromkeys(problems)))
+    return found

@@ -1,0 +1,96 @@
+"""The table of a policy, as PostgreSQL has it in one schema."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from acme_orders.chassis.database.blocking import Rows
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.retention.policy import Retention, table_name
+
+_TABLE = """
+SELECT pg_class.oid::bigint, format('%%I.%%I', nspname, relname),
+    array_agg(attname::text ORDER BY attnum),
+    array_agg(format_type(atttypid, atttypmod) ORDER BY attnum),
+    (SELECT array_agg(part.attname::text ORDER BY place)
+        FROM pg_index CROSS JOIN unnest(indkey::smallint[]) WITH ORDINALITY AS key (number, place)
+        JOIN pg_attribute AS part ON part.attrelid = indrelid AND part.attnum = number
+        WHERE indrelid = pg_class.oid AND indisprimary)
+FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+WHERE nspname = %s AND relname = %s AND relkind IN ('r', 'p')
+GROUP BY pg_class.oid, nspname
+"""
+# Those of all rows, or of all that have an age.
+_INDEXES = """
+SELECT array_agg(attname::text ORDER BY place) FROM pg_index
+    CROSS JOIN unnest(indkey::smallint[]) WITH ORDINALITY AS key (number, place)
+    JOIN pg_attribute ON attrelid = indrelid AND attnum = number
+    JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
+WHERE indrelid = %s AND indisvalid AND indexprs IS NULL AND amname = 'btree'
+    AND place <= indnkeyatts
+    AND coalesce(pg_get_expr(indpred, indrelid) = format('(%%I IS NOT NULL)', %s::text), true)
+GROUP BY indexrelid
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A table from which rows are deleted.
+
+    Args:
+        policy: that says which.
+        oid: of it.
+        table: with its schema, as SQL writes it.
+        key: the columns of its primary key.
+        types: of its columns.
+    """
+
+    policy: Retention
+    oid: int
+    table: str
+    key: tuple[str, ...]
+    types: dict[str, str]
+
+    @classmethod
+    def of(cls, rows: Rows, policy: Retention, place: str) -> "Target | None":
+        """Look at the table; None if this schema has none.
+
+        Raises:
+            ConfigurationError: it cannot be gone through; says what it lacks.
+        """
+        name = table_name(policy.table)
+        for oid, table, columns, kinds, key in rows(_TABLE, (place, name)):
+            indexes = [tuple(found) for (found,) in rows(_INDEXES, (oid, policy.age))]
+            problems = list(_problems(policy, table, columns, key))
+            if not problems and not any(_serves(policy, each) for each in indexes):
+                problems.append(
+                    f"no index of {table} begins with {policy.age}, so each pass would read all of "
+                    f"it: CREATE INDEX CONCURRENTLY {name}_{policy.age} ON {name} ({policy.age})"
+                )
+            if problems:
+                raise ConfigurationError("\n".join(problems))
+            types = dict(zip(columns, kinds, strict=True))
+            return cls(policy, oid, table, tuple(key), types)
+        return None
+
+
+def _problems(
+    policy: Retention, table: str, columns: Sequence[str], key: Sequence[str] | None
+) -> Iterator[str]:
+    for name in (policy.age, *policy.only):
+        if name not in columns:
+            yield f"{table} has no column {name}, which its policy names in slice.py"
+    if not key:
+        yield f"{table} has no primary key, by which rows are found again: ADD PRIMARY KEY (…)"
+
+
+def _serves(policy: Retention, columns: Sequence[str]) -> bool:
+    """Whether all before the age is pinned to one value."""
+    if policy.age not in columns:
+        return False
+    return set(columns[: columns.index(policy.age)]) <= {*policy.only}
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,127 @@
+"""What was to go and is still there, dry or for good: counts, and findings."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from acme_orders.chassis.backfills.pace import Limits
+from acme_orders.chassis.backfills.session import (
+    BackfillSession,
+    backfill_session,
+)
+from acme_orders.chassis.database.blocking import Rows
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.migrations.records import SHARED
+from acme_orders.chassis.retention.closure import Reference
+from acme_orders.chassis.retention.places import entered
+from acme_orders.chassis.retention.policy import Retention
+from acme_orders.chassis.retention.runner import APPLICATION
+from acme_orders.chassis.retention.survey import survey
+from acme_orders.chassis.retention.target import quoted
+
+_MOST = 100_000  # rows; what is wrong is wrong with fewer as well
+_LAST = """
+SELECT extract(epoch FROM clock_timestamp() - max(ended_at) FILTER (WHERE state = 'ok'))::float8,
+    (SELECT format('%%s: %%s', state, error) FROM public.retention_run AS last
+        WHERE last.policy = %s AND state <> 'running' ORDER BY started_at DESC LIMIT 1)
+FROM public.retention_run WHERE policy = %s
+"""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a pass would delete.
+
+    Args:
+        policy: of it.
+        cutoff: older rows would go.
+        rows: of each table.
+        refused: why nothing would go.
+    """
+
+    policy: str
+    cutoff: str
+    rows: dict[str, int]
+    refused: str = ""
+
+
+def plan(url: str, policies: Sequence[Retention]) -> Iterator[Planned]:
+    """Count what each policy would delete now.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    with backfill_session(url, application=APPLICATION) as session:
+        for policy in policies:
+            with session.transaction(entered(SHARED), Limits(), statement=0):
+                cutoff = _cutoff(session.rows, policy, 0)
+                try:
+                    counts = dict.fromkeys((policy.name, *map(str, policy.children)), 0)
+                    for site in survey(session.rows, policy):
+                        doomed = site.doomed(session.rows, cutoff)
+                        counts[policy.name] += doomed.count()
+                        for chain in site.related.chains:
+                            counts[chain[-1].short] += doomed.below(chain)
+                    planned = Planned(policy.name, cutoff, counts)
+                except ConfigurationError as error:
+                    planned = Planned(policy.name, cutoff, {}, str(error))
+            yield planned
+
+
+def verify(url: str, policies: Sequence[Retention], *, interval: float) -> Iterator[str]:
+    """Look for what should not be there; yields each finding.
+
+    Args:
+        url: of the database.
+        policies: that say what goes when.
+        interval: seconds between two passes; what two of them have missed is a finding.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    with backfill_session(url, application=APPLICATION) as session:
+        for policy in policies:
+            yield from _verified(session, policy, 2 * interval)
+
+
+def _verified(session: BackfillSession, policy: Retention, grace: float) -> Iterator[str]:
+    rows, name = session.rows, policy.name
+    with session.transaction(entered(SHARED), Limits(), statement=0):
+        ((since, last),) = rows(_LAST, (name, name))
+        told = f"; the last pass was {last}" if last and not last.startswith("ok") else ""
+        if since is None:
+            yield f"{name} was never run to its end{told}: `retention run --policy {name}`"
+        elif since > grace:
+            yield f"{name} is overdue: its last good pass ended {since:.0f} s ago{told}"
+        try:
+            sites = survey(rows, policy)
+        except ConfigurationError as error:
+            yield from (f"{name}: {line}" for line in str(error).splitlines())
+            return
+        cutoff = _cutoff(rows, policy, grace)
+        for site in sites:
+            where = site.target.table
+            count = site.doomed(rows, cutoff).count(_MOST)
+            if count:
+                yield f"{count} rows of {where} have expired: older than {cutoff}"
+            for reference in {chain[-1].name: chain[-1] for chain in site.related.chains}.values():
+                if orphans := _orphans(rows, reference):
+                    yield (
+                        f"{orphans} rows of {reference.table} refer to rows of "
+                        f"{reference.parent_table} that are gone ({reference.name})"
+                    )
+
+
+def _orphans(rows: Rows, each: Reference) -> int:
+    pairs = list(zip(each.columns, each.referred, strict=True))
+    same = " AND ".join(f"child.{quoted(one)} = parent.{quoted(two)}" for one, two in pairs)
+    refers = " AND ".join(f"child.{quoted(one)} IS NOT NULL" for one, _ in pairs)
+    ((count,),) = rows(
+        f"SELECT count(*) FROM (SELECT FROM {each.table} AS child WHERE {refers} AND NOT EXISTS "
+        f"(SELECT FROM {each.parent_table} AS parent WHERE {same}) LIMIT {_MOST}) AS orphans"
+    )
+    return int(count)
+
+
+def _cutoff(rows: Rows, policy: Retention, grace: float) -> str:
+    sql = "SELECT (clock_timestamp() - %s - make_interval(secs => %s))::text"
+    return str(rows(sql, (policy.keep, grace))[0][0])

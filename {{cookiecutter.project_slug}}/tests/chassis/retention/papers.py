@@ -1,0 +1,98 @@
+"""Papers with pages and lines of pages, some of them old."""
+
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from acme_orders.chassis.retention.one_pass import LIMITS, Progress
+from acme_orders.chassis.retention.policy import Retention
+from acme_orders.chassis.retention.runner import Runner
+
+from readiness.scratch import session
+
+TABLES = """
+CREATE TABLE paper (id bigint PRIMARY KEY, at timestamptz);
+CREATE INDEX paper_at ON paper (at);
+CREATE TABLE page (
+    paper_id bigint REFERENCES paper (id), number integer, PRIMARY KEY (paper_id, number)
+);
+CREATE TABLE line (
+    paper_id bigint, page integer, number integer, PRIMARY KEY (paper_id, page, number),
+    FOREIGN KEY (paper_id, page) REFERENCES page (paper_id, number)
+);
+"""
+KEEP = timedelta(days=30)
+POLICY = Retention("paper", "at", KEEP, children=("page", "line"))
+QUICK = replace(LIMITS, share=1, lock=0.1, look=0.05, first=100, largest=100)
+CHILD = """
+import sys
+from dataclasses import replace
+from tests.chassis.retention.papers import POLICY, QUICK
+from acme_orders.chassis.retention.runner import Runner
+limits = replace(QUICK, first=int(sys.argv[2]), largest=int(sys.argv[2]))
+for step in Runner(sys.argv[1], [POLICY], limits=limits).run(anyway=True):
+    print(step.rows, step.state, flush=True)
+"""
+
+
+class Papers:
+    """The tables.
+
+    Args:
+        url: of their database.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.sql(TABLES)
+
+    def sql(self, text: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """What one statement answers, in the schema that everybody has."""
+        with session(self.url) as cursor:
+            cursor.execute("SET search_path = public")
+            cursor.execute(text, parameters or None)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def add(self, count: int, *, after: int = 0, days: float) -> None:
+        """Papers of this age, with two pages each and two lines on each page."""
+        numbers = f"generate_series({after + 1}, {after + count})"
+        self.sql(
+            f"INSERT INTO paper SELECT id, now() - id * interval '1 microsecond' - %s "
+            f"FROM {numbers} AS id",
+            timedelta(days=days),
+        )
+        self.sql(f"INSERT INTO page SELECT id, one FROM {numbers} AS id, generate_series(1, 2) one")
+        self.sql(
+            f"INSERT INTO line SELECT id, one, two FROM {numbers} AS id, "
+            "generate_series(1, 2) one, generate_series(1, 2) two"
+        )
+        self.sql("ANALYZE paper, page, line")
+
+    def runner(self, *policies: Retention, **options: Any) -> Runner:
+        """Runs these, or the one policy of papers."""
+        return Runner(self.url, policies or (POLICY,), **{"limits": QUICK, "most": 1, **options})
+
+    def run(self, *policies: Retention, **options: Any) -> Progress:
+        """Run a policy to its end; how it has ended."""
+        with closing(self.runner(*policies, **options).run()) as steps:
+            return list(steps)[-1]
+
+    def child(self, size: int = 100) -> "subprocess.Popen[str]":
+        """Run it in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-c", CHILD, self.url, str(size)], stdout=subprocess.PIPE, text=True
+        )
+
+    def counts(self) -> tuple[int, int, int]:
+        """Papers, pages and lines."""
+        return self.sql(
+            "SELECT (SELECT count(*) FROM paper), (SELECT count(*) FROM page), "
+            "(SELECT count(*) FROM line)"
+        )[0]
+
+    def log(self) -> list[tuple[Any, ...]]:
+        """State and counts of each pass, in order."""
+        return self.sql("SELECT state, deleted FROM retention_run ORDER BY started_at")

@@ -1,0 +1,208 @@
+"""A pass deletes what is too old, all that refers to it, and nothing else."""
+
+import hashlib
+import signal
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from acme_orders.chassis.errors import Conflict
+from acme_orders.chassis.retention.policy import Retention
+
+from readiness.scratch import session
+from tests.chassis.retention.papers import POLICY, QUICK, Papers
+
+
+@pytest.mark.usefixtures("each_driver")
+def test_what_is_old_goes_with_all_below_it(papers: Papers) -> None:
+    """Leaf first; the log counts each table, and has a digest of the keys."""
+    papers.add(1000, days=40)
+    papers.add(300, after=1000, days=20)
+    papers.sql("INSERT INTO paper VALUES (5000, NULL), (5001, 'infinity'), (5002, '-infinity')")
+    assert papers.run().state == "ok"
+    assert papers.counts() == (302, 600, 1200)
+    assert papers.log() == [("ok", {"paper": 1001, "page": 2000, "line": 4000})]
+    keys = (hashlib.sha256(str(key).encode()).hexdigest() for key in [*range(1, 1001), 5002])
+    digest = sum(int(each, 16) for each in keys) % 2**256
+    assert papers.sql("SELECT digest FROM retention_run") == [(f"{digest:064x}",)]
+    assert papers.run().state == "ok"
+    assert papers.log()[-1] == ("ok", {})
+
+
+def test_a_row_that_somebody_has_is_visited_again(papers: Papers) -> None:
+    """The second time it is deleted; while it is held, the pass is partial and never ok."""
+    papers.add(1000, days=40)
+    with session(papers.url) as holder:
+        holder.execute("BEGIN; SELECT FROM paper WHERE id = 500 FOR UPDATE")
+        ended = papers.run()
+        assert (ended.state, papers.counts()[0]) == ("partial", 1)
+        assert "in hand" in ended.why
+        with closing(papers.runner().run()) as steps:
+            papers.add(150, after=1000, days=35)
+            next(steps)
+            holder.execute("ROLLBACK")
+            assert list(steps)[-1].state == "ok"
+    assert papers.counts() == (0, 0, 0)
+    assert [state for state, _ in papers.log()] == ["partial", "ok"]
+
+
+def test_a_child_that_somebody_has_keeps_its_parent_alone(papers: Papers) -> None:
+    """Portions are halved down to that row; all others go."""
+    papers.add(300, days=40)
+    with session(papers.url) as holder:
+        holder.execute("BEGIN; SELECT FROM line WHERE paper_id = 77 FOR UPDATE")
+        assert papers.run(limits=replace(QUICK, patience=2)).state == "partial"
+        assert papers.counts() == (1, 2, 4)
+        holder.execute("ROLLBACK")
+    assert papers.run().state == "ok"
+
+
+def test_killed_at_random_the_log_tells_what_went(papers: Papers) -> None:
+    """Counts commit with their portion; the next runner ends the line of the one before."""
+    papers.add(8000, days=40)
+    papers.add(10, after=8000, days=1)
+    for _ in range(3):
+        before = papers.counts()[0]
+        with papers.child() as child:
+            assert child.stdout is not None
+            while papers.counts()[0] == before:
+                assert child.poll() is None
+            child.send_signal(signal.SIGKILL)
+    assert papers.run().state == "ok"
+    assert papers.counts() == (10, 20, 40)
+    log = papers.log()
+    assert [state for state, _ in log] == ["partial", "partial", "partial", "ok"]
+    for table, count in (("paper", 8000), ("page", 16_000), ("line", 32_000)):
+        assert sum(deleted.get(table, 0) for _, deleted in log) == count
+    digests = papers.sql("SELECT digest FROM retention_run")
+    together = sum(int(digest, 16) for (digest,) in digests) % 2**256
+    keys = (hashlib.sha256(str(key).encode()).hexdigest() for key in range(1, 8001))
+    assert together == sum(int(each, 16) for each in keys) % 2**256
+
+
+def test_one_runner_at_a_time(papers: Papers) -> None:
+    """A second one is told; after the end of the first it may begin."""
+    papers.add(300, days=40)
+    with closing(papers.runner().run()) as first:
+        next(first)
+        with pytest.raises(Conflict, match="another process"):
+            papers.run()
+    assert papers.log()[0][0] == "partial"
+    assert papers.run().state == "ok"
+
+
+def test_too_much_is_refused_before_anything_goes(papers: Papers) -> None:
+    """A clock that jumped, or a policy that nobody meant; somebody may say that it is meant."""
+    papers.add(11_000, days=40)
+    papers.add(9000, after=11_000, days=1)
+    ended = papers.run(most=0.5)
+    assert ended.state == "refused"
+    assert "more than 10000 of about 20000 rows" in ended.why
+    assert "retention run --policy paper --anyway" in ended.why
+    assert papers.counts()[0] == 20_000
+    with closing(papers.runner(most=0.5).run(anyway=True)) as steps:
+        assert list(steps)[-1].state == "ok"
+    assert papers.counts()[0] == 9000
+
+
+def test_what_has_ended_is_never_changed(papers: Papers) -> None:
+    """PostgreSQL refuses it, to whoever it is; a line goes when it is old."""
+    papers.run()
+    for change in ("UPDATE retention_run SET state = 'ok'", "DELETE FROM retention_run"):
+        with pytest.raises(Exception, match="stays as it is"):
+            papers.sql(change)
+    papers.sql(
+        "INSERT INTO retention_run (id, trace_id, policy, actor, cutoff, started_at) SELECT "
+        "gen_random_uuid(), md5(''), 'paper', 'x', now(), now() - interval '401 days'"
+    )
+    old = Retention("retention_run", "started_at", timedelta(days=400))
+    assert papers.run(old).state == "ok"
+    assert len(papers.log()) == 2
+
+
+UNFIT = {
+    "no index": ("DROP INDEX paper_at", "CREATE INDEX CONCURRENTLY paper_at ON paper (at)"),
+    "another index": (
+        "DROP INDEX paper_at; CREATE INDEX ON paper (id, at)",
+        "no index of public.paper begins with at",
+    ),
+    "a partial index": (
+        "DROP INDEX paper_at; CREATE INDEX ON paper (at) WHERE id > 7",
+        "no index of public.paper begins with at",
+    ),
+    "no column": ("ALTER TABLE paper RENAME at TO made_at", "has no column at"),
+    "an undeclared child": (
+        "CREATE TABLE note (paper_id bigint PRIMARY KEY REFERENCES paper (id))",
+        'write children=("line", "note", "page",)',
+    ),
+    "one that cascades": (
+        "CREATE TABLE note (paper_id bigint PRIMARY KEY REFERENCES paper (id) ON DELETE CASCADE)",
+        'write children=("line", "note", "page",)',
+    ),
+    "an undeclared grandchild": (
+        """CREATE TABLE note (a bigint, b integer, c integer, PRIMARY KEY (a, b, c),
+        FOREIGN KEY (a, b, c) REFERENCES line (paper_id, page, number))""",
+        "public.note refers to public.line",
+    ),
+    "a child without an index": (
+        "ALTER TABLE line ADD other bigint REFERENCES paper (id)",
+        "CREATE INDEX CONCURRENTLY line_other ON line (other)",
+    ),
+    "a child that is none": (
+        "ALTER TABLE line DROP CONSTRAINT line_paper_id_page_fkey",
+        "line is among the children of public.paper, and does not refer to it",
+    ),
+    "a reference to itself": (
+        "ALTER TABLE paper ADD below bigint REFERENCES paper (id); CREATE INDEX ON paper (below)",
+        "refers to itself",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_what_cannot_be_deleted_as_declared_is_not_begun(papers: Papers, kind: str) -> None:
+    """With the line to write; nothing has gone."""
+    defect, says = UNFIT[kind]
+    papers.add(10, days=40)
+    papers.sql(defect)
+    ended = papers.run()
+    assert ended.state == "failed"
+    assert says in ended.why
+    assert papers.counts() == (10, 20, 40)
+
+
+def test_a_child_that_forgets_its_parent_stays(papers: Papers) -> None:
+    """Nobody has to declare it, but it needs an index as well."""
+    papers.sql("CREATE TABLE note (id bigint, paper_id bigint REFERENCES paper ON DELETE SET NULL)")
+    papers.add(10, days=40)
+    papers.sql("INSERT INTO note VALUES (1, 3)")
+    assert "CREATE INDEX CONCURRENTLY note_paper_id ON note (paper_id)" in papers.run().why
+    papers.sql("CREATE INDEX ON note (paper_id)")
+    assert papers.run().state == "ok"
+    assert papers.sql("SELECT paper_id FROM note") == [(None,)]
+
+
+def test_only_those_that_it_means(papers: Papers) -> None:
+    """A value that a row has to have; the index may begin with it."""
+    papers.add(10, days=40)
+    papers.sql("ALTER TABLE paper ADD state text DEFAULT 'open'; DROP INDEX paper_at")
+    papers.sql("UPDATE paper SET state = 'it''s 100 %' WHERE id <= 4")
+    papers.sql("CREATE INDEX ON paper (state, at)")
+    policy = replace(POLICY, only={"state": "it's 100 %"})
+    assert papers.run(policy).state == "ok"
+    assert papers.counts() == (6, 12, 24)
+
+
+def test_it_rests_and_waits_for_others(papers: Papers) -> None:
+    """Each statement has its limits, and an old transaction of others lets it wait."""
+    papers.add(300, days=40)
+    limits = replace(QUICK, oldest=0.5)
+    with session(papers.url) as old:
+        old.execute("BEGIN; SELECT 1")
+        papers.sql("SELECT pg_sleep(0.6)")
+        with closing(papers.runner(limits=limits).run()) as steps:
+            assert "a transaction is 1 s old" in next(steps).waits
+            old.execute("COMMIT")
+            assert list(steps)[-1].state == "ok"

@@ -1,0 +1,51 @@
+"""What is counted before, and what is found afterwards."""
+
+from acme_orders.chassis.retention.verify import Planned, plan, verify
+
+from tests.chassis.retention.papers import POLICY, Papers
+
+
+def findings(papers: Papers) -> list[str]:
+    """As they are now."""
+    return list(verify(papers.url, [POLICY], interval=3600))
+
+
+def test_a_plan_counts_and_deletes_nothing(papers: Papers) -> None:
+    """Of each table."""
+    papers.add(20, days=40)
+    papers.add(5, after=20, days=1)
+    (planned,) = plan(papers.url, [POLICY])
+    assert planned.rows == {"paper": 20, "page": 40, "line": 80}
+    assert papers.counts() == (25, 50, 100)
+    papers.sql("DROP INDEX paper_at")
+    (refused,) = plan(papers.url, [POLICY])
+    assert refused == Planned("paper", refused.cutoff, {}, refused.refused)
+    assert "CREATE INDEX" in refused.refused
+
+
+def test_what_should_not_be_there_is_found(papers: Papers) -> None:
+    """Never run, expired, orphaned, overdue; and nothing when all is well."""
+    papers.add(20, days=40)
+    never, expired = findings(papers)
+    assert never == "paper was never run to its end: `retention run --policy paper`"
+    assert expired.startswith("20 rows of public.paper have expired: older than 20")
+    papers.run()
+    assert findings(papers) == []
+    papers.sql("SET session_replication_role = replica; INSERT INTO page VALUES (77, 1), (78, 1)")
+    papers.sql("ALTER TABLE line DROP CONSTRAINT line_paper_id_page_fkey")
+    papers.sql("INSERT INTO line VALUES (5, 5, 5)")
+    papers.sql(
+        "ALTER TABLE line ADD FOREIGN KEY (paper_id, page) REFERENCES page (paper_id, number) "
+        "NOT VALID"
+    )
+    pages, lines = sorted(findings(papers), reverse=True)
+    assert pages.startswith("2 rows of public.page refer to rows of public.paper that are gone")
+    assert lines.startswith("1 rows of public.line refer to rows of public.page that are gone")
+    papers.sql("DELETE FROM line; DELETE FROM page; ALTER TABLE retention_run DISABLE TRIGGER USER")
+    papers.sql("UPDATE retention_run SET ended_at = now() - interval '3 hours'")
+    papers.sql("ALTER TABLE paper RENAME at TO made_at")
+    papers.run()
+    overdue, unfit = findings(papers)
+    assert "paper is overdue: its last good pass ended 10" in overdue
+    assert "the last pass was failed: public.paper has no column at" in overdue
+    assert "has no column at" in unfit
