@@ -154,6 +154,10 @@ UNFIT = {
         "ALTER TABLE line DROP CONSTRAINT line_paper_id_page_fkey",
         "line is among the children of public.paper, and does not refer to it",
     ),
+    "rows that are hidden": (
+        "ALTER TABLE paper ENABLE ROW LEVEL SECURITY",
+        "row-level security hides rows of public.paper from acme_orders_s",
+    ),
     "a reference to itself": (
         "ALTER TABLE paper ADD below bigint REFERENCES paper (id); CREATE INDEX ON paper (below)",
         "refers to itself",

@@ -9,7 +9,15 @@ from acme_orders.chassis.retention.places import schemas
 from acme_orders.chassis.retention.policy import Retention
 from acme_orders.chassis.retention.portion import Doomed
 from acme_orders.chassis.retention.target import Target
-from acme_orders.chassis.tenancy.system_role import refuse_hidden  # feature: rls
+
+_HIDDEN = """
+SELECT current_user::text FROM pg_class
+WHERE oid = %s AND row_security_active(oid) AND NOT EXISTS (
+    SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polpermissive AND polcmd IN ('*', 'd')
+        AND polroles && ARRAY[0::oid, current_user::regrole::oid]
+        AND pg_get_expr(polqual, polrelid) = 'true'
+)
+"""
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,11 @@ def survey(rows: Rows, policy: Retention) -> list[Site]:
     for place in schemas(rows):
         if (target := Target.of(rows, policy, place)) is None:
             continue
-        refuse_hidden(rows, target.table)  # feature: rls
+        problems += (
+            f"row-level security hides rows of {target.table} from {role}: CREATE POLICY system "
+            f"ON {target.table} TO {role} USING (true)"
+            for (role,) in rows(_HIDDEN, (target.oid,))
+        )
         related = closure(rows, target)
         problems += related.problems
         found.append(Site(place, target, related))
