@@ -63,7 +63,7 @@ def dev(place: Workplace) -> None:
         assert running.stdout is not None
         for line in running.stdout:
             said += line
-            if "service.ready" in line:
+            if "service.ready" in line or "ended with status" in line:
                 inside = psutil.Process(running.pid).children(recursive=True)
                 (it,) = (each for each in inside if "dev.start" in each.cmdline()[:3])
                 it.send_signal(signal.SIGINT)

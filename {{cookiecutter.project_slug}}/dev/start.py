@@ -6,6 +6,7 @@ from dotenv import dotenv_values
 
 from dev.child import ServerFailed
 from dev.command import Ended, ends_with_the_block
+from dev.environment import POSTGRES, without
 from dev.kept import Lock
 from dev.places import places, service_ports
 from dev.published import Listener
@@ -29,6 +30,8 @@ def main() -> int:
     try:
         with ends_with_the_block():
             found = standing()
+            for name in os.environ.keys() - without(*POSTGRES).keys():
+                del os.environ[name]  # of another server; this one has no SSL, for example
             ports = service_ports({**dotenv_values(".env"), **os.environ}, FOLDER / "service.json")
             os.environ.update({**SET, **os.environ, **found, **ports})
             reloader = Reloader()

@@ -16,7 +16,7 @@ from acme_orders.chassis.settings import ChassisSettings
 from dev.places import service_ports
 from dev.postgres_binaries import server_user
 from dev.virtual_hosts import VirtualHosts
-from tests.chassis.integration.test_dev_servers import NO_RABBITMQ, ask, eventually
+from tests.chassis.integration.test_dev_servers import NO_RABBITMQ, OTHERS, ask, eventually
 from tests.chassis.place import SERVICE, START, Place, place
 
 __all__ = ["place"]
@@ -152,11 +152,11 @@ def test_make_dev_runs_the_service_on_them(place: Place) -> None:
     """It migrates their database, says where everything is, and runs once in a folder."""
     url = "postgresql://nobody@127.0.0.1:1/nothing"
     (place.folder / ".env").write_text(f"MIGRATION_DATABASE_URL={url}\n")
-    first = place.terminal("-m", "dev.start", variables={**SERVICE, **NO_RABBITMQ})
+    first = place.terminal("-m", "dev.start", variables={**OTHERS, **SERVICE, **NO_RABBITMQ})
     said = list[str]()
     for line in first.stderr or ():
         said.append(line)
-        if "service.ready" in line:
+        if "service.ready" in line or "ended with status" in line:
             break
 
     second = place.terminal("-m", "dev.start", variables={**SERVICE, **NO_RABBITMQ})
@@ -165,6 +165,7 @@ def test_make_dev_runs_the_service_on_them(place: Place) -> None:
     said += first.communicate(timeout=60)[1].splitlines(keepends=True)
 
     assert (first.returncode, second.returncode) == (0, 1), "".join(said)
+    assert any("service.ready" in line for line in said), "".join(said)
     assert f"as process {first.pid}" in refusal
     for each in ("metrics and probes   http://127.0.0.1:", "PostgreSQL           postgresql://"):
         assert any(line.startswith(each) for line in said)
