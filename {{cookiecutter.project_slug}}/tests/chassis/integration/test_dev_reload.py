@@ -150,7 +150,8 @@ async def test_no_message_pays_for_a_reload(place: Place, reloads: int) -> None:
             times = [await asyncio.to_thread(dev.reload) for _ in range(reloads)]
             done.set()
             await load
-            await eventually_async(lambda: {sale for _, sale in set(heard)} >= set(sent), within=60)
+            # What a stop has cut off may wait on the retry ladder for some minutes.
+            await eventually_async(lambda: {sale for _, sale in heard} >= set(sent), within=600)
 
         times.sort()
         middle, worst = times[len(times) // 2], times[-1]
@@ -159,7 +160,7 @@ async def test_no_message_pays_for_a_reload(place: Place, reloads: int) -> None:
         assert sorted(sale for _, sale in set(heard)) == sorted(sent)
         database = place.start()["DATABASE_URL"]
         assert ask(database, "select count(*) from sales") == str(len(sent))
-        assert ask(database, "select count(*) from outbox") == "0"
+        eventually(lambda: ask(database, "select count(*) from outbox") == "0")  # once confirmed
         assert ask(database, "select count(*) from dead_letters") == "0"
         assert dev.count("nobody is bound") == 0
         assert dev.count(f"published            {SALE_BOOKED}") > 0
