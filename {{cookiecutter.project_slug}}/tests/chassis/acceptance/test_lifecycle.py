@@ -123,6 +123,7 @@ def environment(
         "HEARTBEAT": "1",
         "RELAY_POLL": "100ms",
         "LOCK_TIMEOUT": "50s",
+        "STATEMENT_TIMEOUT": "55s",
         "DRAIN_TIMEOUT": f"{DRAIN}s",
     }
 
