@@ -10,6 +10,7 @@ from readiness.contracts.check import ReleasesShareTheSchema
 from readiness.filters import FiltersAreIndexed
 from readiness.handlers import HandlersCanBeUndone
 from readiness.idempotency import RetriesAreIdempotent
+from readiness.keeping import RowsAreKeptAsDecided
 from readiness.migrated import NoSchema
 from readiness.reading import QueriesReadLittle
 from readiness.rehearsal import Subject, rehearse
@@ -28,6 +29,7 @@ CHECKS: tuple[type[Check], ...] = (
     ReleasesShareTheSchema,
     QueriesReadLittle,
     HandlersCanBeUndone,
+    RowsAreKeptAsDecided,
     TenantsAreKeptApart,  # feature: row, rls, schema
 )
 

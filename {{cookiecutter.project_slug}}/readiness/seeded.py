@@ -21,17 +21,23 @@ def growing(rehearsal: Rehearsal, *, small: bool = False) -> set[str]:
 
     These have `small = True` in the Meta of their model.
     """
+    return {each._meta.table_name for each in models_of(rehearsal, small=small)}  # noqa: SLF001
+
+
+def models_of(rehearsal: Rehearsal, *, small: bool = False) -> list[type[Table]]:
+    """The models of these tables, in the order of their names."""
     rooms = {
         type(each).__module__.rpartition(".")[0]
         for one in rehearsal.service.slices
         for each in one.repositories
     }
-    return {
-        model._meta.table_name  # noqa: SLF001
+    found = (
+        model
         for model in _models(Table)
         if model.__module__.rpartition(".")[0] in rooms
         and getattr(model._meta, "small", False) is small  # noqa: SLF001
-    }
+    )
+    return sorted(found, key=lambda model: model.__name__)
 
 
 async def seed(rehearsal: Rehearsal) -> None:

@@ -5,6 +5,7 @@ from typing import Any  # feature: http_api
 
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.event import Event
+from acme_orders.chassis.retention.policy import Keep
 from acme_orders.chassis.slice import Chassis, Slice
 from acme_orders.orders.handlers import place_order, place_orders
 from acme_orders.orders.messages import (
@@ -35,6 +36,12 @@ def orders(chassis: Chassis[Settings]) -> Slice:
             Event(ORDER_PLACED, OrderPlaced, needs_listener=True),  # feature: http_api
         ],
         routes=partial(_routes, chassis, repository),  # feature: http_api
+        retention=(
+            Keep("customers", "an order says who has ordered"),
+            Keep("orders", "they are our books"),
+            Keep("order_lines", "they are part of the books"),
+            Keep("audit_log", "audits ask about all the years that the books are about"),
+        ),
     )
 
 

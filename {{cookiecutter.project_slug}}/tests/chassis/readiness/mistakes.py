@@ -60,6 +60,11 @@ def handles(check: str, name: str, says: str, line: str, imports: str = "") -> M
     return Mistake(check, name, says, "handlers", old, f"    {imports}\n    {line}\n{old}")
 
 
+def keeps(name: str, says: str, old: str, new: str) -> Mistake:
+    """Another rule about how long rows are kept."""
+    return Mistake("R1", name, says, "slice", old, new)
+
+
 def summaries(rest: str, into: str = "SaleSummary") -> str:
     """A read of some columns."""
     return f"return await self.fetch_all(Sale.select({_ALL}){rest}, {into})"
@@ -74,6 +79,8 @@ _LATER = "Sale.select(Sale.id).where(Sale.made_at > _BEGINNING)"
 _COUNT, _SUM = "peewee.fn.count(Sale.id)", "peewee.fn.sum(Sale.total_cents)"
 _LOOK_UP = "await asyncio.get_running_loop().getaddrinfo('localhost', 80)"
 _CONNECT = "socket.socket(type=socket.SOCK_DGRAM).connect(('127.0.0.1', 9))"
+_JOURNAL = 'Keep("journal", "audits ask about all the years that the books are about"),'
+_SALES = '"made_at", timedelta(days=999_999), children=("sale_lines",)'
 _ERRORS = "from acme_orders.chassis.errors import Refused, TryLater"
 
 MISTAKES = (
@@ -163,6 +170,28 @@ MISTAKES = (
             ("program", "starts a program", "subprocess.run(['true'])", "import subprocess"),
         )
     ),
+    # How long rows are kept
+    keeps("nobody has decided", 'write Retention("journal", "occurred_at"', _JOURNAL, ""),
+    keeps(
+        "lines that nobody has thought of",
+        'write children=("sale_lines",) in Retention(',
+        _SALES,
+        '"made_at", timedelta(days=999_999)',
+    ),
+    keeps(
+        "an age without an index",
+        "no index of public.sales begins with booked_at",
+        _SALES,
+        _SALES.replace("made_at", "booked_at"),
+    ),
+    keeps("an age that is none", "no column mad_at", _SALES, _SALES.replace("made_at", "mad_at")),
+    keeps(
+        "a child that is none",
+        "journal is among the children",
+        _SALES,
+        _SALES.replace('",)', '", "journal")'),
+    ),
+    keeps("a table that is none", "there is no such table", '"journal"', '"jornal"'),
     # Errors of handlers
     *(
         handles("K3", f"handler raises {says}", f"{says} (sales/handlers.py:", line, _ERRORS)

@@ -1,7 +1,10 @@
 """The table of a policy, as PostgreSQL has it in one schema."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import (
+    dataclass,
+    replace,  # feature: row, rls
+)
 
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.errors import ConfigurationError
@@ -43,6 +46,7 @@ class Target:
         table: with its schema, as SQL writes it.
         key: the columns of its primary key.
         types: of its columns.
+        leading: column before the age in its index, or empty.  # feature: row, rls
     """
 
     policy: Retention
@@ -50,6 +54,7 @@ class Target:
     table: str
     key: tuple[str, ...]
     types: dict[str, str]
+    leading: str  # feature: row, rls
 
     @classmethod
     def of(cls, rows: Rows, policy: Retention, place: str) -> "Target | None":
@@ -60,9 +65,14 @@ class Target:
         """
         name = table_name(policy.table)
         for oid, table, columns, kinds, key in rows(_TABLE, (place, name)):
-            indexes = [tuple(found) for (found,) in rows(_INDEXES, (oid, policy.age))]
+            indexes = [_before(policy, each) for (each,) in rows(_INDEXES, (oid, policy.age))]
+            led = set[str]() in indexes
+            # feature: row, rls {
+            leading = "tenant_id" if not led and {"tenant_id"} in indexes else ""
+            led = led or bool(leading)
+            # feature: row, rls }
             problems = list(_problems(policy, table, columns, key))
-            if not problems and not any(_serves(policy, each) for each in indexes):
+            if not problems and not led:
                 problems.append(
                     f"no index of {table} begins with {policy.age}, so each pass would read all of "
                     f"it: CREATE INDEX CONCURRENTLY {name}_{policy.age} ON {name} ({policy.age})"
@@ -70,8 +80,20 @@ class Target:
             if problems:
                 raise ConfigurationError("\n".join(problems))
             types = dict(zip(columns, kinds, strict=True))
-            return cls(policy, oid, table, tuple(key), types)
+            return cls(
+                *(policy, oid, table, tuple(key), types),
+                leading,  # feature: row, rls
+            )
         return None
+
+    # feature: row, rls {
+
+    def of_tenant(self, tenant: str) -> "Target":
+        """Those of its rows that are this tenant's."""
+        only = {**self.policy.only, self.leading: tenant}
+        return replace(self, policy=replace(self.policy, only=only))
+
+    # feature: row, rls }
 
 
 def _problems(
@@ -84,11 +106,11 @@ def _problems(
         yield f"{table} has no primary key, by which rows are found again: ADD PRIMARY KEY (…)"
 
 
-def _serves(policy: Retention, columns: Sequence[str]) -> bool:
-    """Whether all before the age is pinned to one value."""
+def _before(policy: Retention, columns: Sequence[str]) -> set[str] | None:
+    """What of an index stands before the age and is not pinned to one value; None without age."""
     if policy.age not in columns:
-        return False
-    return set(columns[: columns.index(policy.age)]) <= {*policy.only}
+        return None
+    return {*columns[: columns.index(policy.age)]} - {*policy.only}
 
 
 def quoted(name: str) -> str:

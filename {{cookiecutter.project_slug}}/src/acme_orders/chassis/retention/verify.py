@@ -1,5 +1,6 @@
 """What was to go and is still there, dry or for good: counts, and findings."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -98,17 +99,20 @@ def _verified(session: BackfillSession, policy: Retention, grace: float) -> Iter
             yield from (f"{name}: {line}" for line in str(error).splitlines())
             return
         cutoff = _cutoff(rows, policy, grace)
+        expired, references = Counter[str](), dict[tuple[str, str], Reference]()
         for site in sites:
-            where = site.target.table
-            count = site.doomed(rows, cutoff).count(_MOST)
+            expired[site.target.table] += site.doomed(rows, cutoff).count(_MOST)
+            for *_, each in site.related.chains:
+                references[each.table, each.name] = each
+        for where, count in expired.items():
             if count:
                 yield f"{count} rows of {where} have expired: older than {cutoff}"
-            for reference in {chain[-1].name: chain[-1] for chain in site.related.chains}.values():
-                if orphans := _orphans(rows, reference):
-                    yield (
-                        f"{orphans} rows of {reference.table} refer to rows of "
-                        f"{reference.parent_table} that are gone ({reference.name})"
-                    )
+        for each in references.values():
+            if orphans := _orphans(rows, each):
+                yield (
+                    f"{orphans} rows of {each.table} refer to rows of "
+                    f"{each.parent_table} that are gone ({each.name})"
+                )
 
 
 def _orphans(rows: Rows, each: Reference) -> int:

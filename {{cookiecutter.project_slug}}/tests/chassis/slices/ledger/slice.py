@@ -5,6 +5,7 @@ from typing import Any
 
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.event import Event
+from acme_orders.chassis.retention.policy import Keep
 from acme_orders.chassis.slice import Chassis, Slice
 
 from tests.chassis.slices.ledger.handlers import book_payment
@@ -30,5 +31,9 @@ def ledger(chassis: Chassis[Any]) -> Slice:
         publishes=(
             Event(PAYMENT_BOOKED, PaymentBooked),
             Event(PAYMENT_REJECTED, PaymentRejected),
+        ),
+        retention=(
+            Keep("accounts", "there are as many as customers"),
+            Keep("ledger_entries", "a balance is the sum of them"),
         ),
     )

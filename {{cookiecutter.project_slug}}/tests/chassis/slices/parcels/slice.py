@@ -1,10 +1,12 @@
 """Three messages about one thing, none of which has a handler of many."""
 
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.event import Event
+from acme_orders.chassis.retention.policy import Keep, Retention
 from acme_orders.chassis.slice import Chassis, Slice
 
 from tests.chassis.slices.parcels.handlers import deliver_parcel, register_parcel, scan_parcel
@@ -36,4 +38,10 @@ def parcels(chassis: Chassis[Any]) -> Slice:
             PARCEL_DELIVERED: Handler(ParcelDelivered, parts(deliver_parcel)),
         },
         publishes=(Event(PARCEL_MOVED, ParcelMoved), Event(PARCEL_CLOSED, ParcelClosed)),
+        retention=(
+            Keep("depots", "a few dozen of them, and parcels refer to them"),
+            Retention(
+                "parcels", "registered_at", timedelta(days=999_999), children=("parcel_scans",)
+            ),
+        ),
     )

@@ -1,10 +1,12 @@
 """All that this slice has. What is not named here, the service does not know."""
 
+from datetime import timedelta
 from functools import partial
 from typing import Any  # feature: http_api
 
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.event import Event
+from acme_orders.chassis.retention.policy import Keep, Retention
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Chassis, Slice
 
@@ -36,6 +38,12 @@ def sales(chassis: Chassis[ChassisSettings]) -> Slice:
             Event(SALE_MADE, SaleMade, needs_listener=True),  # feature: http_api
         ],
         routes=partial(_routes, chassis, repository),  # feature: http_api
+        retention=(
+            Keep("buyers", "a sale says who has bought"),
+            # Longer than for any time that a test can think of.
+            Retention("sales", "made_at", timedelta(days=999_999), children=("sale_lines",)),
+            Keep("journal", "audits ask about all the years that the books are about"),
+        ),
     )
 
 

@@ -1,0 +1,89 @@
+"""R1: for how long the rows of each table are kept."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import peewee
+
+from acme_orders.chassis.backfills.pace import Limits
+from acme_orders.chassis.backfills.session import backfill_session
+from acme_orders.chassis.database.blocking import Rows
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.migrations.records import SHARED
+from acme_orders.chassis.process.retained import retained
+from acme_orders.chassis.retention.places import entered
+from acme_orders.chassis.retention.policy import Retention, Rule
+from acme_orders.chassis.retention.survey import survey
+
+from readiness.check import Check
+from readiness.rehearsal import Rehearsal
+from readiness.seeded import models_of
+
+_TABLES = "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p')"
+
+
+class RowsAreKeptAsDecided(Check):
+    """Somebody has decided how long the rows of each table are kept."""
+
+    id = "R1"
+
+    async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
+        """Say in `retention` of the slice, in slice.py, when rows go, or why they stay.
+
+        The age is a time that the service itself writes, and an index begins with it. What refers
+        to the rows goes with them: name it in `children`. A table that stays small says
+        `small = True` in the Meta of its model. See docs/retention.md.
+        """
+        rules = retained(rehearsal.subject.settings, rehearsal.service.slices)
+        self.inspected = len(rules)
+        for model in models_of(rehearsal):
+            if not _decided(model, rules):
+                yield f"nobody has decided how long rows of {_name(model)} are kept: {_line(model)}"
+        for finding in await asyncio.to_thread(_problems, rehearsal.url, rules):
+            yield finding
+
+
+def _decided(model: type[peewee.Model], rules: tuple[Rule, ...]) -> bool:
+    going = {name for each in rules if isinstance(each, Retention) for name in each.children}
+    return _name(model) in {*going, *(each.table for each in rules)}
+
+
+def _name(model: type[peewee.Model]) -> str:
+    return str(model._meta.table_name)  # noqa: SLF001
+
+
+def _line(model: type[peewee.Model]) -> str:
+    """What to write, with its own names."""
+    fields = model._meta.sorted_fields  # noqa: SLF001
+    times = [each.column_name for each in fields if isinstance(each, peewee.DateTimeField)]
+    parents = [_name(each.rel_model) for each in fields if isinstance(each, peewee.ForeignKeyField)]
+    keep = f'Keep("{_name(model)}", "why they stay")'
+    if times:
+        line = f'Retention("{_name(model)}", "{times[-1]}", timedelta(days=730))'
+    elif parents:
+        line = f'children=("{_name(model)}",) in the Retention of {" or ".join(parents)}'
+    else:
+        return f"write {keep} in `retention` in slice.py, or give it a time and a Retention"
+    return f"write {line} or {keep} in `retention` in slice.py"
+
+
+def _problems(url: str, rules: tuple[Rule, ...]) -> list[str]:
+    found = list[str]()
+    with backfill_session(url) as session:
+        known = {name for (name,) in session.rows(_TABLES)}
+        for each in rules:
+            if each.table not in known:
+                found.append(f"a rule names {each.table}, and there is no such table: {each}")
+            elif isinstance(each, Retention):
+                with session.transaction(entered(SHARED), Limits(), statement=0):
+                    found += _refused(session.rows, each)
+    return found
+
+
+def _refused(rows: Rows, policy: Retention) -> list[str]:
+    """Why nothing of it would be deleted."""
+    try:
+        survey(rows, policy)
+    except ConfigurationError as error:
+        return [f"{policy.name}: {line}" for line in str(error).splitlines()]
+    return []
