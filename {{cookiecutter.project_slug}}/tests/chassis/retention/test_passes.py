@@ -12,7 +12,7 @@ from acme_orders.chassis.errors import Conflict
 from acme_orders.chassis.retention.policy import Retention
 
 from readiness.scratch import session
-from tests.chassis.retention.papers import POLICY, QUICK, Papers
+from tests.chassis.retention.papers import KEEP, POLICY, QUICK, Papers
 
 
 @pytest.mark.usefixtures("each_driver")
@@ -210,3 +210,32 @@ def test_it_rests_and_waits_for_others(papers: Papers) -> None:
             assert "a transaction is 1 s old" in next(steps).waits
             old.execute("COMMIT")
             assert list(steps)[-1].state == "ok"
+
+
+# feature: row, rls {
+def test_rows_of_tenants_go_one_tenant_after_the_other(papers: Papers) -> None:
+    """Where the index of the age begins with the tenant, which a pass would have to read whole."""
+    papers.sql(
+        "INSERT INTO tenants (id, name) "
+        "SELECT gen_random_uuid(), 'tenant ' || number FROM generate_series(1, 3) AS number"
+    )
+    papers.sql(
+        "CREATE TABLE note "
+        "(tenant_id uuid, id integer, at timestamptz, PRIMARY KEY (tenant_id, id))"
+    )
+    policy = Retention("note", "at", KEEP)
+    assert "no index of public.note begins with at" in papers.run(policy).why
+    papers.sql("CREATE INDEX note_at ON note (tenant_id, at)")
+    papers.sql(
+        "INSERT INTO note SELECT tenants.id, day, now() - day * interval '1 day' "
+        "FROM tenants, generate_series(1, 60) AS day"
+    )
+    assert papers.run(policy).state == "ok"
+    ((tenants, left),) = papers.sql(
+        "SELECT (SELECT count(*) FROM tenants), (SELECT count(*) FROM note)"
+    )
+    assert left == tenants * 29
+    assert papers.log()[-1] == ("ok", {"note": tenants * 31})
+
+
+# feature: row, rls }

@@ -19,8 +19,6 @@ WHERE oid = %s AND row_security_active(oid) AND NOT EXISTS (
 )
 """
 
-_TENANTS = "SELECT id::text FROM public.tenants ORDER BY id"  # feature: row, rls
-
 
 @dataclass(frozen=True)
 class Site:
@@ -49,22 +47,19 @@ def survey(rows: Rows, policy: Retention) -> list[Site]:
     """
     found, problems = list[Site](), list[str]()
     for place in schemas(rows):
-        if (target := Target.of(rows, policy, place)) is None:
-            continue
-        problems += (
-            f"row-level security hides rows of {target.table} from {role}: CREATE POLICY system "
-            f"ON {target.table} TO {role} USING (true)"
-            for (role,) in rows(_HIDDEN, (target.oid,))
-        )
-        related = closure(rows, target)
-        problems += related.problems
-        # feature: row, rls {
-        if target.leading:  # only so the index finds them
-            tenants = [target.of_tenant(tenant) for (tenant,) in rows(_TENANTS)]
-            found += (Site(place, each, related) for each in tenants)
-            continue
-        # feature: row, rls }
-        found.append(Site(place, target, related))
+        parts = [policy]
+        parts = Target.of_tenants(rows, policy, place)  # feature: row, rls
+        for part in parts:
+            if (target := Target.of(rows, part, place)) is None:
+                continue
+            problems += (
+                f"row-level security hides rows of {target.table} from {role}: CREATE POLICY system"
+                f" ON {target.table} TO {role} USING (true)"
+                for (role,) in rows(_HIDDEN, (target.oid,))
+            )
+            related = closure(rows, target)
+            problems += related.problems
+            found.append(Site(place, target, related))
     if problems:
         raise ConfigurationError("\n".join(dict.fromkeys(problems)))
     return found

@@ -1,10 +1,7 @@
 """The table of a policy, as PostgreSQL has it in one schema."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import (
-    dataclass,
-    replace,  # feature: row, rls
-)
+from dataclasses import dataclass
 
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.errors import ConfigurationError
@@ -46,7 +43,6 @@ class Target:
         table: with its schema, as SQL writes it.
         key: the columns of its primary key.
         types: of its columns.
-        leading: column before the age in its index, or empty.  # feature: row, rls
     """
 
     policy: Retention
@@ -54,7 +50,6 @@ class Target:
     table: str
     key: tuple[str, ...]
     types: dict[str, str]
-    leading: str  # feature: row, rls
 
     @classmethod
     def of(cls, rows: Rows, policy: Retention, place: str) -> "Target | None":
@@ -65,14 +60,9 @@ class Target:
         """
         name = table_name(policy.table)
         for oid, table, columns, kinds, key in rows(_TABLE, (place, name)):
-            indexes = [_before(policy, each) for (each,) in rows(_INDEXES, (oid, policy.age))]
-            led = set[str]() in indexes
-            # feature: row, rls {
-            leading = "tenant_id" if not led and {"tenant_id"} in indexes else ""
-            led = led or bool(leading)
-            # feature: row, rls }
+            indexes = [tuple(found) for (found,) in rows(_INDEXES, (oid, policy.age))]
             problems = list(_problems(policy, table, columns, key))
-            if not problems and not led:
+            if not problems and not any(_serves(policy, each) for each in indexes):
                 problems.append(
                     f"no index of {table} begins with {policy.age}, so each pass would read all of "
                     f"it: CREATE INDEX CONCURRENTLY {name}_{policy.age} ON {name} ({policy.age})"
@@ -80,18 +70,26 @@ class Target:
             if problems:
                 raise ConfigurationError("\n".join(problems))
             types = dict(zip(columns, kinds, strict=True))
-            return cls(
-                *(policy, oid, table, tuple(key), types),
-                leading,  # feature: row, rls
-            )
+            return cls(policy, oid, table, tuple(key), types)
         return None
 
     # feature: row, rls {
 
-    def of_tenant(self, tenant: str) -> "Target":
-        """Those of its rows that are this tenant's."""
-        only = {**self.policy.only, self.leading: tenant}
-        return replace(self, policy=replace(self.policy, only=only))
+    @staticmethod
+    def of_tenants(rows: Rows, policy: Retention, place: str) -> list[Retention]:
+        """The policy for each tenant by itself, if the index of the age begins with the tenant."""
+
+        def pinned(tenant: str) -> Retention:
+            return Retention(**{**vars(policy), "only": {**policy.only, "tenant_id": tenant}})
+
+        name = "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))::oid::bigint"
+        ((oid,),) = rows(name, (place, policy.table))
+        indexes = [each for (each,) in rows(_INDEXES, (oid, policy.age))]
+        led = any(_serves(policy, each) for each in indexes)
+        if led or not any(_serves(pinned(""), each) for each in indexes):
+            return [policy]
+        tenants = rows("SELECT id::text FROM public.tenants ORDER BY id")
+        return [pinned(tenant) for (tenant,) in tenants]
 
     # feature: row, rls }
 
@@ -106,11 +104,11 @@ def _problems(
         yield f"{table} has no primary key, by which rows are found again: ADD PRIMARY KEY (…)"
 
 
-def _before(policy: Retention, columns: Sequence[str]) -> set[str] | None:
-    """What of an index stands before the age and is not pinned to one value; None without age."""
+def _serves(policy: Retention, columns: Sequence[str]) -> bool:
+    """Whether all before the age is pinned to one value."""
     if policy.age not in columns:
-        return None
-    return {*columns[: columns.index(policy.age)]} - {*policy.only}
+        return False
+    return set(columns[: columns.index(policy.age)]) <= {*policy.only}
 
 
 def quoted(name: str) -> str:
