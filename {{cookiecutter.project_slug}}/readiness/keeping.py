@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-import peewee
-
 from acme_orders.chassis.backfills.pace import Limits
 from acme_orders.chassis.backfills.session import backfill_session
 from acme_orders.chassis.database.blocking import Rows
+from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.process.retained import retained
@@ -19,6 +18,7 @@ from readiness.check import Check
 from readiness.rehearsal import Rehearsal
 from readiness.seeded import models_of
 
+_TIMES = {"TIMESTAMPTZ", "DATETIME"}
 _TABLES = "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p')"
 
 
@@ -43,20 +43,20 @@ class RowsAreKeptAsDecided(Check):
             yield finding
 
 
-def _decided(model: type[peewee.Model], rules: tuple[Rule, ...]) -> bool:
+def _decided(model: type[Table], rules: tuple[Rule, ...]) -> bool:
     going = {name for each in rules if isinstance(each, Retention) for name in each.children}
     return _name(model) in {*going, *(each.table for each in rules)}
 
 
-def _name(model: type[peewee.Model]) -> str:
+def _name(model: type[Table]) -> str:
     return str(model._meta.table_name)  # noqa: SLF001
 
 
-def _line(model: type[peewee.Model]) -> str:
+def _line(model: type[Table]) -> str:
     """What to write, with its own names."""
     fields = model._meta.sorted_fields  # noqa: SLF001
-    times = [each.column_name for each in fields if isinstance(each, peewee.DateTimeField)]
-    parents = [_name(each.rel_model) for each in fields if isinstance(each, peewee.ForeignKeyField)]
+    times = [each.column_name for each in fields if each.field_type in _TIMES]
+    parents = [_name(each.rel_model) for each in fields if hasattr(each, "rel_model")]
     keep = f'Keep("{_name(model)}", "why they stay")'
     if times:
         line = f'Retention("{_name(model)}", "{times[-1]}", timedelta(days=730))'

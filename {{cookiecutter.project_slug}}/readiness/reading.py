@@ -4,10 +4,9 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-import peewee
-
 from acme_orders.chassis.database.explain import explainable
 from acme_orders.chassis.database.statements import Statement
+from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.database.undone import undone
 from acme_orders.chassis.errors import DatabaseError
 
@@ -80,7 +79,7 @@ def _repeated(statements: Sequence[Statement]) -> Iterator[str]:
 def _models(result: Any) -> Iterator[str]:
     inner = result.values() if isinstance(result, dict) else result
     found = next(iter(inner), None) if isinstance(inner, list | tuple | set) else result
-    if isinstance(found, peewee.Model):
+    if isinstance(found, Table):
         yield (
             f"it hands out {type(found).__name__}, a model: whoever gets it sends queries without "
             "a name and a limit"
