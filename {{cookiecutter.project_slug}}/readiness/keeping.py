@@ -1,7 +1,7 @@
 """R1: for how long the rows of each table are kept."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from acme_orders.chassis.backfills.pace import Limits
 from acme_orders.chassis.backfills.session import backfill_session
@@ -9,7 +9,6 @@ from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.records import SHARED
-from acme_orders.chassis.process.retained import retained
 from acme_orders.chassis.retention.places import entered
 from acme_orders.chassis.retention.policy import Retention, Rule
 from acme_orders.chassis.retention.survey import survey
@@ -34,16 +33,17 @@ class RowsAreKeptAsDecided(Check):
         to the rows goes with them: name it in `children`. A table that stays small says
         `small = True` in the Meta of its model. See docs/retention.md.
         """
-        rules = retained(rehearsal.subject.settings, rehearsal.service.slices)
-        self.inspected = len(rules)
-        for model in models_of(rehearsal):
+        rules = [rule for each in rehearsal.service.slices for rule in each.retention]
+        models = models_of(rehearsal)
+        self.inspected = 1 + len(models)
+        for model in models:
             if not _decided(model, rules):
                 yield f"nobody has decided how long rows of {_name(model)} are kept: {_line(model)}"
         for finding in await asyncio.to_thread(_problems, rehearsal.url, rules):
             yield finding
 
 
-def _decided(model: type[Table], rules: tuple[Rule, ...]) -> bool:
+def _decided(model: type[Table], rules: Sequence[Rule]) -> bool:
     going = {name for each in rules if isinstance(each, Retention) for name in each.children}
     return _name(model) in {*going, *(each.table for each in rules)}
 
@@ -67,7 +67,7 @@ def _line(model: type[Table]) -> str:
     return f"write {line} or {keep} in `retention` in slice.py"
 
 
-def _problems(url: str, rules: tuple[Rule, ...]) -> list[str]:
+def _problems(url: str, rules: Sequence[Rule]) -> list[str]:
     found = list[str]()
     with backfill_session(url) as session:
         known = {name for (name,) in session.rows(_TABLES)}
