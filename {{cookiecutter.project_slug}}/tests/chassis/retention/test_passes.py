@@ -12,7 +12,7 @@ from acme_orders.chassis.errors import Conflict
 from acme_orders.chassis.retention.policy import Retention
 
 from readiness.scratch import session
-from tests.chassis.retention.papers import KEEP, POLICY, QUICK, Papers
+from tests.chassis.retention.papers import POLICY, QUICK, Papers
 
 
 @pytest.mark.usefixtures("each_driver")
@@ -223,7 +223,7 @@ def test_rows_of_tenants_go_one_tenant_after_the_other(papers: Papers) -> None:
         "CREATE TABLE note "
         "(tenant_id uuid, id integer, at timestamptz, PRIMARY KEY (tenant_id, id))"
     )
-    policy = Retention("note", "at", KEEP)
+    policy = Retention("note", "at", POLICY.keep)
     assert "no index of public.note begins with at" in papers.run(policy).why
     papers.sql("CREATE INDEX note_at ON note (tenant_id, at)")
     papers.sql(
