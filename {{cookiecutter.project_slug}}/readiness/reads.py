@@ -53,14 +53,21 @@ def _read(node: Mapping[str, Any]) -> float:
 def _returned(plan: Mapping[str, Any]) -> float:
     """Rows that come out, or that are changed or counted."""
     while plan.get("Plans") and (plan["Node Type"] in _PASSING or _is_limit_of_one(plan)):
-        plan = plan["Plans"][0]
+        plan = _input(plan)
     return float(plan.get("Actual Rows", 0))
 
 
 def _is_limit_of_one(plan: Mapping[str, Any]) -> bool:
     """Whether it limits what is one row anyway, such as a count."""
-    inner: Mapping[str, Any] = plan["Plans"][0]
-    return bool(plan["Node Type"] == "Limit" and inner.get("Strategy") == "Plain")
+    return bool(plan["Node Type"] == "Limit" and _input(plan).get("Strategy") == "Plain")
+
+
+def _input(plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where its rows come from, and not what is asked once beside it, such as the tenant."""
+    beside = {"InitPlan", "SubPlan"}
+    inner = [each for each in plan["Plans"] if each.get("Parent Relationship") not in beside]
+    found: Mapping[str, Any] = (inner or plan["Plans"])[0]
+    return found
 
 
 def _why(plan: Mapping[str, Any], worst: Mapping[str, Any]) -> str:
