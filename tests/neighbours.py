@@ -21,7 +21,7 @@ def main() -> None:
     """Run both until nobody listens any more."""
     database, broker = map(json.loads, sys.argv[1:])
     for module, ports in USUAL.items():
-        module.on_free_ports = lambda _, start, ports=ports: start(ports)
+        module.on_free_ports = lambda _, start, *, ports=ports, **__: start(ports)
     user, password = database["POSTGRES_USER"], database["POSTGRES_PASSWORD"]
     with Postgres() as postgres, RabbitMQ() as rabbitmq:
         postgres.ask(f"CREATE ROLE \"{user}\" SUPERUSER LOGIN PASSWORD '{password}'")
