@@ -22,7 +22,7 @@ from tests.chassis.integration.test_protection import everything, metric
 from tests.chassis.slices.sales.messages import SALE_MADE, SaleMade
 from tests.chassis.slices.sales.repository import Sales
 
-LONG = 90.0  # seconds; each of these takes a few, on a machine that has nothing else to do
+LONG = 300.0  # seconds; each of these takes a few, on a machine that has nothing else to do
 SOON = 20.0  # likewise five, after the cause has ended
 OTHER = "sale.other"
 FAIL = """
