@@ -23,9 +23,8 @@ def service_ports(settings: Mapping[str, str | None], memory: Path) -> dict[str,
     for name, default in WANTED.items():
         wanted = int(settings.get(name) or default)
         before = known.get(f"{name}={wanted}", wanted)
-        tried = (
-            [before, *range(wanted, wanted + TRIED)] if wanted else [0]
-        )  # 0: the system's choice
+        # 0 is the choice of the system.
+        tried = [before, *range(wanted, wanted + TRIED)] if wanted else [0]
         found[name] = next(
             (port for port in tried if port not in found.values() and (not port or is_free(port))),
             wanted,

@@ -3,21 +3,11 @@
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.retention.deleter import Deleter
 from acme_orders.chassis.retention.own import own_rules
-from acme_orders.chassis.retention.policy import Retention, Rule, gathered
+from acme_orders.chassis.retention.policy import Retention, gathered
 from acme_orders.chassis.retention.reported import RetentionReport
 from acme_orders.chassis.retention.runner import Runner, limits_of
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Slice
-
-
-def retained(settings: ChassisSettings, slices: tuple[Slice, ...]) -> tuple[Rule, ...]:
-    """All rules.
-
-    Raises:
-        ConfigurationError: two say something about the same table.
-    """
-    own = tuple(own_rules(settings, window=settings.inbox_retention))
-    return gathered([("the chassis", own), *((each.name, each.retention) for each in slices)])
 
 
 def policies_of(settings: ChassisSettings, slices: tuple[Slice, ...]) -> list[Retention]:
@@ -26,7 +16,9 @@ def policies_of(settings: ChassisSettings, slices: tuple[Slice, ...]) -> list[Re
     Raises:
         ConfigurationError: two say something about the same table.
     """
-    return [each for each in retained(settings, slices) if isinstance(each, Retention)]
+    own = tuple(own_rules(settings, window=settings.inbox_retention))
+    rules = gathered([("the chassis", own), *((each.name, each.retention) for each in slices)])
+    return [each for each in rules if isinstance(each, Retention)]
 
 
 def runner_of(settings: ChassisSettings, policies: list[Retention]) -> Runner:

@@ -1,6 +1,6 @@
 """Where the rows of a policy are, and whether they may be deleted there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.errors import ConfigurationError
@@ -49,17 +49,17 @@ def survey(rows: Rows, policy: Retention) -> list[Site]:
     for place in schemas(rows):
         parts = [policy]
         parts = Target.of_tenants(rows, policy, place)  # feature: row, rls
-        for part in parts:
-            if (target := Target.of(rows, part, place)) is None:
-                continue
-            problems += (
-                f"row-level security hides rows of {target.table} from {role}: CREATE POLICY system"
-                f" ON {target.table} TO {role} USING (true)"
-                for (role,) in rows(_HIDDEN, (target.oid,))
-            )
-            related = closure(rows, target)
-            problems += related.problems
-            found.append(Site(place, target, related))
+        target = Target.of(rows, parts[0], place) if parts else None
+        if target is None:
+            continue
+        problems += (
+            f"row-level security hides rows of {target.table} from {role}: CREATE POLICY system "
+            f"ON {target.table} TO {role} USING (true)"
+            for (role,) in rows(_HIDDEN, (target.oid,))
+        )
+        related = closure(rows, target)
+        problems += related.problems
+        found += (Site(place, replace(target, policy=part), related) for part in parts)
     if problems:
         raise ConfigurationError("\n".join(dict.fromkeys(problems)))
     return found
