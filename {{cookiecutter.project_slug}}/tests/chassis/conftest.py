@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from acme_orders.chassis.http.server import listen, serve  # feature: http_api
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
@@ -110,6 +111,18 @@ async def consuming(service: Service) -> AsyncIterator[None]:
             stop.set()
 
 
+# feature: http_api {
+@pytest.fixture
+async def port(service: Service) -> AsyncIterator[int]:
+    """Where the API of the `service` of a module answers."""
+    listening, stop = listen("127.0.0.1", 0, "HTTP_PORT"), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve(service.api(), listening, stop))
+        yield listening.getsockname()[1]
+        stop.set()
+
+
+# feature: http_api }
 async def eventually(condition: Callable[[], Any], *, within: float = 30) -> None:
     """Wait until a condition holds; fail with its last value after `within` seconds."""
     async with asyncio.timeout(within):

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from acme_orders.chassis.http.server import listen, serve
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.slice import Chassis, Slice
 
@@ -33,16 +32,6 @@ async def service(connect: Connect) -> AsyncIterator[Service]:
 
     async with connect(forms) as connected:
         yield connected
-
-
-@pytest.fixture
-async def port(service: Service) -> AsyncIterator[int]:
-    """Where its API answers."""
-    listening, stop = listen("127.0.0.1", 0, "HTTP_PORT"), asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(serve(service.api(), listening, stop))
-        yield listening.getsockname()[1]
-        stop.set()
 
 
 def sale(**changes: Any) -> bytes:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from acme_orders.chassis.http.requests import FAILED
-from acme_orders.chassis.http.server import listen, serve
 from acme_orders.chassis.process.service import Service
 
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
@@ -32,16 +31,6 @@ async def service(connect: Connect) -> AsyncIterator[Service]:
     """The service in memory."""
     async with connect() as connected:
         yield connected
-
-
-@pytest.fixture
-async def port(service: Service) -> AsyncIterator[int]:
-    """Where its API answers."""
-    listening, stop = listen("127.0.0.1", 0, "HTTP_PORT"), asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(serve(service.api(), listening, stop))
-        yield listening.getsockname()[1]
-        stop.set()
 
 
 async def ask(

@@ -1,7 +1,6 @@
 # feature: http_api
 """Requests are counted by the template of their route; nothing of what a client wrote is kept."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -9,7 +8,6 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from acme_orders.chassis.http.server import listen, serve
 from acme_orders.chassis.process.service import Service
 
 from tests.chassis.conftest import Connect, eventually
@@ -25,16 +23,6 @@ async def service(connect: Connect) -> AsyncIterator[Service]:
     """The service in memory."""
     async with connect() as connected:
         yield connected
-
-
-@pytest.fixture
-async def port(service: Service) -> AsyncIterator[int]:
-    """Where its API answers."""
-    listening, stop = listen("127.0.0.1", 0, "HTTP_PORT"), asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(serve(service.api(), listening, stop))
-        yield listening.getsockname()[1]
-        stop.set()
 
 
 def routes(service: Service) -> set[str]:
