@@ -83,6 +83,29 @@ async def test_a_message_is_forgotten_only_when_it_would_be_refused(connect: Con
         assert settled(service, "done") == 0
 
 
+async def test_a_clock_that_is_ahead_makes_no_message_come_twice(connect: Connect) -> None:
+    """It is refused later than others are, by its own time, and so it is remembered for longer.
+
+    Time goes by for the row and for the message alike.
+    """
+    window, margin, ahead = 7200.0, 300.0, timedelta(hours=3)
+    passing = timedelta(seconds=window + margin + 60)
+    settings = {"inbox_retention": window, "inbox_margin": margin}
+    message = timed(sold(), datetime.now(UTC) + ahead)
+    async with connect(**settings) as service, consuming(service):
+        await send(service, message, sold())
+        await eventually(lambda: settled(service, "done") == 2)
+        url = service.settings.database_url
+    for (place,) in rows_of(url, INBOXES):
+        rows_of(url, f"UPDATE {place}.inbox SET processed_at = processed_at - %s", (passing,))
+    async with connect(**settings) as service:
+        assert set(passed(service).values()) == {"ok"}
+        async with consuming(service):
+            await send(service, timed(message, datetime.now(UTC) + ahead - passing))
+            await eventually(lambda: settled(service, "duplicate") + settled(service, "done") == 1)
+        assert settled(service, "done") == 0
+
+
 INBOXES = """
 SELECT nspname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE relname = 'inbox' AND relkind = 'r'

@@ -1,7 +1,7 @@
 """Which messages were processed: their effects happen once, however often they are delivered."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import peewee
@@ -12,6 +12,8 @@ from acme_orders.chassis.database.repository import Repository, query
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.errors import BeyondDedupWindow, PayloadMismatch
 from acme_orders.chassis.messaging.envelope import Envelope
+
+_AHEAD = timedelta(minutes=1)  # of PostgreSQL's clock; far below the least INBOX_MARGIN
 
 
 class InboxEntry(Table):
@@ -71,6 +73,13 @@ class Inbox(Repository):
                     "its producer uses one id for two messages"
                 )
         fresh = [each for key, each in first.items() if key in entered]
+        ahead = {
+            key: each.time
+            for key, each in first.items()
+            if key in entered and each.time and each.time - entered[key] > _AHEAD
+        }
+        if ahead:  # they are refused later than the others, so their rows stay for longer
+            await self.stay(keys=sorted(ahead), until=max(ahead.values()))
         for each in fresh:
             # PostgreSQL's time and the producer's: if our own clock jumps, it does not matter.
             now = entered[each.source, each.id]
@@ -104,6 +113,20 @@ class Inbox(Repository):
             returning=(InboxEntry.processed_at,),
         )
         return {(source, identity): at for _, source, identity, at in entered}
+
+    @query(
+        "inbox.stay",
+        writes=True,
+        example={"keys": [("example", "1")], "until": datetime(2026, 1, 1, tzinfo=UTC)},
+    )
+    async def stay(self, keys: Sequence[tuple[str, str]], until: datetime) -> None:
+        """Let these rows count as processed when the clock of their producer has come."""
+        await self.manager.execute(
+            InboxEntry.update(processed_at=until).where(
+                InboxEntry.consumer == self._consumer,
+                peewee.Tuple(InboxEntry.source, InboxEntry.id).in_(list(keys)),
+            )
+        )
 
     @query("inbox.hashes_of", traffic="high", example={"keys": [("example", "1")]})
     async def hashes_of(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
