@@ -12,6 +12,7 @@ from readiness.handlers import HandlersCanBeUndone
 from readiness.idempotency import RetriesAreIdempotent
 from readiness.keeping import RowsAreKeptAsDecided
 from readiness.migrated import NoSchema
+from readiness.personal import PersonalDataIsNamed
 from readiness.reading import QueriesReadLittle
 from readiness.rehearsal import Subject, rehearse
 from readiness.reversibility import MigrationsAreReversible
@@ -30,6 +31,7 @@ CHECKS: tuple[type[Check], ...] = (
     QueriesReadLittle,
     HandlersCanBeUndone,
     RowsAreKeptAsDecided,
+    PersonalDataIsNamed,
     TenantsAreKeptApart,  # feature: row, rls, schema
 )
 

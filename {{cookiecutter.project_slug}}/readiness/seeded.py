@@ -1,10 +1,11 @@
 """A rehearsal on many rows, among which are those that examples lead to."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 from acme_orders.chassis.database.table import Table
+from acme_orders.chassis.erasure.classes import models_beside
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
 from readiness.catalog import tables_of
@@ -26,18 +27,12 @@ def growing(rehearsal: Rehearsal, *, small: bool = False) -> set[str]:
 
 def models_of(rehearsal: Rehearsal, *, small: bool = False) -> list[type[Table]]:
     """The models of these tables, in the order of their names."""
-    rooms = {
-        type(each).__module__.rpartition(".")[0]
-        for one in rehearsal.service.slices
-        for each in one.repositories
-    }
-    found = (
+    repositories = (each for one in rehearsal.service.slices for each in one.repositories)
+    return [
         model
-        for model in _models(Table)
-        if model.__module__.rpartition(".")[0] in rooms
-        and getattr(model._meta, "small", False) is small  # noqa: SLF001
-    )
-    return sorted(found, key=lambda model: model.__name__)
+        for model in models_beside(repositories)
+        if getattr(model._meta, "small", False) is small  # noqa: SLF001
+    ]
 
 
 async def seed(rehearsal: Rehearsal) -> None:
@@ -70,9 +65,3 @@ async def rehearse_handlers(rehearsal: Rehearsal) -> Mapping[str, str]:
 def _fill(url: str, tables: set[str]) -> None:
     with session(url) as cursor:
         list(fill(cursor, ROWS, small=tables_of(url) - tables, alike=True))
-
-
-def _models(base: type[Table]) -> Iterator[type[Table]]:
-    for each in base.__subclasses__():
-        yield each
-        yield from _models(each)

@@ -21,6 +21,7 @@ class Customer(Table):
 
     class Meta:
         table_name = "customers"
+        personal = ("email",)
 
 
 class Order(Table):
@@ -37,6 +38,7 @@ class Order(Table):
 
     class Meta:
         table_name = "orders"
+        not_personal = ("status", "currency")
         indexes = ((("placed_at", "id"), False),)
 
 
@@ -52,6 +54,7 @@ class Line(Table):
 
     class Meta:
         table_name = "order_lines"
+        not_personal = ("sku",)
         primary_key = peewee.CompositeKey("order", "position")
 
 
@@ -65,4 +68,6 @@ class AuditEntry(Table):
 
     class Meta:
         table_name = "audit_log"
+        free_text = ("payload",)
+        not_personal = ("event_type",)
         indexes = ((("event_type", "occurred_at"), False),)

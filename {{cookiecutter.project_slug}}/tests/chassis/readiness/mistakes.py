@@ -65,6 +65,11 @@ def keeps(name: str, says: str, old: str, new: str) -> Mistake:
     return Mistake("R1", name, says, "slice", old, new)
 
 
+def names(name: str, says: str, old: str, new: str) -> Mistake:
+    """Something else is said about the data in a column."""
+    return Mistake("R2", name, says, "models", old, new)
+
+
 def summaries(rest: str, into: str = "SaleSummary") -> str:
     """A read of some columns."""
     return f"return await self.fetch_all(Sale.select({_ALL}){rest}, {into})"
@@ -81,6 +86,7 @@ _LOOK_UP = "await asyncio.get_running_loop().getaddrinfo('localhost', 80)"
 _CONNECT = "socket.socket(type=socket.SOCK_DGRAM).connect(('127.0.0.1', 9))"
 _JOURNAL = 'Keep("journal", "audits ask about all the years that the books are about"),'
 _SALES = '"made_at", timedelta(days=999_999), children=("sale_lines",)'
+_EMAIL = '        personal = ("email",)\n'
 _ERRORS = "from acme_orders.chassis.errors import Refused, TryLater"
 
 MISTAKES = (
@@ -200,6 +206,34 @@ MISTAKES = (
             ("Refused: no", "raise Refused('no')"),
             ("TryLater: not yet", "raise TryLater('not yet')"),
         )
+    ),
+    # Personal data
+    names(
+        "nobody says whether",
+        'write personal, free_text or not_personal = ("email",) in',
+        _EMAIL,
+        "",
+    ),
+    names(
+        "text for a list",
+        'write personal = ("email",)',
+        _EMAIL,
+        _EMAIL.replace('("email",)', '"email"'),
+    ),
+    names(
+        "no such column",
+        "has 'e_mail', and there is no such column",
+        _EMAIL,
+        _EMAIL.replace("email", "e_mail"),
+    ),
+    names(
+        "document that nobody has read", "payload (jsonb)", '        free_text = ("payload",)\n', ""
+    ),
+    names(
+        "two answers",
+        "email is personal and free_text",
+        _EMAIL,
+        _EMAIL + _EMAIL.replace("personal", "free_text"),
     ),
 )
 

@@ -17,6 +17,7 @@ class AccountRow(Table):
 
     class Meta:
         table_name = "accounts"
+        personal = ("number",)
         constraints = (Check("balance >= -credit"),)
 
 
@@ -31,6 +32,7 @@ class Entry(Table):
 
     class Meta:
         table_name = "ledger_entries"
+        free_text = ("note",)
         primary_key = peewee.CompositeKey("payment_id", "account")
         indexes = ((("account", "booked_on", "payment_id"), False),)
 

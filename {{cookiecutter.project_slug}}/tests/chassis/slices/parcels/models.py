@@ -15,6 +15,7 @@ class Depot(Table):
 
     class Meta:
         table_name = "depots"
+        not_personal = ("code", "city")
 
 
 class Parcel(Table):
@@ -32,6 +33,9 @@ class Parcel(Table):
 
     class Meta:
         table_name = "parcels"
+        personal = ("signature",)
+        free_text = ("contents",)
+        not_personal = ("state",)
         indexes = ((("registered_at", "id"), False),)
         constraints = (Check("(state = 'delivered') = (delivered_at IS NOT NULL)"),)
 

@@ -21,6 +21,7 @@ class Buyer(Table):
 
     class Meta:
         table_name = "buyers"
+        personal = ("email",)
 
 
 class Sale(Table):
@@ -37,6 +38,7 @@ class Sale(Table):
 
     class Meta:
         table_name = "sales"
+        not_personal = ("status", "currency")
         indexes = ((("made_at", "id"), False),)
 
 
@@ -52,6 +54,7 @@ class Line(Table):
 
     class Meta:
         table_name = "sale_lines"
+        not_personal = ("sku",)
         primary_key = peewee.CompositeKey("sale", "position")
 
 
@@ -65,4 +68,6 @@ class JournalEntry(Table):
 
     class Meta:
         table_name = "journal"
+        free_text = ("payload",)
+        not_personal = ("event_type",)
         indexes = ((("event_type", "occurred_at"), False),)

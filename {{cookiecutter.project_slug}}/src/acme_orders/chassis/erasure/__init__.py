@@ -1,0 +1,1 @@
+"""Erasing a person: which data is personal, where it stands, and how it goes."""
