@@ -81,7 +81,7 @@ async def test_it_costs_one_try_and_one_line(service: Service, log: list[Any]) -
         ((probes, seconds),) = await rows(
             service, "SELECT probes, extract(epoch FROM now() - since)::float FROM parked_types"
         )
-        assert probes <= 5 + seconds / 1.4  # 0.2, 0.4, 0.8, and every two seconds; three quarters
+        assert probes <= 5 + seconds / 0.7  # 0.2, 0.4, 0.8, and every second; three quarters
         await eventually(lambda: metric(service, "outbox_parked", type=UNHEARD) == 500)
         assert metric(service, "outbox_parked_types", reason="unheard", needed="no") == 1
         await eventually(lambda: metric(service, "outbox_pending") == 0)

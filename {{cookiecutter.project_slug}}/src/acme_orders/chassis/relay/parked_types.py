@@ -18,7 +18,7 @@ from acme_orders.chassis.relay.outgoing import (
 
 UNHEARD = "unheard"
 _LARGEST_PORTION = 5000  # rows that are offered again with one statement
-_LONGEST_WAIT = 2.0  # seconds between two probes of a type; its first listener waits no longer
+_LONGEST_WAIT = 1.0  # seconds between two probes of a type; its first listener waits no longer
 _UNDER_WAY = 3.0  # seconds after which another relay may try a type whose probe has not ended
 
 
