@@ -25,6 +25,19 @@ MUTATIONS = {
         "        return list(envelopes)\n        fresh = []\n",
         "faults/test_crash_points.py::test_between_commit_and_ack",
     ),
+    "key of a request forgotten": (
+        f"{CHASSIS}/http/keyed.py",
+        "                if not await self._entered(key, digest):\n",
+        "                if await self._entered(key, digest) is None:\n",
+        "integration/test_idempotency_keys.py::"
+        "test_a_request_that_comes_again_gets_its_answer_again",
+    ),
+    "answer of another request": (
+        f"{CHASSIS}/http/keyed.py",
+        "        if answer.digest != digest:\n",
+        "        if answer.digest is None:\n",
+        "integration/test_idempotency_keys.py::test_a_key_belongs_to_one_request",
+    ),
     "requeue instead of a retry": (
         f"{CHASSIS}/messaging/recovery.py",
         "                await self._copy(delivery, queue, "

@@ -11,6 +11,7 @@ from acme_orders.chassis.messaging.inbox import Inbox
 from readiness.catalog import contents_of, has_inbox_key
 from readiness.check import Check
 from readiness.rehearsal import Rehearsal
+from readiness.requests import repeated  # feature: http_api
 from readiness.watch import told
 
 Contents = Mapping[str, Counter[str]]
@@ -37,6 +38,13 @@ class RetriesAreIdempotent(Check):
                 async with aclosing(_handler(rehearsal, race, twins, type_)) as findings:
                     async for finding in findings:
                         yield f"{type_}: {finding}"
+            # feature: http_api {
+            async with aclosing(repeated(rehearsal, race, _everything, _growth)) as told:
+                async for request, finding in told:
+                    self.inspected += not finding
+                    if finding:
+                        yield f"{request}: {finding}"
+            # feature: http_api }
 
 
 async def _handler(
@@ -109,9 +117,13 @@ def _beyond_inbox(statements: Sequence[Statement]) -> bool:
     return any(each.query not in known for each in statements)
 
 
+async def _everything(rehearsal: Rehearsal) -> Contents:
+    return await asyncio.to_thread(contents_of, rehearsal.url)
+
+
 async def _contents(rehearsal: Rehearsal) -> Contents:
     """Everything but the inbox, which has its own rule: one entry for each id."""
-    contents = await asyncio.to_thread(contents_of, rehearsal.url)
+    contents = await _everything(rehearsal)
     return {table: rows for table, rows in contents.items() if table.rpartition(".")[2] != "inbox"}
 
 

@@ -66,7 +66,7 @@ class Rule:
 
 
 _DATABASE = frozenset({"chassis.database", "chassis.migrations", "chassis.tenancy"})
-_TABLES = frozenset({"chassis.messaging", "chassis.relay", "chassis.dead_letters"})
+_TABLES = frozenset({"chassis.messaging", "chassis.relay", "chassis.dead_letters", "chassis.http"})
 RULES = (
     Rule("D1", models_outside_repositories, exempt=_DATABASE | _TABLES),
     Rule("D2", ways_around_the_manager, exempt=_DATABASE),

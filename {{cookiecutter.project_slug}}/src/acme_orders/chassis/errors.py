@@ -23,7 +23,8 @@
     │   ├── QueryRefused             a programming error: a read without bound, a whole row
     │   ├── UnreadableRow            a value that has no form in Python
     │   └── TransactionMisused       a programming error
-    │       └── WriteOutsideTransaction
+    │       ├── WriteOutsideTransaction
+    │       └── IsolationTooLow      begin again with the level that it names
     ├── Unpublishable                no broker can take this event → set aside
     └── BrokerUnavailable            an outage → pause and hold, no attempt is spent
         ├── Unconfirmed              the broker did not answer a publish in time
@@ -34,6 +35,7 @@
 Anything else that leaves a handler is a bug: logged with traceback, retried, then a dead letter.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -55,9 +57,18 @@ class MessageError(ServiceError):
 
 
 class Malformed(MessageError):
-    """The message cannot be decoded."""
+    """The message cannot be decoded.
+
+    Args:
+        message: what is wrong with it.
+        places: where, such as `lines.0.sku`, and what is wrong there.
+    """
 
     reason = "malformed"
+
+    def __init__(self, message: str | None = None, places: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message or "; ".join(": ".join(place) for place in places))
+        self.places = places
 
 
 class UnknownType(MessageError):
@@ -165,6 +176,18 @@ class TransactionMisused(DatabaseError):
 
 class WriteOutsideTransaction(TransactionMisused):
     """A write was attempted outside a transaction."""
+
+
+class IsolationTooLow(TransactionMisused):
+    """A transaction cannot be a part of one with a weaker isolation.
+
+    Args:
+        level: that it has to have.
+    """
+
+    def __init__(self, level: str) -> None:
+        super().__init__(f"the enclosing transaction is not {level}")
+        self.level = level
 
 
 class Unpublishable(ServiceError):

@@ -117,7 +117,7 @@ async def test_a_client_that_is_slow_is_told_and_cut_off(
         assert answer == b""
     elif answer or not trickle:  # who still sends may not see it
         assert answer.startswith(b"HTTP/1.1 408 ")
-        assert json.loads(answer.partition(b"\r\n\r\n")[2]).keys() == {"detail"}
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
     await eventually(lambda: len(port.clients) == 0)
 
 

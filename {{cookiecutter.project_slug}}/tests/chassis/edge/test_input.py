@@ -41,8 +41,9 @@ def sale(**changes: Any) -> bytes:
 
 def refused(answer: Answer) -> str:
     """The reason in a refusal; every one has this form."""
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.content.keys() == {"detail"}
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.content.keys() == {"type", "title", "status", "detail", "errors"}
+    assert answer.content["status"] == answer.status
     assert isinstance(answer.content["detail"], str)
     assert len(answer.text) < 2000
     return str(answer.content["detail"])

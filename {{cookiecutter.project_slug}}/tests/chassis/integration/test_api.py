@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from acme_orders.chassis.http.requests import FAILED
+from acme_orders.chassis.http.explained import FAILED
 from acme_orders.chassis.process.service import Service
 
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
@@ -107,7 +107,7 @@ async def test_what_nobody_asked_for_is_answered_like_any_error(
 
         patch.setattr(Sales, "page", fail)
         status, answer = await ask(port, "GET", "/sales")
-    assert (status, answer) == (500, {"detail": FAILED})
+    assert (status, answer["status"], answer["detail"]) == (500, 500, FAILED)
     assert (await ask(port, "GET", "/sales"))[0] == 200
     assert connections_in_use(service) == 0
 

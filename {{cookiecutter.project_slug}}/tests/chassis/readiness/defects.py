@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import (
+    UUID,
+    uuid4,  # feature: http_api
+)
 
 import acme_orders
 from acme_orders.chassis.database.repository import Query, Repository
+from acme_orders.chassis.http.kept_answers import KeptAnswers  # feature: http_api
 from acme_orders.chassis.messaging.broker import Delivery
 from acme_orders.chassis.messaging.envelope import Envelope, Handler, Payload
 from acme_orders.chassis.messaging.inbox import Inbox
@@ -166,6 +170,18 @@ def forgetful_inbox(service: Service) -> None:
     _become(service, Inbox, Forgetful)
 
 
+# feature: http_api {
+def forgetful_answers(service: Service) -> None:
+    """Keys of requests are entered, and never found again."""
+
+    class Forgetful(KeptAnswers):
+        async def enter(self, key: str, digest: bytes) -> bool:
+            return await super().enter(f"{key} {uuid4()}", digest)
+
+    _become(service, KeptAnswers, Forgetful)
+
+
+# feature: http_api }
 def refusing_handler(service: Service) -> None:
     """A handler that does not accept its own example."""
     (type_, handler), *_ = service.handlers.items()
@@ -223,6 +239,7 @@ DEFECTS = (
     Defect("K3", "inbox key not unique", altered(NOT_UNIQUE)),
     Defect("K3", "effects not idempotent", prepared(forgetful_handler)),
     Defect("K3", "inbox forgets", prepared(forgetful_inbox)),
+    Defect("K3", "keys of requests forgotten", prepared(forgetful_answers)),  # feature: http_api
     Defect("K3", "example refused", prepared(refusing_handler)),
     Defect("K4", "no latency", prepared(unregistered_metric("db_operation_duration"))),
     Defect("K4", "no errors", prepared(unregistered_metric("db_errors"))),

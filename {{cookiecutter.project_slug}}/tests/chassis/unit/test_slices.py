@@ -14,6 +14,7 @@ from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.http.api import api  # feature: http_api
+from acme_orders.chassis.http.kept_answers import KeptAnswers  # feature: http_api
 from acme_orders.chassis.messaging.envelope import Handler, Payload
 from acme_orders.chassis.messaging.event import Event
 from acme_orders.chassis.messaging.outbox import Outbox
@@ -90,8 +91,10 @@ def test_one_route_in_two_slices_is_refused(chassis: Chassis[ChassisSettings]) -
         return router
 
     routers = [made("shop.parcels.api"), made("shop.returns.api")]
+    manager = chassis.manager
+    answers = KeptAnswers(manager)
     with pytest.raises(ConfigurationError, match=r"both have the route GET /parcels/\{parcel_id\}"):
-        api("Shop", routers, chassis.manager, settings=chassis.settings, metrics=Metrics())
+        api("Shop", routers, manager, answers, settings=chassis.settings, metrics=Metrics())
 
 
 # feature: http_api }

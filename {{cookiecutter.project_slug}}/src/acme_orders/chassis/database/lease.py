@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from acme_orders.chassis.database import driver
 from acme_orders.chassis.database.failures import translate
@@ -19,6 +19,7 @@ from acme_orders.chassis.supervision import cancelled
 
 Fetch = Callable[[Any], Awaitable[Any]]
 Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
+LEVELS: tuple[Isolation, ...] = get_args(Isolation)  # the weakest first
 
 _UNDO = 1.0  # seconds for a rollback, which needs no time; a process that stops has no more
 _GRACE = 5.0  # seconds beyond its own time limit after which the server is taken for gone
@@ -68,21 +69,19 @@ class Lease:
 
     async def begin(self, isolation: Isolation, limits: Timeouts, *, read_only: bool) -> None:
         """Open a transaction, in one round trip; its settings are gone with it."""
-        seconds = {
-            "statement_timeout": limits.statement_timeout,
-            "lock_timeout": limits.lock_timeout,
-            "idle_in_transaction_session_timeout": limits.idle_in_transaction_timeout,
-        }
         begin = f"BEGIN ISOLATION LEVEL {isolation} READ {'ONLY' if read_only else 'WRITE'}"
-        settings = (f"SET LOCAL {name} = {1000 * limit:.0f}" for name, limit in seconds.items())
         try:
-            await self.send("; ".join((begin, *settings)))
+            await self.send(f"{begin}; {_settings(limits)}")
         except DatabaseUnavailable:
             raise
         except DatabaseError as error:  # a standby says that it does not support this, for one
             refused = DatabaseUnavailable(str(error))
             refused.sqlstate = error.sqlstate
             raise refused from error.__cause__
+
+    async def limit(self, limits: Timeouts) -> None:
+        """Give the open transaction other limits from here on."""
+        await self.send(_settings(limits))
 
     async def commit(self) -> None:
         """End the transaction.
@@ -118,6 +117,15 @@ class Lease:
             driver.discard(self.connection)
             if not isinstance(error, DatabaseError | TimeoutError):
                 raise
+
+
+def _settings(limits: Timeouts) -> str:
+    seconds = {
+        "statement_timeout": limits.statement_timeout,
+        "lock_timeout": limits.lock_timeout,
+        "idle_in_transaction_session_timeout": limits.idle_in_transaction_timeout,
+    }
+    return "; ".join(f"SET LOCAL {name} = {1000 * limit:.0f}" for name, limit in seconds.items())
 
 
 async def all_rows(cursor: Any) -> list[Any]:

@@ -9,14 +9,18 @@ from typing import Any, Self, TypeVar
 
 from acme_orders.chassis.database.connections import Connections
 from acme_orders.chassis.database.failures import kind_of
-from acme_orders.chassis.database.lease import Isolation, Lease
+from acme_orders.chassis.database.lease import LEVELS, Isolation, Lease
 from acme_orders.chassis.database.queries import Queries
 from acme_orders.chassis.database.sessions import Sessions
 from acme_orders.chassis.database.settings import DatabaseSettings, Timeouts
 from acme_orders.chassis.database.share import Kept, Share
 from acme_orders.chassis.database.statements import Reports, Statement
 from acme_orders.chassis.database.unit_of_work import Transaction
-from acme_orders.chassis.errors import Conflict, TransactionMisused
+from acme_orders.chassis.errors import (
+    Conflict,
+    IsolationTooLow,
+    TransactionMisused,
+)
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.tenancy.scope import current_scope  # feature: row, rls, schema
 
@@ -107,7 +111,8 @@ class Manager(Queries):
             items: how many things it handles that need statements of their own.
 
         Raises:
-            TransactionMisused: inside another transaction; use `savepoint` there.
+            TransactionMisused: inside another transaction; use `savepoint` there. Inside one that
+                `encloses` others it is a part of it instead: undone alone, committed together.
             TransactionAborted: an error inside was swallowed, and PostgreSQL rolled back.
             CommitUnknown: COMMIT was under way and got no answer.
         """
@@ -115,9 +120,10 @@ class Manager(Queries):
         limits = timeouts or self._settings
         async with self._connections.lease() as lease:
             if lease.transaction is not None:
-                raise TransactionMisused(
-                    f"transaction {name!r} inside {lease.transaction.name!r}: use savepoint()"
-                )
+                part = self._part(lease, name, isolation, limits, read_only=read_only)
+                async with part as enclosing:
+                    yield enclosing
+                return
             lease.transaction = transaction = Transaction(name, items=items)
             started, outcome, usual = time.perf_counter(), "rollback", lease.statement
             try:
@@ -135,13 +141,43 @@ class Manager(Queries):
                     await lease.undo("ROLLBACK")
                 lease.transaction, lease.statement = None, usual
                 self._reports.transaction(transaction)
-                self._metrics.db_transaction_duration.labels(name, outcome).observe(
+                self._metrics.db_transaction_duration.labels(transaction.name, outcome).observe(
                     time.perf_counter() - started
                 )
 
     @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
-        """Let a part of a transaction fail alone: its writes are undone, the rest goes on."""
+    async def _part(
+        self, lease: Lease, name: str, isolation: Isolation, limits: Timeouts, *, read_only: bool
+    ) -> AsyncIterator[Transaction]:
+        transaction = lease.transaction
+        assert transaction is not None
+        if (opened := transaction.encloses) is None:
+            raise TransactionMisused(
+                f"transaction {name!r} inside {transaction.name!r}: use savepoint()"
+            )
+        if LEVELS.index(isolation) > LEVELS.index(opened):
+            raise IsolationTooLow(isolation)
+        usual, transaction.name, transaction.encloses = lease.statement, name, None
+        try:
+            async with self.savepoint(kept=not read_only):
+                lease.statement = limits.statement_timeout
+                if read_only:
+                    await lease.send("SET TRANSACTION READ ONLY")
+                if limits is not self._settings:
+                    await lease.limit(limits)
+                yield transaction
+            if limits is not self._settings:
+                await lease.limit(self._settings)
+            transaction.parts += not read_only
+        finally:
+            lease.statement, transaction.encloses = usual, opened
+
+    @asynccontextmanager
+    async def savepoint(self, *, kept: bool = True) -> AsyncIterator[None]:
+        """Let a part of a transaction fail alone: its writes are undone, the rest goes on.
+
+        Unless it is `kept`, it is undone in any case.
+        """
         transaction = self.current_transaction()
         await self._flush(transaction)
         transaction.depth += 1
@@ -151,7 +187,7 @@ class Manager(Queries):
             try:
                 yield
                 await self._flush(transaction)
-                await lease.send(f"RELEASE SAVEPOINT {name}")
+                await lease.send(f"{'RELEASE' if kept else 'ROLLBACK TO'} SAVEPOINT {name}")
             except BaseException:
                 transaction.forget()
                 await lease.undo(f"ROLLBACK TO SAVEPOINT {name}")

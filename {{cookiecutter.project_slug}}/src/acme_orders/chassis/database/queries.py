@@ -54,7 +54,7 @@ class Queries:
             WriteOutsideTransaction: there is none.
         """
         lease = self._connections.held()
-        if lease is None or lease.transaction is None:
+        if lease is None or lease.transaction is None or lease.transaction.encloses:
             self._metrics.db_guard_violations.labels("no_transaction").inc()
             raise WriteOutsideTransaction(
                 f"{self.query_name} needs `async with manager.transaction(…)` around it"

@@ -28,11 +28,15 @@ class Transaction:
     Args:
         name: of the unit of work, for metrics and logs.
         items: how many things it handles that need statements of their own, such as messages.
+
+    One that `encloses` others, and says so by its isolation, takes them for parts of itself. It
+    counts those that will be committed with it.
     """
 
     def __init__(self, name: str, *, items: int = 1) -> None:
         self.name, self.items = name, items
-        self.depth = 0  # of savepoints
+        self.encloses: str | None = None
+        self.depth = self.parts = 0  # savepoints within one another; transactions that became parts
         self.streams = 0
         self.scope: object = None  # feature: row, rls, schema
         self.statements: Counter[tuple[str, str]] = Counter()  # by name of the query, and SQL

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from acme_orders.chassis.erasure.classes import FREE_TEXT, NOT_PERSONAL
 
 # A row of these goes as a whole: it is on its way, or a copy of what was.
-GOING = ("outbox", "inbox", "dead_letters", "backfill_event")
+GOING = (
+    "outbox",
+    "inbox",
+    "idempotency_keys",  # feature: http_api
+    "dead_letters",
+    "backfill_event",
+)
 
 
 def _table(*, free_text: str = "", not_personal: str = "") -> Mapping[str, str]:
@@ -16,6 +22,9 @@ def _table(*, free_text: str = "", not_personal: str = "") -> Mapping[str, str]:
 OWN: Mapping[str, Mapping[str, str]] = {
     "outbox": _table(free_text="ordering_key body extensions last_error", not_personal="type"),
     "inbox": _table(free_text="source id type", not_personal="consumer payload_hash"),
+    # feature: http_api {
+    "idempotency_keys": _table(free_text="key headers body", not_personal="digest"),
+    # feature: http_api }
     "dead_letters": _table(
         free_text="message_id source type error_message headers properties body note",
         not_personal="queue reason fingerprint error_type state",

@@ -4,13 +4,13 @@ Alone, uvicorn takes a body in pieces of one byte, waits for ever for a request 
 or an answer that is not read, and closes so that whoever still sends does not see its answer.
 """
 
-import json
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from acme_orders.chassis.http.clients import Clients, Waiting
+from acme_orders.chassis.http.problem import MEDIA_TYPE, RETRY_AFTER, problem
 
 _PIECE = 16 * 1024  # bytes that are looked at together; h11 refuses a longer head
 _MOST_HEADERS = 100
@@ -110,12 +110,12 @@ class Client(H11Protocol):
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.cut_off()  # an answer has begun
             return
-        body = json.dumps({"detail": detail}).encode()
+        body = problem(status, detail)
         headers = [
-            ("content-type", "application/json"),
+            ("content-type", MEDIA_TYPE),
             ("content-length", str(len(body))),
             ("connection", "close"),
-            *([("retry-after", "5")] if status == 503 else []),  # noqa: PLR2004
+            *(RETRY_AFTER.items() if status == 503 else ()),  # noqa: PLR2004
         ]
         answer = h11.Response(status_code=status, headers=headers, reason=STATUS_PHRASES[status])
         for event in (answer, h11.Data(data=body), h11.EndOfMessage()):

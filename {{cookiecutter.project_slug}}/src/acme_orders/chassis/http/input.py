@@ -2,17 +2,18 @@
 """What a request brings, before a route sees it: decoded or refused at a bounded cost."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from acme_orders.chassis.errors import Malformed
-from acme_orders.chassis.http.requests import LARGE, Refused
-from acme_orders.chassis.messaging.decoder import SHOWN, Decoder, told
+from acme_orders.chassis.http.problem import Refused
+from acme_orders.chassis.http.requests import LARGE
+from acme_orders.chassis.messaging.decoder import Decoder
 from acme_orders.chassis.messaging.json_text import parse
 
 _NUL = "NUL, which PostgreSQL cannot store"
@@ -39,16 +40,17 @@ class Input:
             Refused: with the name of what is wrong.
         """
         if "\x00" in scope["path"]:
-            raise Refused(422, f"the path has {_NUL}", "malformed")
+            raise Refused(422, f"the path has {_NUL}", "malformed", [("path", f"has {_NUL}")])
         for name, value in parse_qsl(scope["query_string"].decode("latin-1")):
             if "\x00" in name + value:
-                raise Refused(422, f"query.{name[:100]!r} has {_NUL}", "malformed")
+                place = f"query.{name[:100]!r}"
+                raise Refused(422, f"{place} has {_NUL}", "malformed", [(place, f"has {_NUL}")])
         if body and _is_json(Headers(scope=scope)):
             try:
                 self._any.inspect(body, largest=self._largest)
                 parse(body)
             except Malformed as error:
-                raise Refused(422, str(error), "malformed") from None
+                raise Refused(422, str(error), "malformed", error.places) from None
 
     async def check_body(self, request: Request) -> None:
         """Refuse a body that is not of the form which its route declares.
@@ -65,15 +67,9 @@ class Input:
             decoder.inspect(body, largest=self._largest)
             decoder.from_python(await request.json())
         except Malformed as error:
-            raise HTTPException(422, str(error)) from None
+            raise Refused(422, str(error), "malformed", error.places) from None
         if len(body) > LARGE:
             await asyncio.sleep(0)
-
-
-def explain(errors: Sequence[Mapping[str, Any]]) -> str:
-    """What FastAPI found wrong, in one line."""
-    shown = ((each["loc"], each["msg"]) for each in errors[:SHOWN])
-    return "; ".join(told(place[place[0] == "body" :], reason) for place, reason in shown)
 
 
 def _is_json(headers: Mapping[str, str]) -> bool:

@@ -5,37 +5,17 @@ import asyncio
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.share import Share
+from acme_orders.chassis.http.explained import FAILED
+from acme_orders.chassis.http.problem import Refused, refusal
+from acme_orders.chassis.http.replayed import replayed
 from acme_orders.chassis.supervision import cancelled, failure
 
-FAILED = "this is an error of the service; its log says more"
-RETRY_AFTER = "5"  # seconds; most outages that are noticed at all take longer than one
 _BODIES = 32  # of the largest size, in memory at once
 LARGE = 64 * 1024  # bytes of a body; others have their turn after it was looked at
-
-
-class Refused(Exception):
-    """A request that the application does not get to see.
-
-    Args:
-        status: of the answer.
-        detail: what is wrong, for the client.
-        reason: a word for the metric.
-    """
-
-    def __init__(self, status: int, detail: str, reason: str) -> None:
-        super().__init__(detail)
-        self.status, self.reason = status, reason
-
-
-def refusal(status: int, detail: str) -> JSONResponse:
-    """An answer in the form that all refusals have."""
-    headers = {"Retry-After": RETRY_AFTER} if status == 503 else None  # noqa: PLR2004
-    return JSONResponse({"detail": detail}, status, headers)
 
 
 class Requests:
@@ -79,7 +59,7 @@ class Requests:
                 await self._answer(scope, bytes(body), receive, send)
         except Refused as error:
             self._refused(error.reason)
-            await refusal(error.status, str(error))(scope, receive, send)
+            await error.answer(scope, receive, send)
         finally:
             self._in_memory -= len(body)
 
@@ -122,7 +102,7 @@ class Requests:
                         place.give_back()
                     await send(message)
 
-                await self._app(scope, _replayed(body, receive), answer)
+                await self._app(scope, replayed(body, receive), answer)
         except (asyncio.CancelledError, SystemExit) as error:
             # A library lost its connection, or somebody wrote sys.exit(): FastAPI lets both pass.
             if cancelled():
@@ -153,13 +133,3 @@ class Place:
         if self._places is not None:
             self._places.release()
             self._places = None
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """What was read already, and then whatever comes, which is the end of the connection."""
-    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
-
-    async def replay() -> Message:
-        return next(messages, None) or await receive()
-
-    return replay

@@ -1,32 +1,52 @@
 # feature: row, rls, schema
 """The tenant of a request: a header that whoever authenticates requests has to set."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from acme_orders.chassis.errors import Malformed
+from acme_orders.chassis.http.problem import refusal
 from acme_orders.chassis.tenancy.scope import tenant_id, tenant_scope
 
 HEADER = "X-Tenant-ID"
+_PARAMETER = {
+    "name": HEADER,
+    "in": "header",
+    "required": True,
+    "description": "Whose data this is about; whoever authenticates requests sets it.",
+    "schema": {"type": "string", "format": "uuid"},
+}
 _PUBLIC = ("/docs", "/openapi.json", "/redoc")
 
 
-def scoped_by_header(app: ASGIApp) -> ASGIApp:
-    """Open the scope of the tenant around each request; refuse a request without one."""
+def scoped_by_header(document: Mapping[str, Any]) -> Callable[[ASGIApp], ASGIApp]:
+    """Open the scope of the tenant around each request; refuse a request without one.
 
-    async def scoped(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(_PUBLIC):
-            await app(scope, receive, send)
-            return
-        try:
-            # Sent twice it is refused: nobody knows which of the two was checked.
-            tenant = tenant_id(", ".join(Headers(scope=scope).getlist(HEADER)))
-        except Malformed as error:
-            refusal = JSONResponse({"detail": f"header {HEADER}: {error}"}, 400)
-            await refusal(scope, receive, send)
-            return
-        with tenant_scope(tenant):
-            await app(scope, receive, send)
+    Args:
+        document: of OpenAPI, which says of each operation that it needs the header.
+    """
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            operation.setdefault("parameters", []).append(_PARAMETER)
 
-    return scoped
+    def scope_opened(app: ASGIApp) -> ASGIApp:
+        async def scoped(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http" or scope["path"].startswith(_PUBLIC):
+                await app(scope, receive, send)
+                return
+            try:
+                # Sent twice it is refused: nobody knows which of the two was checked.
+                tenant = tenant_id(", ".join(Headers(scope=scope).getlist(HEADER)))
+            except Malformed as error:
+                answer = refusal(400, f"header {HEADER}: {error}", [(HEADER, str(error))])
+                await answer(scope, receive, send)
+                return
+            with tenant_scope(tenant):
+                await app(scope, receive, send)
+
+        return scoped
+
+    return scope_opened

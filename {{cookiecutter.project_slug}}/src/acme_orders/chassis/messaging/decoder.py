@@ -4,6 +4,7 @@ Pydantic looks at every element and keeps every error: refusing a body of 1 MB t
 and a gigabyte.
 """
 
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -63,7 +64,7 @@ class Decoder(Generic[T]):
         try:
             value: T = self._validator.validate_json(text)
         except ValidationError as error:
-            raise Malformed(explain(error)) from None
+            raise _refused(error) from None
         return value
 
     def from_python(self, value: Any) -> T:
@@ -71,7 +72,7 @@ class Decoder(Generic[T]):
         try:
             decoded: T = self._validator.validate_python(value, from_attributes=True)
         except ValidationError as error:
-            raise Malformed(explain(error)) from None
+            raise _refused(error) from None
         return decoded
 
     def _inspect_inner(self, text: Any) -> Any:
@@ -84,16 +85,27 @@ class Decoder(Generic[T]):
         return text
 
 
-def explain(error: ValidationError) -> str:
+def _refused(error: ValidationError) -> Malformed:
     """Where it is wrong and why, without the values."""
     count = error.error_count()
     if count > _MOST_ERRORS:
-        return f"{count} things are wrong with it"
+        return Malformed(f"{count} things are wrong with it")
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(told(item["loc"], item["msg"]) for item in found[:SHOWN])
+    return wrong((item["loc"], item["msg"]) for item in found[:SHOWN])
 
 
-def told(place: tuple[int | str, ...], reason: str) -> str:
-    """One of the things that are wrong, no longer than a line."""
-    where = ".".join(str(part)[:_LONGEST_NAME] for part in place[:10]) or "body"
-    return f"{where}: {reason[:_LONGEST_REASON]}"
+def wrong(found: Iterable[tuple[tuple[int | str, ...], str]]) -> Malformed:
+    """The error that tells of things that are wrong, each no longer than a line.
+
+    Args:
+        found: their places, and why.
+    """
+    return Malformed(
+        places=[
+            (
+                ".".join(str(part)[:_LONGEST_NAME] for part in place[:10]) or "body",
+                reason[:_LONGEST_REASON],
+            )
+            for place, reason in found
+        ]
+    )

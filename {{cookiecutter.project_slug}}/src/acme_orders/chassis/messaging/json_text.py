@@ -40,7 +40,7 @@ def inspect(text: bytes, *, most: int, tries: Tries = ONCE, nested: bool = False
             "give the union of the forms a discriminator"
         )
     if ESCAPED_NUL in text and _NUL.search(text):
-        raise Malformed(_told(text, "a text has \\u0000, which PostgreSQL cannot store"))
+        raise _refused(text, "a text has \\u0000, which PostgreSQL cannot store")
 
 
 def parse(text: bytes) -> Any:
@@ -52,7 +52,7 @@ def parse(text: bytes) -> Any:
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError as error:
-        raise Malformed(_told(text, f"no JSON: {error}")) from None
+        raise _refused(text, f"no JSON: {error}") from None
 
 
 def _values(text: bytes, most: int, *, nested: bool) -> int:
@@ -83,10 +83,10 @@ def _counted(text: bytes, most: int, tries: Tries) -> int:
     return values
 
 
-def _told(text: bytes, otherwise: str) -> str:
+def _refused(text: bytes, otherwise: str) -> Malformed:
     """What cannot be stored and where, if that is what is wrong."""
     try:
         found = flaw(json.loads(text))
     except (ValueError, RecursionError):
-        return otherwise
-    return f"{found[0] or 'the body'}: {found[1]}" if found else otherwise
+        return Malformed(otherwise)
+    return Malformed(places=[(found[0] or "the body", found[1])]) if found else Malformed(otherwise)

@@ -15,7 +15,9 @@ from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.migrations.scratch import scratch_database
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: schema
 
-_SAY_NOTHING_OF_KEYS = {"inbox", "outbox", "dead_letters"}  # the models of the chassis
+# The models of the chassis.
+_SAY_NOTHING_OF_KEYS = {"inbox", "outbox", "dead_letters"}
+_SAY_NOTHING_OF_KEYS |= {"idempotency_keys"}  # feature: http_api
 
 
 def drafted(url: str, folder: Path = FOLDER) -> Draft:

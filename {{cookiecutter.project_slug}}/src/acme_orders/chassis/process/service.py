@@ -19,6 +19,7 @@ from acme_orders.chassis.dead_letters.archiver import (
     reasons,
 )
 from acme_orders.chassis.dead_letters.store import DeadLetters
+from acme_orders.chassis.http.kept_answers import KeptAnswers  # feature: http_api
 from acme_orders.chassis.messaging.broker import Broker
 from acme_orders.chassis.messaging.canary import Canary
 from acme_orders.chassis.messaging.consumer import Consumer
@@ -134,6 +135,7 @@ def assemble(
     slices = definition.built_on(Chassis(settings, manager, outbox))
     inbox = Inbox(manager, name, window=settings.inbox_retention)
     relay_queries = RelayQueries.of(manager, largest_body=largest_body)
+    answers = KeptAnswers(manager)  # feature: http_api
     dead_letters, backfill_runs = DeadLetters(manager), BackfillRuns(manager)
     deleter, report = deleting(settings, policies_of(settings, slices), metrics)
     handlers = {type_: each for one in slices for type_, each in one.handlers.items()}
@@ -170,6 +172,7 @@ def assemble(
         repositories=(
             *(repository for each in slices for repository in each.repositories),
             *(outbox, inbox, dead_letters, *relay_queries, backfill_runs),
+            answers,  # feature: http_api
         ),
         consumer=main,
         # One message at a time: one that ends the process takes no other suspect with it. In an
@@ -220,18 +223,20 @@ def assemble(
         deleter=deleter,
         retention_report=report,
         # feature: http_api {
-        api=partial(_api, definition.title, slices, manager, settings=settings, metrics=metrics),
+        api=partial(
+            _api, definition.title, slices, manager, answers, settings=settings, metrics=metrics
+        ),
         # feature: http_api }
     )
 
 
 # feature: http_api {
-def _api(title: str, slices: tuple[Slice, ...], manager: Manager, **others: Any) -> ASGIApp:
+def _api(title: str, slices: tuple[Slice, ...], *others: Any, **more: Any) -> ASGIApp:
     # FastAPI is half of all that is imported, and only a process that serves the API needs it.
     from acme_orders.chassis.http.api import api  # noqa: PLC0415
 
     routers = [each.routes() for each in slices if each.routes]
-    return api(title, routers, manager, **others)
+    return api(title, routers, *others, **more)
 
 
 # feature: http_api }

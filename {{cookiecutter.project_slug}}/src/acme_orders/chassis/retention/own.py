@@ -19,6 +19,10 @@ def own_rules(settings: RetentionSettings, *, window: float) -> Iterator[Rule]:
         return timedelta(seconds=number)
 
     yield Retention("inbox", "processed_at", seconds(window + settings.inbox_margin))
+    # feature: http_api {
+    age = seconds(window + settings.inbox_margin)
+    yield Retention("idempotency_keys", "created_at", age)
+    # feature: http_api }
     # One that waits for a decision has no time of it, and stays.
     yield Retention("dead_letters", "decided_at", seconds(settings.dead_letters_retention))
     if settings.dead_letters_waiting_retention is not None:

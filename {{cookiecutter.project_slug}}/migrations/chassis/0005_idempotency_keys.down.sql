@@ -1,0 +1,2 @@
+-- feature: http_api
+DROP TABLE idempotency_keys;

@@ -1,0 +1,173 @@
+# feature: http_api
+"""Requests with an Idempotency-Key: whoever repeats one has its effects once, and its answer again.
+
+The key is entered first, in a transaction that encloses those of the route. The answer joins it
+before COMMIT, so that a process that is killed leaves both or none. What the route leaves to the
+background is done before COMMIT as well.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from acme_orders.chassis.database.lease import LEVELS, Isolation
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.errors import Conflict, IsolationTooLow
+from acme_orders.chassis.http.explained import FAILED, explained
+from acme_orders.chassis.http.kept_answers import Answer, KeptAnswers
+from acme_orders.chassis.http.problem import RETRY_AFTER, Refused, refusal
+from acme_orders.chassis.http.replayed import replayed
+
+HEADER = "Idempotency-Key"
+METHODS = ("POST", "PATCH")  # the others have their effects once anyway, or none
+LONGEST = 255
+_NAME = HEADER.lower().encode()
+_KEY = re.compile(rf"[!-~]{{1,{LONGEST}}}")
+_REFUSED, _FAILED = 400, 500
+
+
+class Keyed:
+    """Answers a request that comes again as it did the first time.
+
+    Args:
+        app: that answers.
+        manager: of the database.
+        answers: where they are kept.
+        largest: bytes of an answer.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, manager: Manager, answers: KeptAnswers, largest: int
+    ) -> None:
+        self._app, self._manager, self._answers = app, manager, answers
+        self._largest = largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; one without a key as if all this were not here.
+
+        Raises:
+            Refused: the key is none, or that of another request.
+        """
+        given = [value for name, value in scope["headers"] if name == _NAME]
+        if not given or scope["method"] not in METHODS:
+            await self._app(scope, receive, send)
+            return
+        key, body = _key(given), (await receive()).get("body", b"")
+        digest = _digest(scope, body)
+        for level in LEVELS:  # the weakest that is strong enough for all that the route does
+            held = _Held(self._largest)
+            try:
+                answer = await self._once(
+                    key, digest, level, held, (scope, replayed(body, receive), held)
+                )
+            except IsolationTooLow:
+                continue
+            except Refused:
+                raise
+            except Exception as error:
+                response = explained(error)
+                await (response or refusal(_FAILED, FAILED))(scope, receive, send)
+                if response is None:
+                    raise
+                return
+            await _give(answer, send)
+            return
+
+    async def _once(
+        self,
+        key: str,
+        digest: bytes,
+        level: Isolation,
+        held: "_Held",
+        request: tuple[Scope, Receive, Send],
+    ) -> Answer:
+        with suppress(_Undo):
+            async with self._manager.transaction("keyed_request", isolation=level) as transaction:
+                if not await self._entered(key, digest):
+                    return await self._known(key, digest)
+                transaction.encloses = level
+                try:
+                    await self._app(*request)
+                finally:
+                    transaction.encloses = None
+                answer = held.answer(digest)
+                # What was refused without an effect may be asked again under the same key.
+                if answer.status >= (_FAILED if transaction.parts else _REFUSED):
+                    raise _Undo
+                await self._answers.keep(key, answer)
+        return answer
+
+    async def _entered(self, key: str, digest: bytes) -> bool:
+        try:
+            return await self._answers.enter(key, digest)
+        except Conflict as error:
+            about = f"a request with this {HEADER} is at work: send it again later"
+            raise Refused(409, about, "busy", [(HEADER, about)], RETRY_AFTER) from error
+
+    async def _known(self, key: str, digest: bytes) -> Answer:
+        answer = await self._answers.find(key)
+        if answer is None:
+            raise Refused(503, f"what this {HEADER} led to is just being forgotten", "busy")
+        if answer.digest != digest:
+            about = f"another request came with this {HEADER}: give each request a key of its own"
+            raise Refused(409, about, "malformed", [(HEADER, about)])
+        return answer
+
+
+class _Undo(Exception):
+    """Ends a transaction without a COMMIT."""
+
+
+class _Held:
+    """Takes an answer instead of the client."""
+
+    def __init__(self, largest: int) -> None:
+        self._largest, self._complete = largest, False
+        self._start: Message = {}
+        self._body = bytearray()
+
+    async def __call__(self, message: Message) -> None:
+        """Take a part of it."""
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self._body += message.get("body", b"")
+        self._complete = not message.get("more_body", False)
+        if len(self._body) > self._largest:
+            raise ValueError(
+                f"an answer to a request with {HEADER} has more than {self._largest} bytes "
+                "(MAX_BODY_BYTES), and cannot be kept: answer with a reference"
+            )
+
+    def answer(self, digest: bytes) -> Answer:
+        """All of it."""
+        if not self._complete:
+            raise ValueError(f"an answer to a request with {HEADER} has no end")
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in self._start["headers"]
+        ]
+        return Answer(digest, self._start["status"], headers, bytes(self._body))
+
+
+async def _give(answer: Answer, send: Send) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def _key(given: Sequence[bytes]) -> str:
+    key = b", ".join(given).decode("latin-1")
+    if not _KEY.fullmatch(key):
+        about = f"1 to {LONGEST} visible ASCII characters, once, are allowed"
+        raise Refused(400, f"header {HEADER}: {about}", "malformed", [(HEADER, about)])
+    return key
+
+
+def _digest(scope: Scope, body: bytes) -> bytes:
+    parts = (scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
+    head = "\0".join(parts).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(head + b"\0" + body).digest()

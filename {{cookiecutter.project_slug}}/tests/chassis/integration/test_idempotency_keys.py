@@ -1,0 +1,245 @@
+# feature: http_api
+"""Requests with an Idempotency-Key, to slices that say nothing about it, on real sockets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from http.client import HTTPConnection
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import pytest
+from fastapi import APIRouter
+
+from acme_orders.chassis.process.exchange import exchange
+from acme_orders.chassis.process.service import Service
+from acme_orders.chassis.slice import Chassis, Slice
+
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
+from tests.chassis.conftest import Connect, count, eventually, rows
+from tests.chassis.integration.odd_routes import Odd
+from tests.chassis.retention.test_own import passed
+from tests.chassis.slices.sales.messages import SaleForm
+from tests.chassis.tenancy.several import ADA, BOB, register  # feature: row, rls, schema
+
+FORM = dict(SaleForm.example())
+
+
+class Given(NamedTuple):
+    """An answer."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+@pytest.fixture
+async def service(connect: Connect) -> AsyncIterator[Service]:
+    """The service in memory, with one more slice."""
+
+    def odd(chassis: Chassis[Any]) -> Slice:
+        return Slice("odd", routes=Odd(chassis.manager, chassis.outbox).router)
+
+    async with connect(odd) as connected:
+        yield connected
+
+
+async def ask(
+    port: int,
+    path: str = "/sales",
+    body: Any = FORM,
+    key: str | None = "one",
+    method: str = "POST",
+    **headers: str,
+) -> Given:
+    """One request, as a client on the network makes it."""
+    sent = {"Content-Type": "application/json", "Connection": "close"}
+    sent |= {"X-Tenant-ID": str(TENANT)}  # feature: row, rls, schema
+    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+    sent |= {} if key is None else {"Idempotency-Key": key}
+
+    def exchange() -> Given:
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request(method, path, json.dumps(body), sent)
+        answer = connection.getresponse()
+        told = {name.lower(): value for name, value in answer.getheaders()}
+        del told["date"]
+        return Given(answer.status, answer.read(), told)
+
+    return await asyncio.to_thread(exchange)
+
+
+async def test_a_request_that_comes_again_gets_its_answer_again(
+    service: Service, port: int
+) -> None:
+    """Byte for byte; another key is another request, and so is none."""
+    first = await ask(port)
+    assert first.status == 202
+    assert await ask(port) == first
+    assert await count(service, "outbox") == 1
+    others = [await ask(port, key="two"), await ask(port, key=None), await ask(port, key=None)]
+    assert len({each.body for each in (first, *others)}) == 4
+    assert await count(service, "outbox") == 4
+
+
+async def test_two_that_come_at_once_are_one(service: Service, port: int) -> None:
+    """One effect, one answer, however many come."""
+    answers = await asyncio.gather(*(ask(port) for _ in range(4)))
+    assert {(each.status, each.body) for each in answers} == {(202, answers[0].body)}
+    assert await count(service, "outbox") == 1
+
+
+async def test_who_waits_too_long_for_the_first_is_told_to_come_again(connect: Connect) -> None:
+    """409 while the first is at work, for longer than a lock is waited for; later its answer."""
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    def routes() -> APIRouter:
+        router = APIRouter()
+
+        @router.post("/slow")
+        async def slow() -> str:
+            began.set()
+            await go_on.wait()
+            return str(uuid4())
+
+        return router
+
+    headers = {"Idempotency-Key": "one"}
+    headers |= {"X-Tenant-ID": str(TENANT)}  # feature: row, rls, schema
+    slices = [lambda _: Slice("slow", routes=routes)]
+    async with connect(*slices, lock_timeout=0.5) as service:
+        post = partial(exchange, service, "POST", "/slow", {}, headers)
+        first = asyncio.create_task(post())
+        await began.wait()
+        second = await post()
+        assert (second.status, second.headers["retry-after"]) == (409, "5")
+        go_on.set()
+        assert (await first).status == 200
+        assert await post() == await first
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/sales", FORM | {"currency": "USD"}), ("/sales?x=1", FORM), ("/odd/nothing", FORM)],
+)
+async def test_a_key_belongs_to_one_request(
+    service: Service, port: int, path: str, body: Any
+) -> None:
+    """Another one is refused, and the first keeps its answer."""
+    first = await ask(port)
+    other = await ask(port, path, body)
+    assert (other.status, other.headers["content-type"]) == (409, "application/problem+json")
+    assert [each["field"] for each in other.json["errors"]] == ["Idempotency-Key"]
+    assert await ask(port) == first
+    assert await count(service, "outbox") == 1
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, "a b", "ü", "\t"])
+async def test_what_is_no_key_is_refused(service: Service, port: int, key: str) -> None:
+    """With what is allowed; nothing is done."""
+    answer = await ask(port, key=key)
+    assert answer.status == 400
+    assert "1 to 255 visible ASCII characters" in answer.json["detail"]
+    assert await count(service, "outbox") == 0
+
+
+async def test_a_refused_body_may_be_corrected_under_the_same_key(
+    service: Service, port: int
+) -> None:
+    """A refusal without an effect is not kept."""
+    assert (await ask(port, body={})).status == 422
+    assert (await ask(port)).status == 202
+    assert await count(service, "outbox") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "events"),
+    [
+        ("twice", 200, 2),
+        ("caught", 200, 1),
+        ("refused?effect=true", 409, 1),
+        ("refused?effect=false", 409, 0),
+        ("serializable", 200, 1),
+        ("run", 201, 1),
+        ("nothing", 204, 0),
+    ],
+)
+async def test_all_that_a_route_does_is_done_once(
+    service: Service, port: int, path: str, status: int, events: int
+) -> None:
+    """However many transactions it has, and of whatever kind; as without a key."""
+    assert (await ask(port, f"/odd/{path}", key=None)).status == status
+    assert await count(service, "outbox") == events
+    first = await ask(port, f"/odd/{path}")
+    assert first.status == status
+    assert await ask(port, f"/odd/{path}") == first
+    assert await count(service, "outbox") == 2 * events
+    if path == "serializable":
+        assert first.json == "serializable"
+
+
+async def test_what_failed_is_done_anew(service: Service, port: int) -> None:
+    """An error after the effect undoes it, so that the client may ask again."""
+    for _ in range(2):
+        assert (await ask(port, "/odd/late")).status == 500
+        assert await count(service, "outbox") == 0
+        assert await count(service, "idempotency_keys") == 0
+
+
+@pytest.mark.parametrize("path", ["outside", "reading"])
+@pytest.mark.parametrize("key", ["one", None])
+async def test_a_key_hides_no_bug(service: Service, port: int, path: str, key: str | None) -> None:
+    """What is refused without a key is refused with one."""
+    assert (await ask(port, f"/odd/{path}", key=key)).status >= 500
+    assert await count(service, "outbox") == 0
+
+
+async def test_other_methods_that_change_something_have_keys_too(
+    service: Service, port: int
+) -> None:
+    """PATCH."""
+    first = await ask(port, "/odd/patched", method="PATCH")
+    assert await ask(port, "/odd/patched", method="PATCH") == first
+    assert await count(service, "outbox") == 1
+
+
+# feature: row, rls, schema {
+async def test_a_key_is_one_of_its_tenant(service: Service, port: int) -> None:
+    """Two tenants that choose the same one do not meet."""
+    register(service.settings.database_url, [ADA, BOB])
+    answers = [await ask(port, X_Tenant_ID=str(each)) for each in (ADA, BOB)]
+    assert [each.status for each in answers] == [202, 202]
+    assert answers[0].body != answers[1].body
+    assert await count(service, "outbox") == 2
+    assert (await ask(port, X_Tenant_ID=str(UUID(int=99)))).status == 403
+
+
+# feature: row, rls, schema }
+async def test_answers_are_kept_as_long_as_messages_are_known(connect: Connect) -> None:
+    """A client may ask again as late as a producer may send again."""
+    window, margin = 7200.0, 300.0
+    async with connect(inbox_retention=window, inbox_margin=margin) as service:
+        url = service.settings.database_url
+        for key, age in (("young", window + margin - 60), ("old", window + margin + 60)):
+            more = {"Idempotency-Key": key}
+            more |= {"X-Tenant-ID": str(TENANT)}  # feature: row, rls, schema
+            assert (await exchange(service, "POST", "/sales", FORM, more)).status == 202
+            aged = "UPDATE idempotency_keys SET created_at = now() - make_interval(secs => %s)"
+            rows_of(url, f"{aged} WHERE key = %s", (age, key))
+        assert set(passed(service).values()) == {"ok"}
+        assert rows_of(url, "SELECT key FROM idempotency_keys") == [("young",)]
+
+
+async def test_connections_are_given_back(service: Service, port: int) -> None:
+    """Whatever became of the request."""
+    await asyncio.gather(ask(port), ask(port), ask(port, "/odd/late"), ask(port, body={}, key="2"))
+    value = service.metrics.registry.get_sample_value
+    await eventually(lambda: value("db_client_connections", {"state": "used"}) == 0)
+    assert await rows(service, "SELECT 1") == [(1,)]
