@@ -7,6 +7,7 @@ BIN := $(abspath $(VENV))/bin
 LIVE := {{cookiecutter.project_slug}}
 DEMO := build/demo
 TOOLS := 'cookiecutter>=2.7,<3' 'cruft>=2.15,<3' 'hatchling>=1.25' 'packaging>=24' 'pyyaml>=6'
+PIP = '$(BIN)/pip' --disable-pip-version-check
 export PATH := $(BIN):$(PATH)
 # What was set for another Python, pip or uv would break the one in $(VENV), or install elsewhere.
 unexport PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONWARNINGS VIRTUAL_ENV
@@ -40,10 +41,11 @@ $(READY): pyproject.toml $(LIVE)/pyproject.toml
 	@echo 'installing into $(VENV), a minute the first time'
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --allow-existing --python '$(PYTHON)' '$(VENV)' && \
-		uv pip install --quiet --python '$(BIN)/python' -e './$(LIVE)[dev]' $(TOOLS); \
+		uv pip install --quiet --python '$(BIN)/python' -e './$(LIVE)' --group './$(LIVE)/pyproject.toml:dev' $(TOOLS); \
 	else \
 		'$(PYTHON)' -m venv '$(VENV)' && \
-		'$(BIN)/pip' install --quiet --disable-pip-version-check -e './$(LIVE)[dev]' $(TOOLS); \
+		$(PIP) install --quiet 'pip>=25.1' && \
+		$(PIP) install --quiet -e './$(LIVE)' --group './$(LIVE)/pyproject.toml:dev' $(TOOLS); \
 	fi
 	@touch '$(READY)'
 

@@ -158,10 +158,15 @@ class Image:
             return
         files = sent(self._context)
         for source in sources:
-            under = [file for file in files if Path(source) in (file, *file.parents)]
-            assert under, f"COPY {source}: .dockerignore keeps it from the builder"
+            under = [
+                file
+                for file in files
+                if any(fnmatch(str(each), source) for each in (file, *file.parents))
+            ]
+            # Of a pattern, there may be none as long as the line has something else.
+            assert under or "[" in source, f"COPY {source}: .dockerignore keeps it from the builder"
             for file in under:
-                inner = file.relative_to(source) if file != Path(source) else file.name
+                inner = file.name if fnmatch(str(file), source) else file.relative_to(source)
                 goal = stage.place(target) / inner
                 goal.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(self._context / file, goal)

@@ -97,6 +97,14 @@ class Machine:
             link = self.path(f"/usr/local/bin/{name}")
             link.unlink(missing_ok=True)
             link.symlink_to(python / (name if name == "pip" else "python3"))
+        # An environment takes the folder of that link for its home, and looks for the library near
+        # it: it would find that of Debian's own Python first.
+        for library in python.parent.glob("lib/python3.*"):
+            link = self.path(f"/usr/local/lib/{library.name}")
+            if link.is_dir() and not link.is_symlink():
+                shutil.rmtree(link)
+            link.unlink(missing_ok=True)
+            link.symlink_to(library)
 
     def run(self, *command: str, **options: Any) -> str:
         """Run a command until it ends, which it has to do well; return what it prints.

@@ -44,7 +44,8 @@ def main() -> int:
     list_it(many)
     print(f"  {SERVICE}: one line")
     tidy([str(file) for file in [*files, SERVICE] if file.suffix == ".py"])
-    print(f"now: make check test readiness, and change it; a message of it: send {one}.recorded")
+    print("now: make check test readiness, and change it; a message of it, while `make dev` runs:")
+    print(f"  acme-orders send {one}.recorded")
     return 0
 
 

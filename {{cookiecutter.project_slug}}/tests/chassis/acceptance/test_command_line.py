@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import tomllib
 from uuid import UUID  # feature: row, rls, schema
 
 import aio_pika
@@ -15,7 +16,7 @@ from pamqp.common import FieldTable
 
 from readiness.scratch import rows_of, scratch_database
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
-from tests.chassis.conftest import home
+from tests.chassis.conftest import PROJECT, home
 
 QUEUE = "acme-orders"
 FREE_PORTS = {"OPERATIONS_PORT": "0", "HTTP_PORT": "0"}
@@ -32,6 +33,13 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         timeout=60,
         check=False,
     )
+
+
+def test_it_says_its_version() -> None:
+    """That of pyproject.toml, without a setting and without a server."""
+    ended = run("--version", DATABASE_URL="", BROKER_URL="")
+    said = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert ended.stdout == f"{said['name']} {said['version']}\n"
 
 
 def explain(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from subprocess import CompletedProcess
+from uuid import UUID  # feature: row, rls, schema
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.chassis.acceptance.test_command_line import run
 from tests.chassis.conftest import Connect, consuming, count, rows
 from tests.chassis.integration.dead_letter_queue import archiving
 from tests.chassis.slices.sales.messages import SALE_MADE
+from tests.conftest import add_tenant  # feature: row, rls, schema
 
 URGENT = "SELECT id, headers ->> 'cloudEvents:urgent' FROM dead_letters"
 WHOSE: list[str] = []
@@ -26,13 +28,15 @@ async def service(connect: Connect, broker_url: str) -> AsyncIterator[Service]:
         yield connected
 
 
-async def sent(service: Service, *arguments: str, **settings: str) -> CompletedProcess[str]:
+async def sent(
+    service: Service, *arguments: str, whose: list[str] = WHOSE, **settings: str
+) -> CompletedProcess[str]:
     """What the command says."""
     where = {
         "DATABASE_URL": service.settings.database_url,
         "BROKER_URL": service.settings.broker_url,
     }
-    return await asyncio.to_thread(run, "send", *arguments, *WHOSE, **{**where, **settings})
+    return await asyncio.to_thread(run, "send", *arguments, *whose, **{**where, **settings})
 
 
 async def test_what_was_processed_is_said(service: Service) -> None:
@@ -49,6 +53,21 @@ async def test_what_was_processed_is_said(service: Service) -> None:
     assert found == [(1,)]
 
 
+# feature: row, rls, schema {
+async def test_the_only_tenant_need_not_be_named(service: Service) -> None:
+    """Of several, one has to be: nothing is sent without, which would be a dead letter."""
+    async with consuming(service):
+        one = await sent(service, SALE_MADE, whose=[])
+        assert one.returncode == 0, one.stderr
+        await asyncio.to_thread(add_tenant, service.settings.database_url, UUID(int=0xADA))
+        unclear = await sent(service, SALE_MADE, whose=[])
+        named = await sent(service, SALE_MADE, "--header", f"tenant={UUID(int=0xADA)}", whose=[])
+    assert (unclear.returncode, named.returncode) == (78, 0), named.stderr
+    assert "there are 2 tenants: say --header tenant=ID" in unclear.stderr
+    assert await rows(service, "SELECT count(*) FROM dead_letters") == [(0,)]
+
+
+# feature: row, rls, schema }
 async def test_a_dead_letter_is_named(service: Service) -> None:
     """With the command that shows it."""
     async with consuming(service), archiving(service):

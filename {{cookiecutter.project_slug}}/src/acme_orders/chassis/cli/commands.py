@@ -4,6 +4,7 @@ import asyncio
 import difflib
 import json as json_text
 from enum import StrEnum
+from importlib.metadata import version
 from typing import Annotated, Any
 from uuid import UUID, uuid4  # feature: row, rls, schema
 
@@ -45,6 +46,22 @@ cli.add_typer(backfills, name="backfill")
 cli.add_typer(retention, name="retention")
 cli.add_typer(dead_letters, name="dead-letters")
 cli.command()(send)
+
+
+def _say_version(context: typer.Context, asked: bool) -> None:  # noqa: FBT001
+    if asked:
+        typer.echo(f"{context.obj.name} {version(context.obj.name)}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """What goes before a command."""
 
 
 class Part(StrEnum):

@@ -4,8 +4,10 @@ import asyncio
 import difflib
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace  # feature: row, rls, schema
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID  # feature: row, rls, schema
 
 import typer
 from rich.console import Console
@@ -20,6 +22,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.rabbitmq.settings import MEMORY
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
 _LOOK = 0.1  # seconds between two looks at what became of them
@@ -74,10 +77,24 @@ def send(
                 "with BROKER_URL=memory:// a message reaches nobody but the process that sends it: "
                 "install RabbitMQ (`make test` does where you are root), and `make dev` uses it"
             )
+        # feature: row, rls, schema {
+        if "tenant" not in form.headers:
+            known = Tenants(settings.owner_url).all()
+            form = replace(form, headers={**form.headers, "tenant": str(_only(known))})
+        # feature: row, rls, schema }
         if not asyncio.run(_send(context, settings, form, count, within)):
             raise typer.Exit(1)
 
 
+# feature: row, rls, schema {
+def _only(known: Sequence[tuple[UUID, str]]) -> UUID:
+    if len(known) == 1:
+        return known[0][0]
+    helps = "`tenants list` shows them" if known else "`tenants add NAME` registers the first"
+    raise ConfigurationError(f"there are {len(known)} tenants: say --header tenant=ID; {helps}")
+
+
+# feature: row, rls, schema }
 async def _send(
     context: typer.Context, settings: Any, form: Form, count: int, within: float
 ) -> bool:
