@@ -41,7 +41,6 @@ NEXT = """
   make demo         see it work
   make test         run its tests
   make readiness    ask what production would still ask
-  docs/first-hour.md leads to a slice of your own
 """
 
 VALUES = "|".join(re.escape(value) for values in CHOICES.values() for value in values)
