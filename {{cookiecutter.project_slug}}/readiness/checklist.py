@@ -1,5 +1,6 @@
 """The list, and how it is gone through."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -7,6 +8,7 @@ from dataclasses import replace
 
 from readiness.check import Check, Result
 from readiness.contracts.check import ReleasesShareTheSchema
+from readiness.examples import ExamplesReachTheCode
 from readiness.filters import FiltersAreIndexed
 from readiness.handlers import HandlersCanBeUndone
 from readiness.idempotency import RetriesAreIdempotent
@@ -14,7 +16,7 @@ from readiness.keeping import RowsAreKeptAsDecided
 from readiness.migrated import NoSchema
 from readiness.personal import PersonalDataIsNamed
 from readiness.reading import QueriesReadLittle
-from readiness.rehearsal import Subject, rehearse
+from readiness.rehearsal import Subject, prepare, rehearse
 from readiness.reversibility import MigrationsAreReversible
 from readiness.scratch import scratch_database
 from readiness.tenants import TenantsAreKeptApart  # feature: row, rls, schema
@@ -30,6 +32,7 @@ CHECKS: tuple[type[Check], ...] = (
     ReleasesShareTheSchema,
     QueriesReadLittle,
     HandlersCanBeUndone,
+    ExamplesReachTheCode,
     RowsAreKeptAsDecided,
     PersonalDataIsNamed,
     TenantsAreKeptApart,  # feature: row, rls, schema
@@ -43,22 +46,38 @@ async def go_through(subject: Subject, checks: Sequence[type[Check]] = CHECKS) -
         ConfigurationError: the role of DATABASE_URL may not create databases.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    results = []
-    for check in checks:
-        with scratch_database(subject.settings.database_url) as url:
-            results.append(await _carry_out(check(), subject, url))
+    results, server = [], subject.settings.database_url
+    with scratch_database(server) as pattern:
+        broken = await _broken(subject, pattern)
+        for check in checks:
+            like = pattern if check.migrated else ""
+            if like and broken:
+                about = (check.id, check.title(), check.advice())
+                results.append(Result(*about, 0, (), why_not=str(broken)))
+                continue
+            with scratch_database(server, like=like) as url:
+                results.append(await _carry_out(check(), subject, url, like))
     if all(each.passed for each in results):  # nobody has told of the cause
         return [replace(each, findings=(each.why_not,), why_not="") if each.why_not else each
                 for each in results]  # fmt: skip
     return results
 
 
-async def _carry_out(check: Check, subject: Subject, url: str) -> Result:
+async def _broken(subject: Subject, pattern: str) -> NoSchema | None:
+    """Give the pattern the schema, once for all checks; returns why that cannot be done."""
+    try:
+        await asyncio.to_thread(prepare, subject, pattern)
+    except NoSchema as error:
+        return error
+    return None
+
+
+async def _carry_out(check: Check, subject: Subject, url: str, pattern: str) -> Result:
     """An error in a check is a finding of that check, and of no other."""
     findings, why_not, began = [], "", time.monotonic()
     try:
         async with (
-            rehearse(subject, url, whole=check.whole, migrated=check.migrated) as rehearsal,
+            rehearse(subject, url, whole=check.whole, migrated=False, pattern=pattern) as rehearsal,
             aclosing(check.inspect(rehearsal)) as found,
         ):
             async for finding in found:

@@ -10,6 +10,8 @@ from acme_orders.chassis.messaging.inbox import Inbox
 
 from readiness.catalog import contents_of, has_inbox_key
 from readiness.check import Check
+from readiness.keys import second_keys
+from readiness.meeting import Meeting
 from readiness.rehearsal import Rehearsal
 from readiness.requests import repeated  # feature: http_api
 from readiness.watch import told
@@ -61,7 +63,7 @@ async def _handler(
     if complaint:
         yield f"the example {complaint}"
         return
-    once = await _contents(serial)
+    once, sent = await _contents(serial), list(serial.statements)
     for what, identities in (
         ("the same message again", [one]),
         ("the same message twice at once", [one, one]),
@@ -75,26 +77,43 @@ async def _handler(
         now = await _contents(serial)
         if tables := _differing(once, now):
             yield f"{what} changes {', '.join(tables)}"
+    growth = _growth(empty, once)
     for what, rehearsal, identities in (
         ("two deliveries of a new message at once", race, [one, one]),
         ("two new messages with the same content at once", twins, [one, other]),
     ):
-        before = await _contents(rehearsal)
-        if complaint := await _deliver(rehearsal, type_, *identities):
-            yield f"at least one of {what} {complaint}"
-        after = await _contents(rehearsal)
-        if tables := _differing(_growth(empty, once), _growth(before, after)):
-            yield f"{what} leave other numbers of rows than one in {', '.join(tables)}"
+        for finding in await _raced(rehearsal, type_, what, identities, growth):
+            yield finding
+    async for finding in second_keys(serial, race, sent):
+        yield finding
+
+
+async def _raced(
+    rehearsal: Rehearsal,
+    type_: str,
+    what: str,
+    identities: Sequence[str],
+    growth: Mapping[str, int],
+) -> list[str]:
+    """What two that are processed at once do otherwise than one, whose rows are `growth`."""
+    before = await _contents(rehearsal)
+    complaint = await _deliver(rehearsal, type_, *identities)
+    found = [f"at least one of {what} {complaint}"] if complaint else []
+    if tables := _differing(growth, _growth(before, await _contents(rehearsal))):
+        found.append(f"{what} leave other numbers of rows than one in {', '.join(tables)}")
+    return found
 
 
 async def _deliver(rehearsal: Rehearsal, type_: str, *identities: str) -> str:
     """Process these at once; says what is wrong with how they ended, if something is."""
     aside, failed = await rehearsal.set_aside(), len(rehearsal.watch.failures)
     letters = [rehearsal.letter(type_, identity) for identity in identities]
+    rehearsal.watch.meeting = meeting = Meeting(rehearsal.url, len(letters))
+    process = rehearsal.service.consumer.process
     outcomes = await asyncio.gather(
-        *(rehearsal.service.consumer.process([letter]) for letter in letters),
-        return_exceptions=True,
+        *(meeting.attended(process([letter])) for letter in letters), return_exceptions=True
     )
+    rehearsal.watch.meeting = None
     if errors := [outcome for outcome in outcomes if isinstance(outcome, BaseException)]:
         return f"ends with {errors[0]!r}"
     why = f": {told(rehearsal.watch.failures[-1])}" if rehearsal.watch.failures[failed:] else ""

@@ -73,6 +73,7 @@ class Rehearsal:
         service: assembled, not running.
         statements: every statement so far.
         watch: what handlers and transactions did beside them.
+        pattern: URL of a database that has the schema and nothing else; empty if there is none.
     """
 
     subject: Subject
@@ -80,6 +81,7 @@ class Rehearsal:
     service: Service
     statements: list[Statement] = field(default_factory=list)
     watch: Watch = field(default_factory=Watch)
+    pattern: str = ""
 
     def queries(self) -> Iterator[tuple[Repository, Query, str]]:
         """Every registered query with its repository and the name of its method."""
@@ -155,28 +157,33 @@ class Rehearsal:
     @asynccontextmanager
     async def another(self, *, whole: bool = True) -> AsyncIterator["Rehearsal"]:
         """The same once more, on a database of its own."""
-        with scratch_database(self.subject.settings.database_url) as url:
-            async with rehearse(self.subject, url, whole=whole) as rehearsal:
+        with scratch_database(self.subject.settings.database_url, like=self.pattern) as url:
+            async with rehearse(
+                self.subject, url, whole=whole, pattern=self.pattern, migrated=not self.pattern
+            ) as rehearsal:
                 yield rehearsal
 
 
 @asynccontextmanager
 async def rehearse(
-    subject: Subject, url: str, *, whole: bool, migrated: bool = True
+    subject: Subject, url: str, *, whole: bool, migrated: bool = True, pattern: str = ""
 ) -> AsyncIterator[Rehearsal]:
-    """Migrate the empty database at `url` and put the service together on it.
+    """Migrate the database at `url` and put the service together on it.
 
     Args:
         subject: what is inspected.
         url: of a scratch database.
         whole: make up for a missing key of the inbox, on which every handler depends.
-        migrated: otherwise the database stays empty.
+        migrated: otherwise the database stays as it is: empty, or copied from `pattern`.
+        pattern: URL of a database with the schema, from which this one and others are copied.
 
     Raises:
         NoSchema: a migration cannot be applied.
     """
     if migrated:
-        await asyncio.to_thread(_prepare, subject, url, whole=whole)
+        await asyncio.to_thread(prepare, subject, url)
+    if whole and (migrated or pattern):
+        await asyncio.to_thread(catalog.restore_inbox_key, url)
     here = {
         "database_url": url,
         "pool_size": 4,
@@ -186,7 +193,7 @@ async def rehearse(
     settings = subject.settings.model_copy(update=here)
     statements: list[Statement] = []
     metrics, watch = Metrics(), Watch()
-    broker, observers = WatchedBroker(watch), (statements.append,)
+    broker, observers = WatchedBroker(watch), (statements.append, watch.sent)
     with installed():
         async with WatchedManager(settings, metrics, watch, observers=observers) as manager:
             service = assemble(
@@ -195,14 +202,17 @@ async def rehearse(
             await broker.declare(service.topology.exchange, service.topology)
             if subject.prepare:
                 subject.prepare(service)
-            yield Rehearsal(subject, url, service, statements, watch)
+            yield Rehearsal(subject, url, service, statements, watch, pattern)
 
 
-def _prepare(subject: Subject, url: str, *, whole: bool) -> None:
+def prepare(subject: Subject, url: str) -> None:
+    """Give an empty database the schema that is inspected.
+
+    Raises:
+        NoSchema: a migration cannot be applied.
+    """
     migrate(subject.migrations, url)
     Tenants(url).add(TENANT, "one")  # feature: row, rls, schema
     migrate(subject.migrations, url)  # feature: schema
     if subject.alter:
         rows_of(url, subject.alter)
-    if whole:
-        catalog.restore_inbox_key(url)

@@ -12,14 +12,16 @@ from readiness.two_tenants import TENANT  # feature: rls, schema
 PREFIX = "readiness_"
 
 
-def scratch_database(url: str) -> AbstractContextManager[str]:
-    """An empty database on the server of `url`, which itself is not touched; gives its URL.
+def scratch_database(url: str, *, like: str = "") -> AbstractContextManager[str]:
+    """A database on the server of `url`, which itself is not touched; gives its URL.
+
+    It is empty, or has what the one at the URL `like` has.
 
     Raises:
         ConfigurationError: the role of `url` may not create databases.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    return scratch.scratch_database(url, PREFIX)
+    return scratch.scratch_database(url, PREFIX, like=like)
 
 
 def rows_of(url: str, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -1,11 +1,13 @@
-"""Reading the source: which calls stand where."""
+"""Reading the source: which calls stand where, and what encloses them."""
 
 import ast
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _SCOPES = {"transaction", "savepoint"}
+_RUNS = {"run", "Handler"}  # what is handed to these is called inside a transaction
+_OPEN, _READ_ONLY = "open", "read-only"
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,27 @@ class Source:
     parts: tuple[str, ...]
     path: str
     tree: ast.Module
+
+
+@dataclass(frozen=True)
+class Use:
+    """A place where a function is called, or handed to somebody who calls it.
+
+    Args:
+        name: of the function.
+        source: where it is.
+        line: in the source.
+        function: in which it is.
+        transaction: that encloses it: `open`, `read-only`, or empty if there is none.
+        awaited: whether it is.
+    """
+
+    name: str
+    source: Source
+    line: int
+    function: str = ""
+    transaction: str = ""
+    awaited: bool = False
 
 
 def sources(folder: Path) -> Iterator[Source]:
@@ -32,53 +55,67 @@ def calls(source: Source, names: Collection[str]) -> Iterator[ast.Call]:
             yield node
 
 
-def exposed(source: Source, names: Collection[str]) -> Iterator[ast.Call]:
+def exposed(modules: Iterable[Source], names: Collection[str]) -> Iterator[Use]:
     """Awaited calls of these methods that no transaction encloses.
 
-    What encloses is `async with ….transaction(…)`, `async with ….savepoint()`, or a function that
-    the same module hands to `….run(…)`.
+    What encloses is `async with ….transaction(…)`, `async with ….savepoint()`, `….run(…)`, or a
+    function all of whose callers in these modules do, or that is handed to a `Handler`.
     """
-    units = _units(source.tree)
-    yield from _exposed(source.tree, names, units, awaited=False)
+    uses = [use for source in modules for use in _uses(source.tree, Use("", source, 0))]
+    by_name: dict[str, list[Use]] = {}
+    for use in uses:
+        by_name.setdefault(use.name, []).append(use)
+    for use in uses:
+        if use.awaited and use.name in names and (how := _enclosed(use, by_name)) != _OPEN:
+            yield replace(use, transaction=how)
 
 
-def _exposed(
-    node: ast.AST, names: Collection[str], units: Collection[str], *, awaited: bool
-) -> Iterator[ast.Call]:
-    if _encloses(node, units):
-        return
-    if awaited and isinstance(node, ast.Call) and _method(node) in names:
-        yield node
-    lambdas = _lambdas(node)
+def _enclosed(use: Use, uses: Mapping[str, Sequence[Use]], seen: Collection[str] = ()) -> str:
+    """The weakest of what encloses it wherever it is reached from."""
+    if use.transaction or not use.function or use.function in seen:
+        return use.transaction
+    callers = uses.get(use.function, ())
+    found = {_enclosed(each, uses, {*seen, use.function}) for each in callers}
+    return next((how for how in ("", _READ_ONLY, _OPEN) if how in found), "")
+
+
+def _uses(node: ast.AST, here: Use) -> Iterator[Use]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        here = replace(here, function=node.name, transaction="", awaited=False)
+    elif isinstance(node, ast.AsyncWith):
+        here = replace(here, transaction=here.transaction or _opens(node))
+    elif isinstance(node, ast.Assign) and _name(getattr(node.value, "func", node)) == "partial":
+        here = replace(here, function=_name(node.targets[0]))  # whoever calls that calls it
+    elif isinstance(node, ast.Await):
+        here = replace(here, awaited=True)
+    elif isinstance(node, ast.Call):
+        called = _name(node.func)
+        yield replace(here, name=called, line=node.lineno)
+        if called in _RUNS:
+            here = replace(here, transaction=_OPEN)
+        if here.transaction or called == "partial":
+            given = (*node.args, *(each.value for each in node.keywords))
+            for name in filter(None, map(_name, given)):
+                yield replace(here, name=name, line=node.lineno, awaited=False)
     for child in ast.iter_child_nodes(node):
-        if child not in lambdas:
-            inside = awaited or isinstance(node, ast.Await)
-            yield from _exposed(child, names, units, awaited=inside)
+        yield from _uses(child, here)
 
 
-def _encloses(node: ast.AST, units: Collection[str]) -> bool:
-    if isinstance(node, ast.AsyncWith):
-        contexts = [item.context_expr for item in node.items]
-        return any(isinstance(each, ast.Call) and _method(each) in _SCOPES for each in contexts)
-    return isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef) and node.name in units
+def _opens(node: ast.AsyncWith) -> str:
+    for item in node.items:
+        call = item.context_expr
+        if isinstance(call, ast.Call) and _method(call) in _SCOPES:
+            refuses = any(
+                word.arg == "read_only" and getattr(word.value, "value", True) is not False
+                for word in call.keywords
+            )
+            return _READ_ONLY if refuses else _OPEN
+    return ""
 
 
-def _units(tree: ast.Module) -> set[str]:
-    """Names of functions that are handed to `….run(…)`."""
-    return {
-        argument.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and _method(node) == "run"
-        for argument in node.args
-        if isinstance(argument, ast.Name)
-    }
+def _method(call: ast.Call) -> str:
+    return _name(call.func) if isinstance(call.func, ast.Attribute) else ""
 
 
-def _lambdas(node: ast.AST) -> list[ast.AST]:
-    if isinstance(node, ast.Call) and _method(node) == "run":
-        return [argument for argument in node.args if isinstance(argument, ast.Lambda)]
-    return []
-
-
-def _method(call: ast.Call) -> str | None:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else None
+def _name(node: ast.AST) -> str:
+    return str(getattr(node, "attr", "") or getattr(node, "id", ""))

@@ -36,18 +36,18 @@ class TenantsAreKeptApart(Check):
             async for finding in _without_scope(rehearsal, repository, query, method):
                 yield finding
         await _fill(rehearsal, TENANT)
-        alone = {each[1].name: await _result(rehearsal, *each) for each in registered}
+        alone = [await _result(rehearsal, *each) for each in registered]
         Tenants(rehearsal.url).add(OTHER, "other")
         migrations = rehearsal.subject.migrations  # feature: schema
         await asyncio.to_thread(migrate, migrations, rehearsal.url)  # feature: schema
         await _fill(rehearsal, OTHER)
         tables = tenant_tables()
-        for each in registered:
+        for each, without_other in zip(registered, alone, strict=True):
             seen, before = len(rehearsal.statements), await _owned(rehearsal)
             result, name = await _result(rehearsal, *each), each[1].name
             if not each[1].writes and isinstance(result, Exception):
                 yield f"{name} shows nothing of what it reads: its example ends with {result!r}"
-            elif not each[1].writes and result != alone[name]:
+            elif not each[1].writes and result != without_other:
                 yield f"{name} reads what belongs to another tenant"
             if await _owned(rehearsal) != before:
                 yield f"{name} changes what belongs to another tenant"

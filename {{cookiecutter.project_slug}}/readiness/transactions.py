@@ -1,10 +1,8 @@
 """K2: where transactions begin and end."""
 
 import asyncio
-import inspect
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from functools import partial
+from collections.abc import AsyncGenerator, Iterator
 from uuid import uuid4
 
 from acme_orders.chassis.database.repository import Query, Repository
@@ -82,29 +80,15 @@ async def _reading(
 
 def _written(rehearsal: Rehearsal) -> Iterator[str]:
     writes = {method for _, query, method in rehearsal.queries() if query.writes}
-    exempt = _called_inside(rehearsal)
-    for source in sources(rehearsal.subject.source):
-        if source.parts[0] == "chassis":
-            continue
-        if source.parts not in exempt and source.parts[-1] != "handlers":
-            for call in exposed(source, writes):
-                yield f"{source.path}:{call.lineno} writes outside a transaction"
+    slices = [each for each in sources(rehearsal.subject.source) if each.parts[0] != "chassis"]
+    for use in exposed(slices, writes):
+        if not _may_send_sql(use.source):  # the methods of a repository look for one themselves
+            where = "in a read-only" if use.transaction else "outside a"
+            yield f"{use.source.path}:{use.line} writes {where} transaction, by {use.name}"
+    for source in slices:
         if not _may_send_sql(source):
             for call in calls(source, _RAW):
                 yield f"{source.path}:{call.lineno} sends SQL outside a repository"
-
-
-def _called_inside(rehearsal: Rehearsal) -> set[tuple[str, ...]]:
-    """Modules of handlers and repositories, whose callers have the transaction."""
-    repositories = rehearsal.service.repositories
-    names = {base.__module__ for each in repositories for base in type(each).__mro__}
-    names |= {_module(each.handle) for each in rehearsal.service.handlers.values()}
-    return {tuple(name.split(".")[1:]) for name in names}
-
-
-def _module(handle: Callable[..., Awaitable[None]]) -> str:
-    plain = handle.func if isinstance(handle, partial) else handle
-    return str(inspect.unwrap(plain).__module__)
 
 
 def _may_send_sql(source: Source) -> bool:

@@ -13,7 +13,9 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.observability.probes import operations
 
 from readiness.check import Check
+from readiness.nameless import nameless
 from readiness.rehearsal import Rehearsal
+from readiness.seeded import rehearse_handlers
 
 Scrape = Callable[[], Awaitable["Page"]]
 _DURATION = "db_client_operation_duration_seconds_count"
@@ -81,6 +83,10 @@ class DatabaseIsObservable(Check):
                 yield finding
             for finding in await _families(rehearsal, scrape):
                 yield finding
+        async with rehearsal.another() as used:
+            await rehearse_handlers(used)
+        for finding in nameless(rehearsal, {**used.watch.named, **rehearsal.watch.named}):
+            yield finding
 
 
 async def _forced_error(rehearsal: Rehearsal, scrape: Scrape) -> list[str]:

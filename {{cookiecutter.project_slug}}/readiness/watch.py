@@ -22,6 +22,8 @@ from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.memory import MemoryBroker
 from acme_orders.chassis.observability.metrics import Metrics
 
+from readiness.meeting import Meeting
+
 _INSIDE: ContextVar["Watch | None"] = ContextVar("inside", default=None)
 _HERE = str(Path(__file__).parent)
 _CHASSIS = str(Path(chassis.__file__).parent)
@@ -52,10 +54,19 @@ class Watch:
     Args:
         acts: what happened inside a transaction that a rollback does not undo.
         failures: what transactions ended with, such as the errors of handlers.
+        named: where in a slice the first statement under each name was sent.
+        meeting: where transactions wait for each other before they commit.
     """
 
     acts: dict[str, None] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
+    named: dict[str, str] = field(default_factory=dict)
+    meeting: Meeting | None = None
+
+    def sent(self, statement: Statement) -> None:
+        """Note who sends it, if its name is new."""
+        if statement.query not in self.named:
+            self.named[statement.query] = _place(sys._getframe(1))  # noqa: SLF001
 
     def saw(self, what: str) -> None:
         """Note what somebody does now."""
@@ -94,6 +105,8 @@ class WatchedManager(Manager):
                 with self._watch.inside():
                     yield transaction
                     await self.flush()
+                if meeting := self._watch.meeting:
+                    await meeting.come(name)
             except Exception as error:
                 self._watch.failures.append(error)
                 raise

@@ -1,68 +1,26 @@
-"""Single mistakes in a slice, as somebody might make them, and the check that has to tell of each.
+"""Single mistakes in a slice, and the check that has to tell of each."""
 
-A mistake is a text that stands in a file of the slice `sales`, and what is written instead.
-"""
-
-import importlib.util
-import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from types import ModuleType
-
-from readiness.rehearsal import Subject
-from tests.chassis.slices import sales
+from tests.chassis.readiness.change import Change, asked, handled
 
 # Beside the tenant, by which every index can be read, only rows that are read in vain are seen.
 FILTER = "K1"
 FILTER = "Q1"  # feature: row, rls
-_PACKAGE = "mistaken_slice"
-_NEXT = '    @query("sales.revenue"'
 _ALL = "Sale.id, Sale.status, Sale.currency, Sale.total_cents, Sale.made_at"
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """What is written, and what the finding has to say.
-
-    Args:
-        check: the only one that turns red.
-        name: of the mistake.
-        says: part of the finding.
-        file: of the slice, without its suffix.
-        old: what stands there.
-        new: what is written instead.
-    """
-
-    check: str
-    name: str
-    says: str
-    file: str
-    old: str
-    new: str
-
-
-def asks(check: str, name: str, says: str, body: str, traffic: str = "high") -> Mistake:
+def asks(check: str, name: str, says: str, body: str, traffic: str = "high") -> Change:
     """A query of its own, `sales.asked`, whose body sends this."""
-    method = f"""    @query("sales.asked", traffic="{traffic}")
-    async def asked(self) -> Any:
-        {body}
-
-"""
-    return Mistake(check, name, says, "repository", _NEXT, method + _NEXT)
+    return Change(check, name, says, (asked(body, traffic=traffic),))
 
 
-def handles(check: str, name: str, says: str, line: str, imports: str = "") -> Mistake:
+def handles(check: str, name: str, says: str, line: str, imports: str = "") -> Change:
     """A line at the beginning of the handler."""
-    old = "    new = sales.add(sale)\n"
-    return Mistake(check, name, says, "handlers", old, f"    {imports}\n    {line}\n{old}")
+    return Change(check, name, says, (handled(line, imports),))
 
 
-def keeps(name: str, says: str, old: str, new: str) -> Mistake:
+def keeps(name: str, says: str, old: str, new: str) -> Change:
     """Another rule about how long rows are kept."""
-    return Mistake("R1", name, says, "slice", old, new)
+    return Change("R1", name, says, (("slice", old, new),))
 
 
 def names(name: str, says: str, old: str, new: str) -> Mistake:
@@ -236,34 +194,3 @@ MISTAKES = (
         _EMAIL + _EMAIL.replace("personal", "free_text"),
     ),
 )
-
-
-@contextmanager
-def made(mistake: Mistake, subject: Subject, folder: Path) -> Iterator[Subject]:
-    """The service with a copy of the slice in which it was made."""
-    source = Path(sales.__file__).parent
-    copy = Path(shutil.copytree(source, folder / "sales"))
-    name = sales.__name__
-    for file in copy.glob("*.py"):
-        text = file.read_text(encoding="utf-8")
-        if file.stem == mistake.file:
-            assert text.count(mistake.old) == 1, mistake
-            text = text.replace(mistake.old, mistake.new)
-        file.write_text(text.replace(name, _PACKAGE), encoding="utf-8")
-    try:
-        make = _imported(copy).sales
-        yield replace(subject, definition=replace(subject.definition, slices=(make,)))
-    finally:
-        for each in [each for each in sys.modules if each.split(".")[0] == _PACKAGE]:
-            del sys.modules[each]
-
-
-def _imported(folder: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        _PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules[_PACKAGE] = package = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(package)
-    return importlib.import_module(f"{_PACKAGE}.slice")

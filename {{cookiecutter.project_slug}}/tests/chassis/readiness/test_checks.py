@@ -1,7 +1,6 @@
 """The checks pass on this project, and each of them can fail."""
 
 import json
-import os
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from io import StringIO
@@ -17,27 +16,10 @@ from readiness.check import Check
 from readiness.checklist import CHECKS, go_through
 from readiness.plans import begins_with
 from readiness.rehearsal import Rehearsal, Subject
-from tests.chassis.conftest import home
 from tests.chassis.readiness.defects import DEFECTS, Defect, migrated
-from tests.chassis.readiness.mistakes import MISTAKES, Mistake, made
-from tests.chassis.service import SERVICE
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "readiness.md"
 LEFT = f"SELECT datname FROM pg_database WHERE datname LIKE '{scratch.PREFIX}%'"
-
-
-@pytest.fixture
-def subject() -> Subject:
-    """The service, with a server on which databases can be created."""
-    url = os.environ["DATABASE_URL"]
-    return Subject(
-        SERVICE,
-        SERVICE.load_settings(
-            environment="test", database_url=url, broker_url="memory://", _env_file=None
-        ),
-        migrations=home() / "migrations",
-        contracts=home() / "contracts",
-    )
 
 
 async def test_every_check_passes_and_has_evidence(subject: Subject) -> None:
@@ -70,29 +52,6 @@ async def test_a_defect_turns_exactly_one_check_red(
     assert list(red) == [defect.check], red
 
 
-@pytest.mark.parametrize(
-    "mistake",
-    [
-        pytest.param(
-            each,
-            id=f"{each.check}-{each.name}",
-            marks=[] if each.name in {"order without index", "sleeps"} else [pytest.mark.long],
-        )
-        for each in MISTAKES
-    ],
-)
-async def test_a_mistake_in_a_slice_turns_exactly_one_check_red(
-    mistake: Mistake, subject: Subject, tmp_path: Path
-) -> None:
-    """With a finding that names it; K5 looks at migrations only, and these are as they were."""
-    with made(mistake, subject, tmp_path) as mistaken:
-        results = await go_through(mistaken, [each for each in CHECKS if each.id != "K5"])
-
-    red = {each.id: each.findings for each in results if not each.passed}
-    assert list(red) == [mistake.check], red
-    assert any(mistake.says in finding for finding in red[mistake.check]), red
-
-
 async def test_a_migration_that_cannot_be_applied_turns_k5_red_alone(
     subject: Subject, tmp_path: Path
 ) -> None:
@@ -102,12 +61,6 @@ async def test_a_migration_that_cannot_be_applied_turns_k5_red_alone(
 
     assert [each.id for each in results if not each.passed] == ["K5"]
     assert all("0900_sales.up.sql" in each.why_not for each in results if each.id != "K5")
-
-
-def test_every_check_is_proven_able_to_fail() -> None:
-    """A check that cannot fail is no check."""
-    shown = {each.check for each in DEFECTS} | {each.check for each in MISTAKES}
-    assert shown == {check.id for check in CHECKS}
 
 
 async def test_a_migration_may_be_irreversible_for_a_reason(

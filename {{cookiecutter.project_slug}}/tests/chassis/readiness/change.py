@@ -1,0 +1,112 @@
+"""A change of the slice `sales`, as somebody might make it, and the service that has it."""
+
+import importlib.util
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+from readiness.rehearsal import Subject
+from tests.chassis.slices import sales
+
+_PACKAGE = "changed_service"
+_SLICE = f"{_PACKAGE}.sales"
+_QUERY = '    @query("sales.revenue"'
+_HANDLER = "    new = sales.add(sale)\n"
+_EXAMPLES = '"examples": [{"sale_id": "0b8f7c0e-0f4f-4e57-9d0c-5f6b1c1f2a3d", **_EXAMPLE}]'
+_NUMBER = "0950_changed"
+KEY = ""  # what every key and index begins with
+KEY = "tenant_id, "  # feature: row, rls
+HEAD = "-- reversible: yes\n"
+HEAD += "-- applies to: each tenant\n"  # feature: schema
+
+Edit = tuple[str, str, str]  # file without its suffix, what stands there, what is written instead
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is written, and what the checklist has to say of it.
+
+    Args:
+        check: the only one that turns red; empty if the change is fine.
+        name: of the change.
+        says: part of the finding.
+        edits: of files of the slice; a file that is not there is written.
+        up: a migration that comes with it; empty for none.
+        down: the way back.
+    """
+
+    check: str
+    name: str
+    says: str = ""
+    edits: tuple[Edit, ...] = ()
+    up: str = ""
+    down: str = ""
+
+
+def asked(body: str, *, traffic: str = "high", example: str = "{}", writes: bool = False) -> Edit:
+    """A query of its own, `sales.asked`, whose body sends this."""
+    about = f'"sales.asked", traffic="{traffic}", example={example}, writes={writes}'
+    names = ", ".join(["self", *re.findall(r'"(\w+)":', example)])
+    return method(f"    @query({about})\n    async def asked({names}) -> Any:\n        {body}\n")
+
+
+def method(text: str) -> Edit:
+    """Another method of the repository."""
+    return "repository", _QUERY, f"{text}\n{_QUERY}"
+
+
+def handled(line: str, imports: str = "") -> Edit:
+    """A line at the beginning of the handler."""
+    return "handlers", _HANDLER, f"    {imports}\n    {line}\n{_HANDLER}"
+
+
+def another_example(**values: str) -> Edit:
+    """A second example, which differs in these from the first."""
+    differs = ", ".join(f'"{name}": "{value}"' for name, value in values.items())
+    second = f'{{"sale_id": "0b8f7c0e-0f4f-4e57-9d0c-5f6b1c1f2a3e", **_EXAMPLE, {differs}}}'
+    return "messages", _EXAMPLES, f"{_EXAMPLES[:-1]}, {second}]"
+
+
+@contextmanager
+def made(change: Change, subject: Subject, folder: Path) -> Iterator[Subject]:
+    """The service with a copy of the slice in which it was made."""
+    source, package = Path(sales.__file__).parent, folder / _PACKAGE
+    copy = Path(shutil.copytree(source, package / "sales"))
+    (package / "__init__.py").touch()
+    for name, _, new in change.edits:
+        if not (copy / f"{name}.py").exists():
+            (copy / f"{name}.py").write_text(new, encoding="utf-8")
+    for file in copy.glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        for name, old, new in change.edits:
+            if name == file.stem and old:
+                assert text.count(old) == 1, (change.name, old)
+                text = text.replace(old, new)
+        file.write_text(text.replace(sales.__name__, _SLICE), encoding="utf-8")
+    migrations = subject.migrations
+    if change.up:
+        migrations = Path(shutil.copytree(migrations, folder / "migrations"))
+        for way, sql in (("up", change.up), ("down", change.down)):
+            (migrations / f"{_NUMBER}.{way}.sql").write_text(sql, encoding="utf-8")
+    try:
+        definition = replace(subject.definition, slices=(_imported(package).sales,))
+        yield replace(subject, definition=definition, source=package, migrations=migrations)
+    finally:
+        for each in [each for each in sys.modules if each.split(".")[0] == _PACKAGE]:
+            del sys.modules[each]
+
+
+def _imported(folder: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        _PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[_PACKAGE] = package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return importlib.import_module(f"{_SLICE}.slice")

@@ -1,0 +1,261 @@
+"""Changes of a slice that are as they should be: nothing may turn red."""
+
+from tests.chassis.readiness.change import (
+    HEAD,
+    KEY,
+    Change,
+    Edit,
+    another_example,
+    asked,
+    handled,
+    method,
+)
+from tests.chassis.readiness.mistakes import summaries
+
+_SALE = '{"sale_id": _EXAMPLE.sale_id}'
+_SINCE = '{"since": _BEGINNING}'
+_ORDER = ".order_by(Sale.made_at, Sale.id).limit(9)"
+_DROP = "DROP INDEX CONCURRENTLY changed;"
+
+
+def reads(name: str, body: str, example: str = "{}", traffic: str = "high") -> Change:
+    """A query of its own."""
+    return Change("", name, edits=(asked(body, traffic=traffic, example=example),))
+
+
+def works(name: str, *edits: Edit) -> Change:
+    """Something else in the code."""
+    return Change("", name, edits=edits)
+
+
+def migrates(name: str, up: str, down: str, *edits: Edit, head: str = HEAD) -> Change:
+    """A migration, and what comes with it."""
+    return Change("", name, "", edits, f"{head}\n{up}\n", f"{down}\n")
+
+
+FINE = (
+    # Queries
+    reads("by key", summaries(".where(Sale.id == sale_id).limit(1)"), _SALE),
+    reads("by several keys", summaries(".where(Sale.id.in_([sale_id])).limit(9)"), _SALE),
+    reads("from a time on", summaries(f".where(Sale.made_at > since){_ORDER}"), _SINCE),
+    reads("the newest", summaries(".order_by(Sale.made_at.desc(), Sale.id.desc()).limit(9)")),
+    reads(
+        "OR over two indexes",
+        summaries(".where((Sale.id == sale_id) | (Sale.buyer_id == sale_id)).limit(9)"),
+        _SALE,
+    ),
+    reads(
+        "an anti-join",
+        summaries(
+            ".where(Sale.id == sale_id, ~peewee.fn.EXISTS(Line.select(Line.sku)"
+            ".where(Line.sale_id == Sale.id))).limit(9)"
+        ),
+        _SALE,
+    ),
+    reads(
+        "children with their parent",
+        "return await self.fetch_all(Line.select(Line.sku, Sale.status).join(Sale)"
+        ".where(Line.sale_id == sale_id).limit(99))",
+        _SALE,
+    ),
+    reads(
+        "a number of a few",
+        "return await self.fetch_one(Line.select(peewee.fn.count(Line.sku).alias('n'))"
+        ".where(Line.sale_id == sale_id))",
+        _SALE,
+    ),
+    reads("a rare report", summaries('.where(Sale.status == "x").limit(9)'), traffic="low"),
+    reads(
+        "whether it is there",
+        "return await self.fetch_one(Sale.select(Sale.id).where(Sale.id == sale_id)) is not None",
+        _SALE,
+    ),
+    reads("children of several", "return await self.lines_of([sale_id])", _SALE),
+    reads(
+        "a page",
+        "return await self.fetch_page(_summaries(), SaleSummary, "
+        "order=(Sale.made_at, Sale.id), after=None, limit=9)",
+    ),
+    works(
+        "all rows as a stream",
+        method(
+            "    async def all(self) -> Any:\n"
+            "        async for sale in self.manager.stream(Sale.select(Sale.id)):\n"
+            "            yield sale.id\n"
+        ),
+    ),
+    works(
+        "a helper of a query",
+        method(
+            "    async def first(self, sale_id: UUID) -> Any:\n"
+            "        return (await self.lines_of([sale_id]))[sale_id][0]\n"
+        ),
+    ),
+    # Writes
+    works(
+        "a write in a savepoint",
+        handled("async with sales.manager.savepoint():\n        await sales.by_id(sale.sale_id)"),
+    ),
+    works(
+        "an upsert",
+        asked(
+            "return await self.upsert(Buyer, [{'id': _NOBODY, 'email': email}], Buyer.email, "
+            "update=[Buyer.email])",
+            example='{"email": "eve@example.com"}',
+            writes=True,
+        ),
+    ),
+    works(
+        "a change of one row",
+        asked(
+            "return await self.manager.execute(Sale.update(status='cancelled')"
+            ".where(Sale.id == sale_id))",
+            example=_SALE,
+            writes=True,
+        ),
+    ),
+    works(
+        "a row that goes",
+        asked(
+            "return await self.manager.execute(Line.delete().where(Line.sale_id == sale_id))",
+            example=_SALE,
+            writes=True,
+        ),
+    ),
+    works(
+        "SQL from constants",
+        asked("return await self.fetch_sql(f'SELECT {_NUMBERS}, %s::int', 3)"),
+        ("repository", "_NOBODY = UUID(int=0)", "_NOBODY, _NUMBERS = UUID(int=0), '1, 2'"),
+    ),
+    # Handlers
+    works("a second example", another_example(buyer_email="eve@example.com")),
+    works(
+        "a refusal", handled('if sale.currency == "XXX":\n        raise ValueError(sale.currency)')
+    ),
+    works("an end with nothing", handled('if sale.currency == "XXX":\n        return')),
+    works(
+        "a helper of handlers",
+        handled("await _note(sale, outbox)"),
+        (
+            "handlers",
+            "def _booked(",
+            (
+                "async def _note(sale: SaleMade, outbox: Outbox) -> None:\n"
+                "    assert sale.lines\n\n\ndef _booked("
+            ),
+        ),
+    ),
+    works(
+        "a line in the log", handled('structlog.get_logger().info("sale.seen")', "import structlog")
+    ),
+    works(
+        "a use case in another module, inside a transaction",
+        (
+            "desk",
+            "",
+            (
+                "async def book(sale, *, sales):\n    await sales.add_all([sale])\n"
+                "async def desk(sale, *, manager, sales):\n"
+                '    async with manager.transaction("desk"):\n'
+                "        await book(sale, sales=sales)\n"
+            ),
+        ),
+    ),
+    works(
+        "a use case that is handed to run",
+        (
+            "desk",
+            "",
+            (
+                "async def desk(sale, *, manager, sales):\n    @retryable\n    async def unit():\n"
+                "        await sales.add_all([sale])\n\n"
+                '    await manager.run("desk", unit)\n'
+            ),
+        ),
+    ),
+    works(
+        "a use case of a class",
+        (
+            "desk",
+            "",
+            (
+                "class Desk:\n    async def book(self, sale):\n"
+                "        await self.sales.add_all([sale])\n"
+                "    async def work(self, sale):\n"
+                '        async with self.manager.transaction("desk"):\n'
+                "            await self.book(sale)\n"
+            ),
+        ),
+    ),
+    works(
+        "a savepoint in a transaction",
+        (
+            "desk",
+            "",
+            (
+                "async def desk(sale, *, manager, sales):\n"
+                '    async with manager.transaction("desk"):\n'
+                "        async with manager.savepoint():\n            await sales.add_all([sale])\n"
+            ),
+        ),
+    ),
+    # Migrations
+    *(
+        migrates(name, f"CREATE INDEX CONCURRENTLY changed ON {on};", _DROP)
+        for name, on in (
+            ("an index", f"sales ({KEY}status)"),
+            ("a partial index", f"sales ({KEY}made_at) WHERE status = 'cancelled'"),
+            ("a covering index", f"sales ({KEY}made_at, id) INCLUDE (status, total_cents)"),
+            ("an index of an expression", f"buyers ({KEY}lower(email))"),
+            ("an index of documents", "journal USING gin (payload)"),
+        )
+    ),
+    *(
+        migrates(name, f"ALTER TABLE {up};", f"ALTER TABLE {down};")
+        for name, up, down in (
+            ("a column", "sales ADD note text", "sales DROP note"),
+            (
+                "a column with a value",
+                "sales ADD note text NOT NULL DEFAULT ''",
+                "sales DROP note",
+            ),
+            (
+                "a check for new rows",
+                "sales ADD CONSTRAINT changed CHECK (total_cents < 10 ^ 15) NOT VALID",
+                "sales DROP CONSTRAINT changed",
+            ),
+            (
+                "a reference for new rows",
+                (
+                    f"sale_lines ADD CONSTRAINT changed FOREIGN KEY ({KEY}sale_id) "
+                    f"REFERENCES sales ({KEY}id) NOT VALID"
+                ),
+                "sale_lines DROP CONSTRAINT changed",
+            ),
+            (
+                "a value of its own",
+                "sales ALTER status SET DEFAULT 'booked'",
+                "sales ALTER status DROP DEFAULT",
+            ),
+        )
+    ),
+    migrates(
+        "a view",
+        "CREATE VIEW cancelled WITH (security_invoker = true) AS "
+        "SELECT id FROM sales WHERE status = 'cancelled';",
+        "DROP VIEW cancelled;",
+    ),
+    migrates(
+        "a column that goes in steps",
+        "ALTER TABLE buyers DROP created_at;",
+        "",
+        head=HEAD.replace("yes", "no (nobody reads it)")
+        + "-- phase: contract\n-- requires: release 1.0.0\n",
+    ),
+    migrates(
+        "what cannot come back, and says so",
+        "ALTER TABLE sales ADD note text DEFAULT 'x';",
+        "",
+        head=HEAD.replace("yes", "no (it is only the beginning)"),
+    ),
+)

@@ -1,0 +1,233 @@
+"""Single mistakes in what handlers, routes and writes do, and the check that tells of each."""
+
+from tests.chassis.readiness.change import (
+    HEAD,
+    KEY,
+    Change,
+    Edit,
+    asked,
+    handled,
+    method,
+)
+
+_END = "def _booked(sale: SaleMade) -> SaleBooked:\n"
+_TAKES = "async def close(sale: SaleMade, *, manager: Manager, sales: Sales) -> None:"
+_ADDS = "await sales.add_all([sale])"
+_READS = 'async with manager.transaction("close", read_only=True):'
+_SALE = '{"sale_id": _EXAMPLE.sale_id}'
+_SENDS = (
+    "return await self.fetch_all(Sale.select(Sale.id).order_by(Sale.made_at, Sale.id).limit(9))"
+)
+_LARGE = "if sale.total_cents > 10**9:\n        "
+_NOTE = '{"id": new_id(), "event_type": f"noted {sale_id}", "payload": {}}'
+_NOTED = 'JournalEntry.select(JournalEntry.id).where(JournalEntry.event_type == f"noted {sale_id}")'
+_NOTES = f"await self.insert_all(JournalEntry, [{_NOTE}])"
+_UNIQUE = "CREATE UNIQUE INDEX CONCURRENTLY"
+_CONDITION = "await outbox.add(SALE_BOOKED, _booked(sale), provided=new)"
+
+
+def desk(*lines: str) -> Edit:
+    """Another module of the slice."""
+    return "desk", "", "\n".join((*lines, ""))
+
+
+def helper(*lines: str) -> Edit:
+    """Another function beside the handlers."""
+    return "handlers", _END, "\n".join((*lines, "", "", _END))
+
+
+def noting(*lines: str) -> tuple[Edit, Edit]:
+    """A write of its own, which the handler calls."""
+    body = "\n        ".join(lines)
+    return (
+        asked(body, example=_SALE, writes=True),
+        handled("await sales.asked(sale_id=sale.sale_id)"),
+    )
+
+
+def unique(name: str, table: str, columns: str) -> Change:
+    """Another key that the message decides about."""
+    up = f"{HEAD}\n{_UNIQUE} changed ON {table} ({KEY}{columns});\n"
+    says = f"rows of {table} are inserted once by ("
+    return Change("K3", name, says, (), up, "DROP INDEX CONCURRENTLY changed;\n")
+
+
+AT_WORK = (
+    # Transactions
+    *(
+        Change("K2", name, says, (edit,))
+        for name, says, edit in (
+            (
+                "a write in a read-only transaction",
+                "desk.py:3 writes in a read-only transaction",
+                desk(_TAKES, f"    {_READS}", f"        {_ADDS}"),
+            ),
+            (
+                "a function that is called in a read-only transaction",
+                "desk.py:2 writes in a read-only transaction",
+                desk(
+                    _TAKES,
+                    f"    {_ADDS}",
+                    "async def shut():",
+                    f"    {_READS}",
+                    "        await close()",
+                ),
+            ),
+            (
+                "a savepoint in a read-only transaction",
+                "desk.py:4 writes in a read-only transaction",
+                desk(
+                    _TAKES,
+                    f"    {_READS}",
+                    "        async with manager.savepoint():",
+                    f"            {_ADDS}",
+                ),
+            ),
+            (
+                "a function of handlers.py outside any transaction",
+                "writes outside a transaction, by add_all",
+                helper(_TAKES.replace("Manager", "object"), f"    {_ADDS}"),
+            ),
+            (
+                "a function that is called inside and outside",
+                "desk.py:2 writes outside a transaction",
+                desk(
+                    _TAKES,
+                    f"    {_ADDS}",
+                    "async def inside():",
+                    '    async with manager.transaction("close"):',
+                    "        await close()",
+                    "async def outside():",
+                    "    await close()",
+                ),
+            ),
+            (
+                "a function that is called outside by another",
+                "desk.py:2 writes outside a transaction",
+                desk(_TAKES, f"    {_ADDS}", "async def outer():", "    await close()"),
+            ),
+            (
+                "after the transaction",
+                "desk.py:4 writes outside a transaction",
+                desk(
+                    _TAKES,
+                    '    async with manager.transaction("close"):',
+                    "        pass",
+                    f"    {_ADDS}",
+                ),
+            ),
+            (
+                "SQL in a handler",
+                "sends SQL outside a repository",
+                handled('await sales.manager.fetch_sql("SELECT 1")'),
+            ),
+            # feature: http_api {
+            (
+                "a route without a transaction",
+                "writes outside a transaction, by add",
+                ("api", 'async with manager.transaction("make_sale"):', "if True:"),
+            ),
+            (
+                "a route that only reads",
+                "writes in a read-only transaction, by add",
+                ("api", 'transaction("make_sale")', 'transaction("make_sale", read_only=True)'),
+            ),
+            # feature: http_api }
+        )
+    ),
+    # Names of statements
+    *(
+        Change("K4", name, says, edits)
+        for name, says, edits in (
+            (
+                "a method without a name",
+                "Sales.peek sends statements under no name",
+                (method(f"    async def peek(self) -> Any:\n        {_SENDS}\n"),),
+            ),
+            (
+                "a method without a name that a handler calls",
+                "Sales.peek sends statements under no name",
+                (
+                    method(f"    async def peek(self) -> Any:\n        {_SENDS}\n"),
+                    handled("await sales.peek()"),
+                ),
+            ),
+            (
+                "a handler that calls what is private",
+                "sends a statement under 'unregistered'",
+                (handled("await sales._known({sale.buyer_email})"),),
+            ),
+            (
+                "a name that stands twice",
+                "is the name of 2 queries",
+                (asked(_SENDS), ("repository", '"sales.asked"', '"sales.page"')),
+            ),
+            (
+                "a name that somebody made up",
+                "sends a statement under 'sales.more'",
+                (asked(f'with self.manager.named("sales.more"):\n            {_SENDS}'),),
+            ),
+        )
+    ),
+    # The same again
+    unique("a second key", "sales", "currency, made_at"),
+    unique("a key of another column", "sales", "made_at"),
+    *(
+        Change("K3", name, says, edits)
+        for name, says, edits in (
+            (
+                "a look before an insert",
+                "two new messages with the same content at once leave other numbers of rows",
+                noting(f"if not await self.fetch_one({_NOTED}):", f"    {_NOTES}"),
+            ),
+            (
+                "a count before an insert",
+                "two new messages with the same content at once leave other numbers of rows",
+                noting(f"if len(await self.fetch_all({_NOTED}.limit(2))) < 1:", f"    {_NOTES}"),
+            ),
+            (
+                "a row each time",
+                "the same content under another id changes journal",
+                noting(_NOTES),
+            ),
+            (
+                "an event each time",
+                "the same content under another id changes outbox",
+                (("handlers", _CONDITION, _CONDITION.replace(", provided=new", "")),),
+            ),
+        )
+    ),
+    # What no example leads to
+    *(
+        Change("H2", name, "handlers.py: of ", edits)
+        for name, edits in (
+            ("a branch", (handled(f"{_LARGE}await outbox.add(SALE_BOOKED, _booked(sale))"),)),
+            ("a loop", (handled("for _ in sale.lines[5:]:\n        await outbox.flush()"),)),
+            (
+                "an answer to an error",
+                (
+                    handled(
+                        "try:\n        int(sale.currency, 36)\n"
+                        "    except ValueError:\n        sales.add(sale)"
+                    ),
+                ),
+            ),
+            (
+                "an end before its time",
+                (handled(f"{_LARGE}sales.add(sale)\n        return"),),
+            ),
+        )
+    ),
+    Change(
+        "H2",
+        "ways of a query",
+        "repository.py: of ",
+        (
+            asked(
+                "if self is None:\n            "
+                + "\n            ".join(f"number = {each}" for each in range(12))
+                + f"\n        {_SENDS}"
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,133 @@
+"""Single mistakes in a migration, and the check that tells of each."""
+
+from tests.chassis.readiness.change import HEAD, KEY, Change
+
+_DROP = "DROP INDEX CONCURRENTLY changed;\n"
+
+
+def migration(name: str, says: str, up: str, down: str, check: str = "K5") -> Change:
+    """A migration that comes with the change."""
+    return Change(check, name, says, (), f"{HEAD}\n{up}\n", f"{down}\n")
+
+
+OF_SCHEMA = (
+    *(
+        migration(name, says, up, down)
+        for name, says, up, down in (
+            (
+                "a way back that loses what was there",
+                "does not bring back what was in sales.booked_at",
+                "UPDATE sales SET booked_at = now() WHERE booked_at < now();",
+                "SELECT 1;",
+            ),
+            (
+                "a way back that is empty",
+                "0950_changed.down.sql is empty",
+                "ALTER TABLE sales ADD note text;",
+                "-- nothing to do",
+            ),
+            (
+                "a way back that leaves a column",
+                "leaves column sales.note",
+                "ALTER TABLE sales ADD note text;",
+                "SELECT 1;",
+            ),
+            (
+                "a way back to another type",
+                "makes of column sales.currency",
+                "ALTER TABLE sales ALTER currency TYPE varchar(3);",
+                "ALTER TABLE sales ALTER currency TYPE varchar(9);",
+            ),
+            (
+                "a column that rows have no value for",
+                "M5",
+                "ALTER TABLE sales ADD note text NOT NULL;",
+                "ALTER TABLE sales DROP note;",
+            ),
+            (
+                "NOT NULL where rows may have none",
+                "M5",
+                "ALTER TABLE journal ADD note text; ALTER TABLE journal ALTER note SET NOT NULL;",
+                "ALTER TABLE journal DROP note;",
+            ),
+            (
+                "an index that stops writes",
+                "M11",
+                f"CREATE INDEX changed ON sales ({KEY}status);",
+                "DROP INDEX changed;",
+            ),
+            (
+                "a unique index that stops writes",
+                "M11",
+                f"CREATE UNIQUE INDEX changed ON journal ({KEY}id, event_type);",
+                "DROP INDEX changed;",
+            ),
+            (
+                "a constraint that makes its index",
+                "M13",
+                f"ALTER TABLE journal ADD CONSTRAINT changed UNIQUE ({KEY}id, event_type);",
+                "ALTER TABLE journal DROP CONSTRAINT changed;",
+            ),
+            (
+                "another type for a number",
+                "M12",
+                "ALTER TABLE sale_lines ALTER position TYPE bigint;",
+                "ALTER TABLE sale_lines ALTER position TYPE integer;",
+            ),
+            (
+                "another type for a time",
+                "M12",
+                "ALTER TABLE buyers ALTER created_at TYPE timestamp;",
+                "ALTER TABLE buyers ALTER created_at TYPE timestamptz;",
+            ),
+            (
+                "a value that is drawn for each row",
+                "M12",
+                "ALTER TABLE sales ADD token uuid DEFAULT gen_random_uuid();",
+                "ALTER TABLE sales DROP token;",
+            ),
+            (
+                "a column with another name",
+                "M3",
+                "ALTER TABLE buyers RENAME created_at TO seen_at;",
+                "ALTER TABLE buyers RENAME seen_at TO created_at;",
+            ),
+            (
+                "a column that the old release reads goes",
+                "M3",
+                "ALTER TABLE buyers DROP created_at;",
+                "ALTER TABLE buyers ADD created_at timestamptz NOT NULL DEFAULT now();",
+            ),
+            ("what the old release has stored goes", "M3", "TRUNCATE journal;", "SELECT 1;"),
+            ("all rows of a table change", "M1", "UPDATE sales SET currency = 'EUR';", "SELECT 1;"),
+            (
+                "all rows of a table are copied",
+                "M1",
+                "INSERT INTO journal SELECT * FROM journal WHERE false;",
+                "SELECT 1;",
+            ),
+            (
+                "a reference that reads all rows",
+                "M13",
+                (
+                    f"ALTER TABLE sale_lines ADD CONSTRAINT changed FOREIGN KEY ({KEY}sale_id) "
+                    f"REFERENCES sales ({KEY}id);"
+                ),
+                "ALTER TABLE sale_lines DROP CONSTRAINT changed;",
+            ),
+            (
+                "a check that reads all rows",
+                "M13",
+                "ALTER TABLE sales ADD CONSTRAINT changed CHECK (total_cents < 1000000000000000);",
+                "ALTER TABLE sales DROP CONSTRAINT changed;",
+            ),
+        )
+    ),
+    migration(
+        "an index goes that busy queries need",
+        "sales.page",
+        "DROP INDEX CONCURRENTLY sales_made_at;",
+        f"CREATE INDEX CONCURRENTLY sales_made_at ON sales ({KEY}made_at, id);",
+        "Q1",
+    ),
+)
