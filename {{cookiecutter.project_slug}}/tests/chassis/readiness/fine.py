@@ -213,10 +213,10 @@ FINE = (
     *(
         migrates(name, f"ALTER TABLE {up};", f"ALTER TABLE {down};")
         for name, up, down in (
-            ("a column", "sales ADD note text", "sales DROP note"),
+            ("a column", "sales ADD note integer", "sales DROP note"),
             (
                 "a column with a value",
-                "sales ADD note text NOT NULL DEFAULT ''",
+                "sales ADD note integer NOT NULL DEFAULT 0",
                 "sales DROP note",
             ),
             (
@@ -254,7 +254,7 @@ FINE = (
     ),
     migrates(
         "what cannot come back, and says so",
-        "ALTER TABLE sales ADD note text DEFAULT 'x';",
+        "ALTER TABLE sales ADD note integer DEFAULT 1;",
         "",
         head=HEAD.replace("yes", "no (it is only the beginning)"),
     ),

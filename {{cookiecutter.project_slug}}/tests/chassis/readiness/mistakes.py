@@ -23,9 +23,9 @@ def keeps(name: str, says: str, old: str, new: str) -> Change:
     return Change("R1", name, says, (("slice", old, new),))
 
 
-def names(name: str, says: str, old: str, new: str) -> Mistake:
+def names(name: str, says: str, old: str, new: str) -> Change:
     """Something else is said about the data in a column."""
-    return Mistake("R2", name, says, "models", old, new)
+    return Change("R2", name, says, (("models", old, new),))
 
 
 def summaries(rest: str, into: str = "SaleSummary") -> str:

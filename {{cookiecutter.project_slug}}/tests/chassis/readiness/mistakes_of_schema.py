@@ -23,13 +23,13 @@ OF_SCHEMA = (
             (
                 "a way back that is empty",
                 "0950_changed.down.sql is empty",
-                "ALTER TABLE sales ADD note text;",
+                "ALTER TABLE sales ADD note integer;",
                 "-- nothing to do",
             ),
             (
                 "a way back that leaves a column",
                 "leaves column sales.note",
-                "ALTER TABLE sales ADD note text;",
+                "ALTER TABLE sales ADD note integer;",
                 "SELECT 1;",
             ),
             (
@@ -41,13 +41,13 @@ OF_SCHEMA = (
             (
                 "a column that rows have no value for",
                 "M5",
-                "ALTER TABLE sales ADD note text NOT NULL;",
+                "ALTER TABLE sales ADD note integer NOT NULL;",
                 "ALTER TABLE sales DROP note;",
             ),
             (
                 "NOT NULL where rows may have none",
                 "M5",
-                "ALTER TABLE journal ADD note text; ALTER TABLE journal ALTER note SET NOT NULL;",
+                "ALTER TABLE journal ADD note integer; ALTER TABLE journal ALTER note SET NOT NULL;",
                 "ALTER TABLE journal DROP note;",
             ),
             (
