@@ -47,8 +47,8 @@ OF_SCHEMA = (
             (
                 "NOT NULL where rows may have none",
                 "M5",
-                "ALTER TABLE journal ADD note integer; ALTER TABLE journal ALTER note SET NOT NULL;",
-                "ALTER TABLE journal DROP note;",
+                "ALTER TABLE journal ADD n integer; ALTER TABLE journal ALTER n SET NOT NULL;",
+                "ALTER TABLE journal DROP n;",
             ),
             (
                 "an index that stops writes",
