@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from http.client import HTTPConnection
 from typing import Any
@@ -73,6 +74,38 @@ async def test_an_order_that_is_handed_in_is_processed_and_found(
     assert await ask(port, "GET", "/sales?limit=5") == (200, [sale])
     after = f"after_time={sale['made_at'].replace('+', '%2B')}&after_id={sale['id']}"
     assert await ask(port, "GET", f"/sales?{after}") == (200, [])
+
+
+async def test_the_documentation_needs_no_other_host(port: int) -> None:
+    """Each route with its body, from this process alone; and no script, wherever it came from."""
+
+    def read() -> tuple[int, str, str]:
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/docs")
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, answer.getheader("Content-Security-Policy", ""), text
+
+    status, policy, text = await asyncio.to_thread(read)
+    assert status == 200
+    assert policy.startswith("default-src 'none'")
+    assert not re.findall(r"<script|<link|<img|src=|@import|url\(|//", text)
+    for shown in ("<b>POST</b> /sales", "/sales/{sale_id}", "buyer_email", "Idempotency-Key"):
+        assert shown in text
+
+
+async def test_each_answer_is_documented(port: int) -> None:
+    """Refusals too, in the form that they have."""
+    _, document = await ask(port, "GET", "/openapi.json")
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for status in ("4XX", "5XX"):
+                content = operation["responses"][status]["content"]
+                assert list(content) == ["application/problem+json"], (method, path)
+            names = [each["name"] for each in operation.get("parameters", ())]
+            assert ("Idempotency-Key" in names) is (method in {"post", "patch"})
+    assert set(document["components"]["schemas"]["Problem"]["properties"]) >= {"detail", "errors"}
 
 
 @pytest.mark.parametrize(

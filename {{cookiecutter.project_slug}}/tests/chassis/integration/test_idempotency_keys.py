@@ -2,11 +2,9 @@
 """Requests with an Idempotency-Key, to slices that say nothing about it, on real sockets."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from functools import partial
-from http.client import HTTPConnection
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,25 +17,10 @@ from acme_orders.chassis.slice import Chassis, Slice
 from readiness.scratch import rows_of
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.conftest import Connect, count, eventually, rows
+from tests.chassis.integration.asking import FORM, ask
 from tests.chassis.integration.odd_routes import Odd
 from tests.chassis.retention.test_own import passed
-from tests.chassis.slices.sales.messages import SaleForm
 from tests.chassis.tenancy.several import ADA, BOB, register  # feature: row, rls, schema
-
-FORM = dict(SaleForm.example())
-
-
-class Given(NamedTuple):
-    """An answer."""
-
-    status: int
-    body: bytes
-    headers: dict[str, str]
-
-    @property
-    def json(self) -> Any:
-        """The body, decoded."""
-        return json.loads(self.body)
 
 
 @pytest.fixture
@@ -49,31 +32,6 @@ async def service(connect: Connect) -> AsyncIterator[Service]:
 
     async with connect(odd) as connected:
         yield connected
-
-
-async def ask(
-    port: int,
-    path: str = "/sales",
-    body: Any = FORM,
-    key: str | None = "one",
-    method: str = "POST",
-    **headers: str,
-) -> Given:
-    """One request, as a client on the network makes it."""
-    sent = {"Content-Type": "application/json", "Connection": "close"}
-    sent |= {"X-Tenant-ID": str(TENANT)}  # feature: row, rls, schema
-    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-    sent |= {} if key is None else {"Idempotency-Key": key}
-
-    def exchange() -> Given:
-        connection = HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.request(method, path, json.dumps(body), sent)
-        answer = connection.getresponse()
-        told = {name.lower(): value for name, value in answer.getheaders()}
-        del told["date"]
-        return Given(answer.status, answer.read(), told)
-
-    return await asyncio.to_thread(exchange)
 
 
 async def test_a_request_that_comes_again_gets_its_answer_again(
@@ -148,6 +106,20 @@ async def test_what_is_no_key_is_refused(service: Service, port: int, key: str) 
     assert answer.status == 400
     assert "1 to 255 visible ASCII characters" in answer.json["detail"]
     assert await count(service, "outbox") == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("POST", "/nowhere", 404), ("PATCH", "/sales", 405)]
+)
+async def test_what_no_route_takes_has_no_key(
+    service: Service, port: int, method: str, path: str, status: int
+) -> None:
+    """It is refused without a look at the key, and without a statement."""
+    await ask(port)
+    sent: list[Any] = []
+    service.manager.observe(sent.append)
+    assert (await ask(port, path, method=method)).status == status
+    assert sent == []
 
 
 async def test_a_refused_body_may_be_corrected_under_the_same_key(

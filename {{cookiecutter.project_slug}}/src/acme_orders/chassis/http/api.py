@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.http.docs import page
 from acme_orders.chassis.http.document import ANSWERS, complete
 from acme_orders.chassis.http.explained import HANDLERS
 from acme_orders.chassis.http.input import Input
@@ -41,17 +42,24 @@ def api(
         dependencies=[Depends(what_comes.check_body)],
         responses=ANSWERS,
         exception_handlers=HANDLERS,
+        docs_url=None,  # those of FastAPI load their scripts from another host
+        redoc_url=None,
         redirect_slashes=False,  # it would send clients to whatever host they have named
         # feature: tracing {
         # Its own spans hold paths and queries as clients wrote them.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         # feature: tracing }
     )
-    _include(app, routers)
-    complete(app.openapi())
+    served = _include(app, routers)
+    document = app.openapi()
+    complete(document)
+    app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI has for it
+    # With those of routers in routers.
+    paths = document["paths"].items()
+    served |= {f"{method.upper()} {path}" for path, methods in paths for method in methods}
     largest = settings.max_body_bytes
     requests = Requests(
-        Keyed(app, manager=manager, answers=answers, largest=largest),
+        Keyed(app, served, manager=manager, answers=answers, largest=largest),
         manager=manager,
         places=settings.http_concurrency,
         wait=settings.http_wait,
@@ -60,17 +68,19 @@ def api(
         refused=lambda reason: metrics.http_refused.labels(reason).inc(),
     )
 
-    @scoped_by_header(app.openapi())  # feature: row, rls, schema
+    @scoped_by_header(document)  # feature: row, rls, schema
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await requests(scope, receive, send)
 
-    paths = app.openapi()["paths"].items()  # with those of routers in routers
-    routes = [f"{method.upper()} {path}" for path, methods in paths for method in methods]
-    return Measured(answer, [*routes, *named(app.routes)], port="api", metrics=metrics)
+    app.add_route("/docs", page(document), include_in_schema=False)
+    return Measured(answer, [*served, *named(app.routes)], port="api", metrics=metrics)
 
 
-def _include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Add the routes of all slices; FastAPI would let the first of two answer, and be silent."""
+def _include(app: FastAPI, routers: Iterable[APIRouter]) -> set[str]:
+    """Add the routes of all slices, and name them.
+
+    FastAPI would let the first of two answer, and be silent.
+    """
     taken: dict[tuple[str, str], str] = {}
     for router in routers:
         for route in router.routes:
@@ -84,3 +94,4 @@ def _include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
                             "the router of each slice a prefix of its own"
                         )
         app.include_router(router)
+    return {f"{method} {path}" for method, path in taken}

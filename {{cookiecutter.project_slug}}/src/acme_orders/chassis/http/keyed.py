@@ -8,9 +8,10 @@ background is done before COMMIT as well.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from acme_orders.chassis.database.lease import LEVELS, Isolation
@@ -34,14 +35,23 @@ class Keyed:
 
     Args:
         app: that answers.
+        routes: of it, such as `POST /parcels/{id}`; what fits none of them is left to the app.
         manager: of the database.
         answers: where they are kept.
         largest: bytes of an answer.
     """
 
     def __init__(
-        self, app: ASGIApp, *, manager: Manager, answers: KeptAnswers, largest: int
+        self,
+        app: ASGIApp,
+        routes: Iterable[str],
+        *,
+        manager: Manager,
+        answers: KeptAnswers,
+        largest: int,
     ) -> None:
+        changing = (each for each in routes if each.startswith(METHODS))
+        self._routes = [compile_path(route)[0] for route in changing]
         self._app, self._manager, self._answers = app, manager, answers
         self._largest = largest
 
@@ -52,7 +62,7 @@ class Keyed:
             Refused: the key is none, or that of another request.
         """
         given = [value for name, value in scope["headers"] if name == _NAME]
-        if not given or scope["method"] not in METHODS:
+        if not given or not self._changes(f"{scope['method']} {scope['path']}"):
             await self._app(scope, receive, send)
             return
         key, body = _key(given), (await receive()).get("body", b"")
@@ -75,6 +85,9 @@ class Keyed:
                 return
             await _give(answer, send)
             return
+
+    def _changes(self, asked: str) -> bool:
+        return any(route.match(asked) for route in self._routes)
 
     async def _once(
         self,

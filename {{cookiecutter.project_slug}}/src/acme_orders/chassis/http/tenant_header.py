@@ -19,7 +19,7 @@ _PARAMETER = {
     "description": "Whose data this is about; whoever authenticates requests sets it.",
     "schema": {"type": "string", "format": "uuid"},
 }
-_PUBLIC = ("/docs", "/openapi.json", "/redoc")
+_PUBLIC = ("/docs", "/openapi.json")
 
 
 def scoped_by_header(document: Mapping[str, Any]) -> Callable[[ASGIApp], ASGIApp]:
