@@ -7,13 +7,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from acme_orders.chassis.database.repository import Repository
+
 from readiness.check import Check
 from readiness.lines import Function, Reached, functions_of
 from readiness.rehearsal import Rehearsal
 from readiness.seeded import rehearse_handlers
 from readiness.watch import short
 
-_ENOUGH = 0.9  # of the statements of each handler, and of each module of repositories
+_ENOUGH = 0.9  # of the statements of each handler, and of each repository
 
 
 class ExamplesReachTheCode(Check):
@@ -27,37 +29,29 @@ class ExamplesReachTheCode(Check):
         Give a query an example that finds what a write above it in its repository has stored. What
         no example leads to, no other check has seen. Lines that only raise need none.
         """
-        handlers, repositories = _handlers(rehearsal), _repositories(rehearsal)
-        reached = Reached({*handlers, *repositories})
+        handlers = [each for file in _handlers(rehearsal) for each in functions_of(file)]
+        parts = [(f"{each.name}()", [each]) for each in handlers]
+        parts += _repositories(rehearsal)
+        reached = Reached({each.file for _, functions in parts for each in functions})
         with reached.watching():
             async with rehearsal.another() as together:
                 await _in_batches(together)
             await rehearse_handlers(rehearsal)
             for repository, query, method in rehearsal.queries():
                 await rehearsal.call(repository, query, method)
-        for file in handlers:
-            for each in functions_of(file):
-                self.inspected += len(each.statements)
-                if len(reached.missing(file, each)) == len(each.statements):
-                    continue  # a route calls it, or nobody; K3 tells of a handler
-                for finding in _judged(reached, file, each.name, [each]):
-                    yield finding
-        for file in repositories:
-            functions = list(functions_of(file))
-            self.inspected += sum(len(each.statements) for each in functions)
-            for finding in _judged(reached, file, "all methods", functions):
-                yield finding
-
-
-def _judged(reached: Reached, file: str, what: str, functions: list[Function]) -> Iterator[str]:
-    missing = [line for each in functions for line in reached.missing(file, each)]
-    total = sum(len(each.statements) for each in functions)
-    if len(missing) > (1 - _ENOUGH) * total:
-        lines = ", ".join(map(str, sorted(missing)))
-        yield (
-            f"{short(file)}: of {total} statements of {what}, examples reach "
-            f"{total - len(missing)}, and not those in the lines {lines}"
-        )
+        for name, functions in parts:
+            total = sum(len(each.statements) for each in functions)
+            self.inspected += total
+            missing = [
+                f"{short(each.file)}:{line}" for each in functions for line in reached.missing(each)
+            ]
+            # A function beside the handlers that nothing reaches is called by a route, or by
+            # nobody; K3 tells of a handler without an example.
+            if (1 - _ENOUGH) * total < len(missing) < total:
+                yield (
+                    f"examples reach {total - len(missing)} of {total} statements of {name}, and "
+                    f"not {', '.join(missing)}"
+                )
 
 
 async def _in_batches(rehearsal: Rehearsal) -> None:
@@ -81,16 +75,22 @@ def _handlers(rehearsal: Rehearsal) -> list[str]:
         for handle in (each.handle, each.handle_all)
         if handle
     }
-    return _files(modules)
-
-
-def _repositories(rehearsal: Rehearsal) -> list[str]:
-    slices = rehearsal.service.slices
-    return _files({type(each).__module__ for one in slices for each in one.repositories})
-
-
-def _files(modules: set[str]) -> list[str]:
     return sorted(str(sys.modules[each].__file__) for each in modules)
+
+
+def _repositories(rehearsal: Rehearsal) -> Iterator[tuple[str, list[Function]]]:
+    """The methods of each, those that it inherits among them."""
+    for one in rehearsal.service.slices:
+        for kind in map(type, one.repositories):
+            bases = kind.__mro__[: kind.__mro__.index(Repository)]
+            yield (
+                kind.__name__,
+                [
+                    method
+                    for each in bases
+                    for method in functions_of(inspect.getfile(each), each.__name__)
+                ],
+            )
 
 
 def _plain(function: Any) -> Any:

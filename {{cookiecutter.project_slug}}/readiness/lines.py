@@ -1,7 +1,6 @@
 """Sees which statements of some modules are reached."""
 
 import ast
-import itertools
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -18,10 +17,12 @@ class Function:
     """A function, or a method, with all that is defined in it.
 
     Args:
+        file: where it is.
         name: of it.
         statements: first and last line of each.
     """
 
+    file: str
     name: str
     statements: tuple[tuple[int, int], ...]
 
@@ -43,12 +44,12 @@ class Reached:
         finally:
             sys.settrace(before)
 
-    def missing(self, file: str, function: Function) -> list[int]:
+    def missing(self, function: Function) -> list[int]:
         """The first line of each of its statements that was not reached."""
         return [
             first
             for first, last in function.statements
-            if not any((file, line) in self.lines for line in range(first, last + 1))
+            if not any((function.file, line) in self.lines for line in range(first, last + 1))
         ]
 
     def _called(self, frame: Any, *_: Any) -> Any:
@@ -60,13 +61,15 @@ class Reached:
         return self._line
 
 
-def functions_of(file: str) -> Iterator[Function]:
-    """The functions of a module, and the methods of its classes."""
-    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    bodies = [tree.body, *(each.body for each in tree.body if isinstance(each, ast.ClassDef))]
-    for node in itertools.chain(*bodies):
+def functions_of(file: str, class_: str = "") -> Iterator[Function]:
+    """The functions of a module, or the methods of a class in it."""
+    body = ast.parse(Path(file).read_text(encoding="utf-8")).body
+    if class_:
+        found = (each for each in body if isinstance(each, ast.ClassDef) and each.name == class_)
+        body = next((each.body for each in found), [])
+    for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield Function(node.name, tuple(_statements(node)))
+            yield Function(file, node.name, tuple(_statements(node)))
 
 
 def _statements(function: ast.AST) -> Iterator[tuple[int, int]]:

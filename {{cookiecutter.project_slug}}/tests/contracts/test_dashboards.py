@@ -3,9 +3,17 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.messaging.memory import MemoryBroker
 from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.service import assemble
+from acme_orders.service import SERVICE
 
 ROOT = Path(__file__).parents[2]
 RULES = (ROOT / "deploy/prometheus/rules.yml").read_text(encoding="utf-8")
@@ -16,6 +24,11 @@ SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_c
 NOT_METRICS = re.compile(
     r"\{[^}]*\}|\[[^]]*\]|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)"
 )
+SELECTOR = re.compile(r"\b([a-zA-Z_:][\w:]*)\{([^}]*)\}")
+MATCHER = re.compile(r"(\w+)(=~|!~|!=|=)'([^']*)'")
+GROUPED = re.compile(r"\bby\s*\(([^)]*)\)")
+OF_PROMETHEUS = {"job", "instance", "le"}
+NAMES_ONE = re.compile(r"(?:.*_)?(?:ids?|uuid|key|email|user|url|path|sql|text|error)")
 NAME = re.compile(r"\b(?!(?:and|or|unless|bool|offset)\b)[a-zA-Z_:][\w:]*\b(?!\s*\()")
 
 
@@ -26,6 +39,53 @@ def exposed() -> set[str]:
         for metric in Metrics().registry.collect()
         for suffix in SUFFIXES[metric.type]
     }
+
+
+@cache
+def begun() -> dict[str, list[dict[str, str]]]:
+    """The labels of each series that is there before anything happens; nothing is connected."""
+    settings = SERVICE.load_settings(
+        environment="test",
+        database_url="postgresql://nobody@localhost/none",
+        broker_url="memory://",
+        _env_file=None,
+    )
+    metrics, found = Metrics(), dict[str, list[dict[str, str]]]()
+    manager, broker = Manager(settings, metrics), MemoryBroker()
+    assemble(SERVICE, settings, metrics=metrics, manager=manager, broker=broker).begin()
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(sample.labels)
+    return found
+
+
+@cache
+def declared() -> dict[str, set[str]]:
+    """The labels of each metric, by the names that Prometheus would store."""
+    return {
+        family.name + suffix: {*metric._labelnames}
+        for metric in vars(Metrics()).values()
+        if isinstance(metric, MetricWrapperBase)
+        for family in metric.describe()
+        for suffix in SUFFIXES[family.type]
+    }
+
+
+def nowhere(expression: str) -> list[str]:
+    """Labels in an expression that its metrics do not have, and values that they never have."""
+    labels, series, wrong = declared(), begun(), []
+    if not used(expression) <= labels.keys():
+        return []  # some are read from a table when somebody looks, and declare nothing
+    for name, matchers in SELECTOR.findall(expression):
+        for label, how, value in MATCHER.findall(matchers):
+            values = sorted({each[label] for each in series.get(name, ()) if label in each})
+            if label not in labels[name] | OF_PROMETHEUS:
+                wrong.append(f"{name} has no label {label}")
+            elif values and "!" not in how and not any(re.fullmatch(value, v) for v in values):
+                wrong.append(f"{label} of {name} is never {value}, but {values}")
+    known = OF_PROMETHEUS.union(*(labels[name] for name in used(expression)))
+    grouped = {name for group in GROUPED.findall(expression) for name in group.split(", ")}
+    return wrong + [f"nothing has a label {each}" for each in sorted(grouped - known)]
 
 
 def used(expression: str) -> set[str]:
@@ -72,6 +132,32 @@ def test_panels_use_metrics_that_exist() -> None:
     for expression in panel_expressions():
         assert used(expression), expression
         assert used(expression) <= exposed(), expression
+
+
+def test_alerts_and_panels_use_labels_and_values_that_occur() -> None:
+    """An alert on a label or a value that no series has never fires."""
+    for expression in (*alert_expressions(), *panel_expressions()):
+        assert not nowhere(expression), expression
+
+
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [
+        ("sum(messages_processed_total{outcme='retried'})", "has no label outcme"),
+        ("sum(messages_processed_total{outcome='retryed'})", "is never retryed"),
+        ("sum(dead_letters_total{reason=~'refuzed|lost'})", "is never refuzed|lost"),
+        ("sum by (kueue) (queue_messages{job='x'})", "nothing has a label kueue"),
+    ],
+)
+def test_labels_and_values_that_never_occur_are_named(expression: str, says: str) -> None:
+    """With the values that do."""
+    assert any(says in each for each in nowhere(expression))
+
+
+def test_no_label_names_one_thing_among_many() -> None:
+    """Each value of a label is a series for ever: an id or a text would fill Prometheus."""
+    labels = set[str]().union(*declared().values())
+    assert not {each for each in labels if NAMES_ONE.fullmatch(each)}
 
 
 def test_every_alert_has_a_heading_in_the_runbook() -> None:

@@ -199,7 +199,7 @@ AT_WORK = (
     ),
     # What no example leads to
     *(
-        Change("H2", name, "handlers.py: of ", edits)
+        Change("H2", name, "statements of make_sale(), and not sales/handlers.py:", edits)
         for name, edits in (
             ("a branch", (handled(f"{_LARGE}await outbox.add(SALE_BOOKED, _booked(sale))"),)),
             ("a loop", (handled("for _ in sale.lines[5:]:\n        await outbox.flush()"),)),
@@ -221,7 +221,7 @@ AT_WORK = (
     Change(
         "H2",
         "ways of a query",
-        "repository.py: of ",
+        "statements of Sales, and not sales/repository.py:",
         (
             asked(
                 "if self is None:\n            "

@@ -11,6 +11,7 @@ import typer
 from acme_orders.chassis.addresses import guessed_password, is_placeholder
 from acme_orders.chassis.database.environment import take_out
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
+from acme_orders.chassis.lookalikes import lookalikes
 from acme_orders.chassis.observability import logs
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.observability.redaction import Redactor
@@ -59,6 +60,8 @@ def command_settings(definition: Definition[Settings], metrics: Metrics | None =
     )
     if ignored := take_out(os.environ):
         log.info("database.variables_ignored", names=ignored, why="DATABASE_URL says all of it")
+    for name, near in lookalikes(definition.settings, os.environ).items():
+        log.warning("settings.unknown", variable=name, why=f"nobody reads it; is it {near}?")
     return settings
 
 
