@@ -250,7 +250,7 @@ FINE = (
         "ALTER TABLE buyers DROP created_at;",
         "",
         head=HEAD.replace("yes", "no (nobody reads it)")
-        + "-- phase: contract\n-- requires: release 1.0.0\n",
+        + "-- phase: contract\n-- requires: release 0.1.0\n",
     ),
     migrates(
         "what cannot come back, and says so",
