@@ -82,15 +82,11 @@ def _repositories(rehearsal: Rehearsal) -> Iterator[tuple[str, list[Function]]]:
     """The methods of each, those that it inherits among them."""
     for one in rehearsal.service.slices:
         for kind in map(type, one.repositories):
-            bases = kind.__mro__[: kind.__mro__.index(Repository)]
-            yield (
-                kind.__name__,
-                [
-                    method
-                    for each in bases
-                    for method in functions_of(inspect.getfile(each), each.__name__)
-                ],
-            )
+            methods: dict[str, Function] = {}
+            for each in kind.__mro__[: kind.__mro__.index(Repository)]:
+                for method in functions_of(inspect.getfile(each), each.__name__):
+                    methods.setdefault(method.name, method)
+            yield kind.__name__, list(methods.values())
 
 
 def _plain(function: Any) -> Any:
