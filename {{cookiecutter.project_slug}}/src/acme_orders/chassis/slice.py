@@ -11,6 +11,7 @@ from typing import (
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Repository
+from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.event import Event
@@ -45,6 +46,7 @@ class Slice:
         repositories: with its registered queries.
         handlers: by the type of the messages that they take.
         publishes: the types of its events.
+        subjects: where people are known, who may ask to be erased.
         retention: how long rows of its tables are kept, or why they stay.
         routes: makes the router of its API, in a process that serves it.  # feature: http_api
     """
@@ -53,6 +55,7 @@ class Slice:
     repositories: tuple[Repository, ...] = ()
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     publishes: Sequence[Event] = ()
+    subjects: Sequence[Subject] = ()
     retention: Sequence[Rule] = ()
     routes: Callable[[], Any] | None = None  # feature: http_api
 

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any  # feature: http_api
 
+from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.event import Event
 from acme_orders.chassis.retention.policy import Keep
@@ -36,6 +37,7 @@ def orders(chassis: Chassis[Settings]) -> Slice:
             Event(ORDER_PLACED, OrderPlaced, needs_listener=True),  # feature: http_api
         ],
         routes=partial(_routes, chassis, repository),  # feature: http_api
+        subjects=(Subject("customers", by=("email",)),),
         retention=(
             Keep("customers", "an order says who has ordered"),
             Keep("orders", "they are our books"),

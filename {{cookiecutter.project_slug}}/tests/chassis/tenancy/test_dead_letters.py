@@ -50,6 +50,8 @@ def test_every_other_table_has_a_tenant(database_url: str) -> None:
         "backfill_event",
         "backfill_run",
         "dead_letters",
+        "erasure_request",
+        "legal_hold",
         "parked_types",
         "retention_run",
         "schema_migrations",

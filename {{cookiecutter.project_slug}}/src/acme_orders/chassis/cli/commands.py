@@ -15,6 +15,7 @@ from rich.table import Table
 from acme_orders.chassis.cli.backfill import backfills
 from acme_orders.chassis.cli.dead_letters import dead_letters
 from acme_orders.chassis.cli.doctor import examine, inspect_topology
+from acme_orders.chassis.cli.erase import erase
 from acme_orders.chassis.cli.migrate import migrations
 from acme_orders.chassis.cli.migrate import migrator as migrator_of  # feature: schema
 from acme_orders.chassis.cli.retention import retention
@@ -44,6 +45,7 @@ cli = typer.Typer(
 cli.add_typer(migrations, name="migrate")
 cli.add_typer(backfills, name="backfill")
 cli.add_typer(retention, name="retention")
+cli.add_typer(erase, name="erase")
 cli.add_typer(dead_letters, name="dead-letters")
 cli.command()(send)
 

@@ -36,6 +36,8 @@ OWN: Mapping[str, Mapping[str, str]] = {
     "backfill_event": _table(free_text="key detail", not_personal="name place what"),
     "retention_run": _table(not_personal="trace_id policy actor deleted digest state error"),
     "tenants": _table(free_text="name"),  # feature: row, rls, schema
+    "erasure_request": _table(not_personal="digest whose state actor trace_id error evidence"),
+    "legal_hold": _table(not_personal="digest whose actor reason"),
     "schema_migrations": _table(
         not_personal="id checksum direction status applied_by app_version error"
     ),

@@ -1,12 +1,11 @@
 """What refers to the rows of a table, at any depth, as PostgreSQL has it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from acme_orders.chassis.database.blocking import Rows
-from acme_orders.chassis.retention.policy import table_name
-from acme_orders.chassis.retention.target import Target
+from acme_orders.chassis.retention.policy import Named, table_name
 
 _REFERENCES = """
 SELECT conname::text, child.oid::bigint, format('%I.%I', space.nspname, child.relname),
@@ -56,6 +55,18 @@ class Reference(NamedTuple):
     covered: bool
 
 
+class Declared(Protocol):
+    """Who says which rows go with a row."""
+
+    @property
+    def name(self) -> str:
+        """Of the rule."""
+
+    @property
+    def children(self) -> Sequence[Named]:
+        """The tables whose rows go."""
+
+
 Chain = tuple[Reference, ...]
 
 
@@ -72,12 +83,18 @@ class Closure:
     problems: tuple[str, ...]
 
 
-def closure(rows: Rows, target: Target) -> Closure:
-    """Follow every reference to this table, whoever made it."""
-    known = [Reference(*row) for row in rows(_REFERENCES)]
+def closure(rows: Rows, oid: int, table: str, rule: Declared) -> Closure:
+    """Follow every reference to this table, whoever made it.
+
+    Args:
+        rows: runs SQL in the open transaction.
+        oid: of the table.
+        table: the same, as SQL writes it.
+        rule: that names the children.
+    """
     chains, problems = list[Chain](), list[str]()
-    declared = set(map(table_name, target.policy.children))
-    for chain in _chains(known, target.oid, ()):
+    declared = set(map(table_name, rule.children))
+    for chain in chains_to(rows, oid):
         last = chain[-1]
         if not last.covered:
             columns = ", ".join(last.columns)
@@ -88,7 +105,7 @@ def closure(rows: Rows, target: Target) -> Closure:
             )
         if last.forgets:
             continue
-        if last.child in {target.oid, *(each.child for each in chain[:-1])}:
+        if last.child in {oid, *(each.child for each in chain[:-1])}:
             problems.append(
                 f"{last.table} refers to itself ({last.name}), so old rows may have young ones "
                 "below them: say ON DELETE SET NULL, or Keep(…, reason)"
@@ -97,13 +114,13 @@ def closure(rows: Rows, target: Target) -> Closure:
             named = ", ".join(f'"{each}"' for each in sorted({*declared, last.short}))
             problems.append(
                 f"{last.table} refers to {last.parent_table} ({last.name}), and nobody says that "
-                f"its rows go too: write children=({named},) in Retention({target.policy.name!r}, "
-                "…), or let it refer with ON DELETE SET NULL"
+                f"its rows go too: write children=({named},) in {type(rule).__name__}("
+                f"{rule.name!r}, …), or let it refer with ON DELETE SET NULL"
             )
         chains.append(chain)
     reached = {chain[-1].short for chain in chains}
     problems += [
-        f"{name} is among the children of {target.table}, and does not refer to it: take it out, "
+        f"{name} is among the children of {table}, and does not refer to it: take it out, "
         "or add the foreign key"
         for name in sorted(declared - reached)
     ]
@@ -111,11 +128,25 @@ def closure(rows: Rows, target: Target) -> Closure:
     return Closure(tuple(chains), tuple(dict.fromkeys(problems)))
 
 
-def _chains(known: list[Reference], parent: int, above: Chain) -> Iterator[Chain]:
+def chains_to(rows: Rows, oid: int, *, all_of_them: bool = False) -> Iterator[Chain]:
+    """The chains of references that end at this table.
+
+    Args:
+        rows: runs SQL in the open transaction.
+        oid: of the table.
+        all_of_them: those as well that go on where a child only forgets its parent.
+    """
+    known = [Reference(*row) for row in rows(_REFERENCES)]
+    yield from _chains(known, oid, (), all_of_them=all_of_them)
+
+
+def _chains(
+    known: list[Reference], parent: int, above: Chain, *, all_of_them: bool
+) -> Iterator[Chain]:
     for each in known:
         if each.parent == parent:
             chain = (*above, each)
             yield chain
             known_above = {parent, *(higher.parent for higher in chain)}
-            if not each.forgets and each.child not in known_above:
-                yield from _chains(known, each.child, chain)
+            if (all_of_them or not each.forgets) and each.child not in known_above:
+                yield from _chains(known, each.child, chain, all_of_them=all_of_them)

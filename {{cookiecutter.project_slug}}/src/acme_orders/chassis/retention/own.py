@@ -36,5 +36,7 @@ def own_rules(settings: RetentionSettings, *, window: float) -> Iterator[Rule]:
     yield Retention("backfill_event", "at", seconds(settings.runs_retention))
     yield Retention("retention_run", "started_at", seconds(settings.runs_retention))
     yield Keep("outbox", "the relay deletes what it has published")
+    yield Keep("erasure_request", "after a restore they are carried out again")
+    yield Keep("legal_hold", "one row for each, which says who was held, by whom and why")
     yield Keep("parked_types", "one row for each type of events, and none when it is heard")
     yield Keep("backfill_run", "one row for each backfill, which migrations rely on")

@@ -87,8 +87,8 @@ class Doomed:
         """How many rows at the end of these references are to go."""
         tables = [self.target.table, *(each.table for each in chain)]
         named = ", ".join(f"{table} AS t{at}" for at, table in enumerate(tables))
-        met = " AND ".join([*_met(chain), *(f"t0.{each}" for each in self._conditions)])
-        sql = f"SELECT count(*) FROM {named} WHERE {met}"
+        both = " AND ".join([*met(chain), *(f"t0.{each}" for each in self._conditions)])
+        sql = f"SELECT count(*) FROM {named} WHERE {both}"
         return int(self._rows(sql, self._values)[0][0])
 
     def _joined(self, chain: Chain) -> str:
@@ -102,14 +102,15 @@ class Doomed:
         types = self.target.types
         same = [f"t0.{quoted(name)} = doomed.k{at}::{types[name]}" for at, name in enumerate(key)]
         using = ", ".join([*names[:-1], doomed])
-        return f"{names[-1]} USING {using} WHERE {' AND '.join([*same, *_met(chain)])}"
+        return f"{names[-1]} USING {using} WHERE {' AND '.join([*same, *met(chain)])}"
 
     def _count(self, delete: str, keys: Sequence[Any]) -> int:
         sql = f"WITH gone AS ({delete} RETURNING 1) SELECT count(*) FROM gone"
         return int(self._rows(sql, keys)[0][0])
 
 
-def _met(chain: Chain) -> Iterator[str]:
+def met(chain: Chain) -> Iterator[str]:
+    """The conditions that join the tables of a chain: `t0` is the first of them."""
     for at, each in enumerate(chain):
         for column, referred in zip(each.columns, each.referred, strict=True):
             yield f"t{at + 1}.{quoted(column)} = t{at}.{quoted(referred)}"

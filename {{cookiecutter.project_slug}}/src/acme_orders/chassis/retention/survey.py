@@ -10,7 +10,7 @@ from acme_orders.chassis.retention.policy import Retention
 from acme_orders.chassis.retention.portion import Doomed
 from acme_orders.chassis.retention.target import Target
 
-_HIDDEN = """
+HIDDEN = """
 SELECT current_user::text FROM pg_class
 WHERE oid = %s AND row_security_active(oid) AND NOT EXISTS (
     SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polpermissive AND polcmd IN ('*', 'd')
@@ -55,9 +55,9 @@ def survey(rows: Rows, policy: Retention) -> list[Site]:
         problems += (
             f"row-level security hides rows of {target.table} from {role}: CREATE POLICY system "
             f"ON {target.table} TO {role} USING (true)"
-            for (role,) in rows(_HIDDEN, (target.oid,))
+            for (role,) in rows(HIDDEN, (target.oid,))
         )
-        related = closure(rows, target)
+        related = closure(rows, target.oid, target.table, policy)
         problems += related.problems
         found += (Site(place, replace(target, policy=part), related) for part in parts)
     if problems:

@@ -7,7 +7,7 @@ from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.retention.policy import Retention, table_name
 
-_TABLE = """
+TABLE = """
 SELECT pg_class.oid::bigint, format('%%I.%%I', nspname, relname),
     array_agg(attname::text ORDER BY attnum),
     array_agg(format_type(atttypid, atttypmod) ORDER BY attnum),
@@ -59,7 +59,7 @@ class Target:
             ConfigurationError: it cannot be gone through; says what it lacks.
         """
         name = table_name(policy.table)
-        for oid, table, columns, kinds, key in rows(_TABLE, (place, name)):
+        for oid, table, columns, kinds, key in rows(TABLE, (place, name)):
             indexes = [tuple(found) for (found,) in rows(_INDEXES, (oid, policy.age))]
             problems = list(_problems(policy, table, columns, key))
             if not problems and not any(_serves(policy, each) for each in indexes):

@@ -4,6 +4,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any  # feature: http_api
 
+from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.event import Event
 from acme_orders.chassis.retention.policy import Keep, Retention
@@ -38,6 +39,7 @@ def sales(chassis: Chassis[ChassisSettings]) -> Slice:
             Event(SALE_MADE, SaleMade, needs_listener=True),  # feature: http_api
         ],
         routes=partial(_routes, chassis, repository),  # feature: http_api
+        subjects=(Subject("buyers", by=("email",)),),
         retention=(
             Keep("buyers", "a sale says who has bought"),
             # Longer than for any time that a test can think of.

@@ -1,0 +1,184 @@
+"""Commands that erase a person, and say what became of it."""
+
+import getpass
+import json as json_text
+import socket
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID  # feature: row, rls, schema
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from acme_orders.chassis.cli.session import command_settings, explained
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.erasure.eraser import Eraser
+from acme_orders.chassis.erasure.requests import Request
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.erased import eraser_of
+from acme_orders.chassis.slice import Chassis, Definition
+
+
+class _Named(TyperGroup):
+    """`erase ann@example.org` is `erase subject ann@example.org`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = ["subject", *args]
+        return super().parse_args(ctx, args)
+
+
+erase = typer.Typer(help="Erase a person from all tables.", no_args_is_help=True, cls=_Named)
+_Subject = Annotated[str, typer.Argument(help="Such as an email; - reads standard input.")]
+_Tenant = typer.Option("--tenant", help="Whose.")  # feature: row, rls, schema
+_Whose = Annotated[UUID, _Tenant]  # feature: row, rls, schema
+
+
+@erase.command()
+def subject(
+    context: typer.Context,
+    name: _Subject,
+    *,
+    tenant: _Whose,  # feature: row, rls, schema
+    also: Annotated[
+        list[str] | None, typer.Option(help="Another value of the person to search for.")
+    ] = None,
+    days: Annotated[float, typer.Option(min=0, help="Until it is due.")] = 30,
+) -> None:
+    """Enter a request to be erased, and carry it out."""
+    whose = ""
+    whose = str(tenant)  # feature: row, rls, schema
+    with explained():
+        eraser, name = _eraser(context), _read(name)
+        with eraser.requests(whose) as requests:
+            identity = requests.receive(name, actor=_actor(), days=days)
+        _tell([eraser.carry_out(eraser.named(identity), (name, *(also or ())))])
+
+
+@erase.command()
+def run(
+    context: typer.Context,
+    *,
+    after_restore: Annotated[
+        Path | None, typer.Option(help="What `erase list --json` has written before a restore.")
+    ] = None,
+) -> None:
+    """Carry out all requests that are open; with a file, those as well that a restore has lost."""
+    with explained():
+        eraser = _eraser(context)
+        with eraser.requests() as requests:
+            for each in _listed(after_restore) if after_restore else ():
+                requests.restored(each)
+            open_ = [each for each in requests.all() if each.ended_at is None]
+        _tell([eraser.carry_out(each) for each in open_])
+
+
+@erase.command("list")
+def list_(
+    context: typer.Context,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="To be kept.")] = False,
+) -> None:
+    """Show all requests; nothing in them tells who it is."""
+    with explained():
+        with _eraser(context).requests() as requests:
+            found = requests.all()
+        if json:
+            typer.echo(json_text.dumps([asdict(each) for each in found], default=str, indent=2))
+        else:
+            _show(found)
+
+
+@erase.command()
+def status(context: typer.Context) -> None:
+    """Show the requests that are open; 1 if one is overdue or has failed."""
+    with explained():
+        with _eraser(context).requests() as requests:
+            found = [each for each in requests.all() if each.ended_at is None]
+        _show(found)
+        late = [each for each in found if each.due_at < datetime.now(UTC)]
+        if late or any(each.state == "failed" for each in found):
+            raise typer.Exit(1)
+
+
+@erase.command()
+def hold(
+    context: typer.Context,
+    name: _Subject,
+    *,
+    tenant: _Whose,  # feature: row, rls, schema
+    reason: Annotated[str, typer.Option(help="Why the data has to stay.")],
+    by: Annotated[str, typer.Option(help="Who says so.")],
+) -> None:
+    """Let nobody erase this person until `erase release`."""
+    whose = ""
+    whose = str(tenant)  # feature: row, rls, schema
+    with explained(), _eraser(context).requests(whose) as requests:
+        requests.hold(_read(name), actor=by, reason=reason)
+
+
+@erase.command()
+def release(
+    context: typer.Context,
+    name: _Subject,
+    *,
+    tenant: _Whose,  # feature: row, rls, schema
+) -> None:
+    """End the legal holds of this person."""
+    whose = ""
+    whose = str(tenant)  # feature: row, rls, schema
+    with explained(), _eraser(context).requests(whose) as requests:
+        if not requests.release(_read(name)):
+            raise ConfigurationError("nobody holds this person")
+
+
+def _eraser(context: typer.Context) -> Eraser:
+    definition: Definition[Any] = context.obj
+    settings = command_settings(definition)
+    manager = Manager(settings, Metrics())  # nothing is connected
+    return eraser_of(settings, definition.built_on(Chassis(settings, manager, Outbox(manager))))
+
+
+def _read(name: str) -> str:
+    name = (sys.stdin.readline() if name == "-" else name).strip()
+    if not name:
+        raise ConfigurationError("name the person, such as by an email")
+    return name
+
+
+def _actor() -> str:
+    return f"{getpass.getuser()} on {socket.gethostname()}"
+
+
+def _listed(file: Path) -> list[Request]:
+    try:
+        return [Request(**each) for each in json_text.loads(file.read_text("utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"{file} is not what `erase list --json` writes: {error}"
+        ) from error
+
+
+def _tell(ended: list[Request]) -> None:
+    for each in ended:
+        rows = ", ".join(f"{table}: {count}" for table, count in each.evidence.items())
+        why = f": {each.error}" if each.error else ""
+        typer.echo(f"{each.id} is {each.state}{why}; rows {rows or 'none'}; trace {each.trace}")
+    if any(each.state != "verified" for each in ended):
+        raise typer.Exit(1)
+
+
+def _show(found: list[Request]) -> None:
+    table = Table("request", "state", "due", "rows", "why")
+    for each in found:
+        rows = "\n".join(f"{name}: {count}" for name, count in each.evidence.items())
+        why = (each.error or "").replace("[", r"\[")
+        table.add_row(each.id, each.state, str(each.due_at.date()), rows, why)
+    Console().print(table)

@@ -1,0 +1,124 @@
+"""A person in a database, in each shape that a value may have, and what is left of her."""
+
+import base64
+import html
+import json
+import re
+import subprocess
+import unicodedata
+from typing import Any
+from urllib.parse import quote, quote_plus
+from uuid import uuid4
+
+from acme_orders.chassis.process.erased import eraser_of
+from acme_orders.chassis.process.service import Service
+
+from dev.postgres_binaries import installed_binaries
+from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
+
+NAME = 'Zoë/"Ann"_O\'Hara%\\x@example.org'
+WHOSE = ""
+WHOSE = str(TENANT)  # feature: row, rls, schema
+SHAPES = {
+    "as it is": NAME,
+    "in capitals": NAME.upper(),
+    "in small letters": NAME.lower(),
+    "decomposed": unicodedata.normalize("NFD", NAME),
+    "at the end of a sentence": f"Write to {NAME}.",
+    "between brackets": f"Zoë <{NAME}>, please",
+    "after a line feed": f"first\n{NAME}\nlast",
+    "in JSON": json.dumps({"to": NAME}),
+    "in JSON with letters": json.dumps({"to": [f"\n{NAME}"]}, ensure_ascii=False),
+    "in JSON in JSON": json.dumps({"body": json.dumps({"to": NAME})}),
+    "a name in JSON": json.dumps({NAME: 1}),
+    "in a link": f"https://x.example/?to={quote(NAME, safe='')}&a=1",
+    "in a form": f"a=1&to={quote_plus(NAME)}",
+    "after an encoded letter": f"%3A{quote(NAME, safe='@')}",
+    "in HTML": f"<b>{html.escape(NAME)}</b>",
+    "in CSV": '"a","{}","b"'.format(NAME.replace('"', '""')),
+    "a key": f"buyer-{NAME}",
+    "in base64": base64.b64encode(f"x{NAME}y".encode()).decode(),
+    "in base64 of links": base64.urlsafe_b64encode(f"xy{NAME}".encode()).decode(),
+    "as PHP writes JSON": json.dumps({"to": NAME}).replace("/", "\\/"),
+}
+OTHERS = ["Bob@example.org", "x" + NAME, "mary." + NAME, NAME + ".uk"]  # somebody else
+_PLACE = """
+SELECT nspname::text, array_agg(attname::text) FROM pg_class JOIN pg_namespace
+    ON pg_namespace.oid = relnamespace JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0
+WHERE relname = %s GROUP BY nspname ORDER BY nspname = 'public' LIMIT 1
+"""
+_BYTES = re.compile(r"\\\\?x((?:[0-9a-f]{2})+)")
+
+
+class People:
+    """The tables of a service.
+
+    Args:
+        service: that they belong to.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.url = service.settings.database_url
+        self.eraser = eraser_of(service.settings, service.slices)
+
+    def put(self, table: str, **columns: Any) -> None:
+        """Add a row."""
+        ((place, names),) = rows_of(self.url, _PLACE, (table,))
+        if "tenant_id" in names:
+            columns["tenant_id"] = WHOSE
+        given = ", ".join("%s" for _ in columns)
+        rows_of(
+            self.url,
+            f"INSERT INTO {place}.{table} ({', '.join(columns)}) VALUES ({given})",
+            tuple(columns.values()),
+        )
+
+    def scatter(self, text: str, *, number: int = 0) -> None:
+        """Let this text stand everywhere."""
+        body, more = json.dumps({"note": text, "n": [1, {"x": text}]}), {"tenant": WHOSE}
+        self.put("journal", id=str(uuid4()), event_type="told", payload=body)
+        self.put(
+            "outbox", message_id=str(uuid4()), type="told", body=body, extensions=json.dumps(more)
+        )
+        self.put("inbox", consumer=f"c{number}", source="s", id=text, type="told", payload_hash=b"")
+        self.letter(headers=json.dumps({"a": {"b": [text]}}), body=b"\xff\x00")
+        self.letter(headers="{}", body=b"\xff" + text.encode())
+        self.letter(headers="{}", body=b"", note=text)
+        self.put("backfill_event", name="x", place="public", what="x", detail=text)
+
+    def letter(self, **columns: Any) -> None:
+        """A dead letter."""
+        size = len(columns["body"])
+        many = {"id": str(uuid4()), "reason": "x", "body_bytes": size, "failed_at": "now"}
+        self.put("dead_letters", **many, **columns)
+
+    def known(self, email: str) -> str:
+        """A buyer with a sale; returns the id."""
+        buyer, sale = str(uuid4()), str(uuid4())
+        self.put("buyers", id=buyer, email=email)
+        money = {"currency": "EUR", "total_cents": 1}
+        self.put("sales", id=sale, buyer_id=buyer, status="booked", made_at="now", **money)
+        return buyer
+
+    def dump(self) -> set[str]:
+        """The rows of a dump of the database, with bytes as what they say."""
+        command = [str(installed_binaries() / "pg_dump"), "--data-only", self.url]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        lines = (_BYTES.sub(_said, line) for line in text.splitlines())
+        return {line for line in lines if "\t" in line}
+
+    def count(self, table: str) -> int:
+        """How many rows it has."""
+        ((place, _),) = rows_of(self.url, _PLACE, (table,))
+        return int(rows_of(self.url, f"SELECT count(*) FROM {place}.{table}")[0][0])
+
+    def erase(self, name: str, *also: str) -> Any:
+        """Ask for it, and carry it out."""
+        with self.eraser.requests(WHOSE) as requests:
+            identity = requests.receive(name, actor="test", days=30)
+        return self.eraser.carry_out(self.eraser.named(identity), (name, *also))
+
+
+def _said(found: re.Match[str]) -> str:
+    return bytes.fromhex(found[1]).decode("utf-8", "replace")
