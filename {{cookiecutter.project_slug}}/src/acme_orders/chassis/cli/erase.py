@@ -128,7 +128,6 @@ def hold(
 def release(
     context: typer.Context,
     name: _Subject,
-    *,
     tenant: _Whose,  # feature: row, rls, schema
 ) -> None:
     """End the legal holds of this person."""

@@ -47,12 +47,9 @@ class Searched:
         columns: of it that have texts.
         kinds: of these columns.
         values: that are searched for.
-        owned: each row says whose it is.
     """
 
-    def __init__(
-        self, columns: Sequence[Column], kinds: Mapping[str, str], values: Values, *, owned: bool
-    ) -> None:
+    def __init__(self, columns: Sequence[Column], kinds: Mapping[str, str], values: Values) -> None:
         self.table, self.short = columns[0].table, columns[0].short
         self._kinds, self._going = kinds, self.short in GOING
         strict = pattern(values.of_the_person, whole=True)
@@ -61,11 +58,19 @@ class Searched:
             each: strict if kinds.get(each.name) == PERSONAL else loose for each in columns
         }
         self._writable = False
-        self._where, self._more = _scope(self.short, values, owned=owned)
+        self._where, self._more = "", list[Any]()
         if self.table in values.spared:
             key, spared = values.spared[self.table]
             self._where += f" AND NOT {key} = ANY (%s)"
             self._more = [*self._more, list(spared)]
+
+    # feature: row, rls, schema {
+
+    def narrow(self, condition: str, value: str) -> None:
+        """Leave out rows for which this SQL is false."""
+        self._where, self._more = f"{self._where} AND {condition}", [*self._more, value]
+
+    # feature: row, rls, schema }
 
     @property
     def _goes(self) -> list[Column]:
@@ -134,14 +139,34 @@ def searched(rows: Rows, place: str, kinds: Kinds, values: Values) -> list[Searc
     tables = dict[str, list[Column]]()
     for each in columns_in(rows, place):
         tables.setdefault(each.table, []).append(each)
-    owned = set[str]()
-    owned = {table for (table,) in rows(_OWNED, (place,))}  # feature: row, rls
-    return [
-        Searched(columns, kinds.get(columns[0].short, {}), values, owned=table in owned)
-        for table, columns in tables.items()
+    found = [
+        Searched(columns, kinds.get(columns[0].short, {}), values) for columns in tables.values()
     ]
+    # feature: row, rls, schema {
+    for table in found:
+        if values.whose and table.short in _TOLD:
+            table.narrow(_TOLD[table.short], values.whose)
+    # feature: row, rls, schema }
+    # feature: row, rls {
+    owned = {table for (table,) in rows(_OWNED, (place,))}
+    for table in found:
+        if values.whose and table.table in owned:
+            table.narrow("t.tenant_id = %s::uuid", values.whose)
+    # feature: row, rls }
+    return found
 
 
+# feature: row, rls, schema {
+
+# What says in other ways whose it is; what says nothing is everybody's.
+_SAID = ", ".join(
+    f"headers ->> '{n}'" for n in ("cloudEvents:tenant", "cloudEvents_tenant", "tenant")
+)
+_TOLD = {
+    "dead_letters": f"NOT EXISTS (SELECT FROM unnest(ARRAY[{_SAID}]) AS said WHERE said <> %s)",
+    "outbox": "extensions ->> 'tenant' = %s",  # feature: schema
+}
+# feature: row, rls, schema }
 # feature: row, rls {
 _OWNED = """
 SELECT format('%%I.%%I', nspname, relname) FROM pg_class
@@ -150,21 +175,3 @@ SELECT format('%%I.%%I', nspname, relname) FROM pg_class
 WHERE nspname = %s AND attname = 'tenant_id' AND NOT attisdropped
 """
 # feature: row, rls }
-
-
-def _scope(short: str, values: Values, *, owned: bool) -> tuple[str, list[Any]]:
-    """The condition that a row is theirs, if it can be told."""
-    # feature: row, rls, schema {
-    # feature: row, rls {
-    if values.whose and owned:
-        return " AND t.tenant_id = %s::uuid", [values.whose]
-    # feature: row, rls }
-    if values.whose and short == "dead_letters":
-        names = ("cloudEvents:tenant", "cloudEvents_tenant", "tenant")
-        said = ", ".join(f"headers ->> '{name}'" for name in names)
-        other = f"SELECT FROM unnest(ARRAY[{said}]) AS tenant WHERE tenant <> %s"
-        return f" AND NOT EXISTS ({other})", [values.whose]
-    if values.whose and short == "outbox":
-        return " AND extensions ->> 'tenant' = %s", [values.whose]
-    # feature: row, rls, schema }
-    return "", []
