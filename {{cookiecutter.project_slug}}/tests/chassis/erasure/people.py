@@ -46,7 +46,8 @@ OTHERS = ["Bob@example.org", "x" + NAME, "mary." + NAME, NAME + ".uk"]  # somebo
 _PLACE = """
 SELECT nspname::text, array_agg(attname::text) FROM pg_class JOIN pg_namespace
     ON pg_namespace.oid = relnamespace JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0
-WHERE relname = %s GROUP BY nspname ORDER BY nspname = 'public' LIMIT 1
+WHERE relname = %s GROUP BY nspname
+ORDER BY nspname = 'tenant_' || replace(%s, '-', '') DESC, nspname LIMIT 1
 """
 _BYTES = re.compile(r"\\\\?x((?:[0-9a-f]{2})+)")
 
@@ -59,14 +60,14 @@ class People:
     """
 
     def __init__(self, service: Service) -> None:
-        self.url = service.settings.database_url
+        self.url, self.whose = service.settings.database_url, WHOSE
         self.eraser = eraser_of(service.settings, service.slices)
 
     def put(self, table: str, **columns: Any) -> None:
         """Add a row."""
-        ((place, names),) = rows_of(self.url, _PLACE, (table,))
+        ((place, names),) = rows_of(self.url, _PLACE, (table, self.whose))
         if "tenant_id" in names:
-            columns["tenant_id"] = WHOSE
+            columns["tenant_id"] = self.whose
         given = ", ".join("%s" for _ in columns)
         rows_of(
             self.url,
@@ -76,15 +77,15 @@ class People:
 
     def scatter(self, text: str, *, number: int = 0) -> None:
         """Let this text stand everywhere."""
-        body, more = json.dumps({"note": text, "n": [1, {"x": text}]}), {"tenant": WHOSE}
+        body, more = json.dumps({"note": text, "n": [1, {"x": text}]}), {"tenant": self.whose}
         self.put("journal", id=str(uuid4()), event_type="told", payload=body)
         self.put(
             "outbox", message_id=str(uuid4()), type="told", body=body, extensions=json.dumps(more)
         )
         self.put("inbox", consumer=f"c{number}", source="s", id=text, type="told", payload_hash=b"")
-        self.letter(headers=json.dumps({"a": {"b": [text]}}), body=b"\xff\x00")
-        self.letter(headers="{}", body=b"\xff" + text.encode())
-        self.letter(headers="{}", body=b"", note=text)
+        self.letter(headers=json.dumps({"a": {"b": [text]}, **more}), body=b"\xff\x00")
+        self.letter(headers=json.dumps(more), body=b"\xff" + text.encode())
+        self.letter(headers=json.dumps(more), body=b"", note=text)
         self.put("backfill_event", name="x", place="public", what="x", detail=text)
 
     def letter(self, **columns: Any) -> None:
@@ -110,7 +111,7 @@ class People:
 
     def count(self, table: str) -> int:
         """How many rows it has."""
-        ((place, _),) = rows_of(self.url, _PLACE, (table,))
+        ((place, _),) = rows_of(self.url, _PLACE, (table, self.whose))
         return int(rows_of(self.url, f"SELECT count(*) FROM {place}.{table}")[0][0])
 
     def erase(self, name: str, *also: str) -> Any:

@@ -1,9 +1,11 @@
 """A person is erased from all tables, and nobody else is."""
 
 import asyncio
+import json  # feature: row, rls, schema
 import os
 import signal
 import sys
+from uuid import UUID  # feature: row, rls, schema
 
 from acme_orders.chassis.erasure.eraser import Eraser
 from acme_orders.chassis.erasure.requests import Request
@@ -11,8 +13,13 @@ from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.process.erased import eraser_of
 
 from readiness.scratch import rows_of
-from tests.chassis.conftest import Connect, eventually
+from tests.chassis.conftest import (
+    Connect,
+    apply_migrations,  # feature: schema
+    eventually,
+)
 from tests.chassis.erasure.people import NAME, OTHERS, SHAPES, WHOSE, People
+from tests.conftest import add_tenant  # feature: row, rls, schema
 
 IN_EACH = 7  # rows that `scatter` adds
 
@@ -44,6 +51,29 @@ async def test_nothing_of_a_person_is_left_in_any_shape(connect: Connect) -> Non
     assert people.count("journal") == len(OTHERS) + len(SHAPES)
 
 
+# feature: row, rls, schema {
+async def test_somebody_of_another_tenant_stays(connect: Connect) -> None:
+    """With the same email, in all that says whose it is."""
+    async with connect() as service:
+        people = People(service)
+        add_tenant(people.url, _OTHER)
+        apply_migrations(people.url)  # feature: schema
+        people.whose = str(_OTHER)
+        people.known(NAME)
+        people.letter(headers=json.dumps({"tenant": people.whose, "x": NAME}), body=b"")
+        extensions = json.dumps({"tenant": people.whose})
+        people.put("outbox", message_id=_ID, type="told", body=NAME, extensions=extensions)
+        others = people.dump()
+        people.whose = WHOSE
+        people.known(NAME)
+        people.scatter(NAME)
+        ended = people.erase(NAME)
+        assert ended.state == "verified", ended.error
+        assert sum(ended.evidence.values()) == 1 + IN_EACH
+        assert others <= people.dump()
+
+
+# feature: row, rls, schema }
 async def test_one_on_legal_hold_stays(connect: Connect) -> None:
     """The answer says who holds the data and why; after that the request goes on by itself."""
     async with connect() as service:
@@ -154,6 +184,7 @@ def _done(people: People, identity: str) -> int:
     return sum(_named(people, identity).evidence.values())
 
 
+_OTHER = UUID("00000000-0000-0000-0000-00000000000b")  # feature: row, rls, schema
 _ID = "00000000-0000-0000-0000-00000000000a"
 _OTHERS = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4732912"
 _JOURNAL = """

@@ -139,9 +139,9 @@ def searched(rows: Rows, place: str, kinds: Kinds, values: Values) -> list[Searc
     tables = dict[str, list[Column]]()
     for each in columns_in(rows, place):
         tables.setdefault(each.table, []).append(each)
-    found = [
-        Searched(columns, kinds.get(columns[0].short, {}), values) for columns in tables.values()
-    ]
+    found = list[Searched]()
+    for columns in tables.values():
+        found.append(Searched(columns, kinds.get(columns[0].short, {}), values))
     # feature: row, rls, schema {
     for table in found:
         if values.whose and table.short in _TOLD:
