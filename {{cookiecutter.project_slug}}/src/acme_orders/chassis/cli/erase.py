@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID  # feature: row, rls, schema
 
 import typer
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from acme_orders.chassis.cli.session import command_settings, explained
+from acme_orders.chassis.cli.whose import ANYBODY, Whose
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.erasure.eraser import Eraser
 from acme_orders.chassis.erasure.requests import Request
@@ -37,8 +37,6 @@ class _Named(TyperGroup):
 
 erase = typer.Typer(help="Erase a person from all tables.", no_args_is_help=True, cls=_Named)
 _Subject = Annotated[str, typer.Argument(help="Such as an email; - reads standard input.")]
-_Tenant = typer.Option("--tenant", help="Whose.")  # feature: row, rls, schema
-_Whose = Annotated[UUID, _Tenant]  # feature: row, rls, schema
 
 
 @erase.command()
@@ -46,15 +44,13 @@ def subject(
     context: typer.Context,
     name: _Subject,
     *,
-    tenant: _Whose,  # feature: row, rls, schema
+    whose: Whose = ANYBODY,
     also: Annotated[
         list[str] | None, typer.Option(help="Another value of the person to search for.")
     ] = None,
     days: Annotated[float, typer.Option(min=0, help="Until it is due.")] = 30,
 ) -> None:
     """Enter a request to be erased, and carry it out."""
-    whose = ""
-    whose = str(tenant)  # feature: row, rls, schema
     with explained():
         eraser, name = _eraser(context), _read(name)
         with eraser.requests(whose) as requests:
@@ -113,13 +109,11 @@ def hold(
     context: typer.Context,
     name: _Subject,
     *,
-    tenant: _Whose,  # feature: row, rls, schema
+    whose: Whose = ANYBODY,
     reason: Annotated[str, typer.Option(help="Why the data has to stay.")],
     by: Annotated[str, typer.Option(help="Who says so.")],
 ) -> None:
     """Let nobody erase this person until `erase release`."""
-    whose = ""
-    whose = str(tenant)  # feature: row, rls, schema
     with explained(), _eraser(context).requests(whose) as requests:
         requests.hold(_read(name), actor=by, reason=reason)
 
@@ -128,11 +122,10 @@ def hold(
 def release(
     context: typer.Context,
     name: _Subject,
-    tenant: _Whose,  # feature: row, rls, schema
+    *,
+    whose: Whose = ANYBODY,
 ) -> None:
     """End the legal holds of this person."""
-    whose = ""
-    whose = str(tenant)  # feature: row, rls, schema
     with explained(), _eraser(context).requests(whose) as requests:
         if not requests.release(_read(name)):
             raise ConfigurationError("nobody holds this person")

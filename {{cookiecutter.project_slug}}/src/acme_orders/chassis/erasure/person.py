@@ -6,6 +6,7 @@ from typing import Any
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.erasure.classes import FREE_TEXT, PERSONAL
 from acme_orders.chassis.erasure.columns import Column, all_columns_in
+from acme_orders.chassis.erasure.places import conditions
 from acme_orders.chassis.erasure.requests import Request, digest
 from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError
@@ -45,7 +46,7 @@ class Person:
             self._going, problems = related.chains, [*problems, *related.problems]
         if problems:
             raise ConfigurationError("\n".join(problems))
-        self._owned = "tenant_id" in columns
+        self._only = conditions(rows, place).get(self.table)
         self._key = tuple(map(quoted, key))
         self._staying = [
             chain
@@ -81,12 +82,10 @@ class Person:
                 [f"lower(btrim({each})) = lower(btrim(%s::text))" for each in by],
             )
         where, values = f"({' OR '.join(same)})", given * len(by)
-        # feature: row, rls {
-        if request.whose and self._owned:
-            where, values = f"{where} AND tenant_id = %s::uuid", [*values, request.whose]
-        # feature: row, rls }
+        if request.whose and self._only:
+            where, values = f"{where} AND {self._only}", [*values, request.whose]
         found = self._rows(
-            f"SELECT {self.key('t0')}, {', '.join(by)} FROM {self.table} AS t0 "
+            f"SELECT {self.key('t')}, {', '.join(by)} FROM {self.table} AS t "
             f"WHERE {where} FOR UPDATE",
             values,
         )

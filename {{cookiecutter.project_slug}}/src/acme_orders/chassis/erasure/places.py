@@ -1,9 +1,27 @@
-"""In which schemas the data of a person is looked for."""
+"""Where the data of a person is looked for, and what says whose it is."""
+
+from collections.abc import Mapping
 
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.migrations.records import SHARED
 
+_OWNED = """
+SELECT format('%%I.%%I', nspname, relname) FROM pg_class
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    JOIN pg_attribute ON attrelid = pg_class.oid
+WHERE nspname = %s AND attname = 'tenant_id' AND NOT attisdropped
+"""
+_NAMES = ("cloudEvents:tenant", "cloudEvents_tenant", "tenant")
+_SAID = ", ".join(f"headers ->> '{name}'" for name in _NAMES)
+
 
 def schemas_of(rows: Rows, whose: str) -> list[str]:  # noqa: ARG001
-    """Those that may have some."""
+    """The schemas that may have some."""
     return [SHARED]
+
+
+def conditions(rows: Rows, place: str) -> Mapping[str, str]:
+    """For a table `t`, SQL that is true for rows of one tenant, or of nobody."""
+    owned = {table: "t.tenant_id = %s::uuid" for (table,) in rows(_OWNED, (place,))}
+    other = f"SELECT FROM unnest(ARRAY[{_SAID}]) AS said WHERE said <> %s"
+    return {"public.dead_letters": f"NOT EXISTS ({other})", **owned}

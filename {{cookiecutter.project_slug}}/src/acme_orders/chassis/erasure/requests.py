@@ -126,7 +126,7 @@ class Requests:
                 )
 
     def all(self) -> list[Request]:
-        """Of every tenant, the oldest first."""
+        """All there are, the oldest first."""
         found = self._rows(
             f"SELECT {', '.join(_COLUMNS)} FROM public.erasure_request ORDER BY requested_at"
         )

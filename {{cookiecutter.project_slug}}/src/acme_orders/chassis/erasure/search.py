@@ -8,6 +8,7 @@ from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.erasure.classes import FREE_TEXT, PERSONAL
 from acme_orders.chassis.erasure.columns import Column, columns_in
 from acme_orders.chassis.erasure.own import GOING
+from acme_orders.chassis.erasure.places import conditions
 from acme_orders.chassis.erasure.shapes import pattern
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.retention.survey import HIDDEN
@@ -47,9 +48,12 @@ class Searched:
         columns: of it that have texts.
         kinds: of these columns.
         values: that are searched for.
+        only: SQL for the rows that are searched; empty for all.
     """
 
-    def __init__(self, columns: Sequence[Column], kinds: Mapping[str, str], values: Values) -> None:
+    def __init__(
+        self, columns: Sequence[Column], kinds: Mapping[str, str], values: Values, only: str
+    ) -> None:
         self.table, self.short = columns[0].table, columns[0].short
         self._kinds, self._going = kinds, self.short in GOING
         strict = pattern(values.of_the_person, whole=True)
@@ -58,19 +62,12 @@ class Searched:
             each: strict if kinds.get(each.name) == PERSONAL else loose for each in columns
         }
         self._writable = False
-        self._where, self._more = "", list[Any]()
+        self._where = f" AND {only}" if only else ""
+        self._more: list[Any] = [values.whose] if only else []
         if self.table in values.spared:
             key, spared = values.spared[self.table]
             self._where += f" AND NOT {key} = ANY (%s)"
             self._more = [*self._more, list(spared)]
-
-    # feature: row, rls, schema {
-
-    def narrow(self, condition: str, value: str) -> None:
-        """Leave out rows for which this SQL is false."""
-        self._where, self._more = f"{self._where} AND {condition}", [*self._more, value]
-
-    # feature: row, rls, schema }
 
     @property
     def _goes(self) -> list[Column]:
@@ -139,39 +136,8 @@ def searched(rows: Rows, place: str, kinds: Kinds, values: Values) -> list[Searc
     tables = dict[str, list[Column]]()
     for each in columns_in(rows, place):
         tables.setdefault(each.table, []).append(each)
-    found = list[Searched]()
-    for columns in tables.values():
-        found.append(Searched(columns, kinds.get(columns[0].short, {}), values))
-    # feature: row, rls, schema {
-    for table in found:
-        if values.whose and table.short in _TOLD:
-            table.narrow(_TOLD[table.short], values.whose)
-    # feature: row, rls, schema }
-    # feature: row, rls {
-    owned = {table for (table,) in rows(_OWNED, (place,))}
-    for table in found:
-        if values.whose and table.table in owned:
-            table.narrow("t.tenant_id = %s::uuid", values.whose)
-    # feature: row, rls }
-    return found
-
-
-# feature: row, rls, schema {
-
-# What says in other ways whose it is; what says nothing is everybody's.
-_SAID = ", ".join(
-    f"headers ->> '{n}'" for n in ("cloudEvents:tenant", "cloudEvents_tenant", "tenant")
-)
-_TOLD = {
-    "dead_letters": f"NOT EXISTS (SELECT FROM unnest(ARRAY[{_SAID}]) AS said WHERE said <> %s)",
-    "outbox": "extensions ->> 'tenant' = %s",  # feature: schema
-}
-# feature: row, rls, schema }
-# feature: row, rls {
-_OWNED = """
-SELECT format('%%I.%%I', nspname, relname) FROM pg_class
-    JOIN pg_namespace ON pg_namespace.oid = relnamespace
-    JOIN pg_attribute ON attrelid = pg_class.oid
-WHERE nspname = %s AND attname = 'tenant_id' AND NOT attisdropped
-"""
-# feature: row, rls }
+    only = conditions(rows, place) if values.whose else {}
+    return [
+        Searched(columns, kinds.get(columns[0].short, {}), values, only.get(table, ""))
+        for table, columns in tables.items()
+    ]
