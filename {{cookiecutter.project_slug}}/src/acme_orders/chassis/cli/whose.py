@@ -1,14 +1,20 @@
 """Whose people a command is about."""
 
 from typing import Annotated, Any
-from uuid import UUID
+from uuid import UUID  # feature: row, rls, schema
 
 import typer
+
+ANYBODY: Any = ""
+_OPTION: Any = typer.Option(hidden=True)
+# feature: row, rls, schema {
 
 
 def _tenant(text: str) -> str:
     return str(UUID(text))
 
 
-Whose = Annotated[str, typer.Option("--tenant", parser=_tenant, help="Whose person.")]
-ANYBODY: Any = ...  # it has to be said
+ANYBODY = ...  # it has to be said
+_OPTION = typer.Option("--tenant", parser=_tenant, help="Whose person.")
+# feature: row, rls, schema }
+Whose = Annotated[str, _OPTION]

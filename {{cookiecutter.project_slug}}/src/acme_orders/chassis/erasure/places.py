@@ -9,10 +9,15 @@ _OWNED = """
 SELECT format('%%I.%%I', nspname, relname) FROM pg_class
     JOIN pg_namespace ON pg_namespace.oid = relnamespace
     JOIN pg_attribute ON attrelid = pg_class.oid
-WHERE nspname = %s AND attname = 'tenant_id' AND NOT attisdropped
+WHERE nspname = %s AND attname = %s AND NOT attisdropped
 """
+_COLUMN, _OTHERS = "", "SELECT"
+# feature: row, rls {
+_COLUMN = "tenant_id"
 _NAMES = ("cloudEvents:tenant", "cloudEvents_tenant", "tenant")
 _SAID = ", ".join(f"headers ->> '{name}'" for name in _NAMES)
+_OTHERS = f"SELECT FROM unnest(ARRAY[{_SAID}]) AS said WHERE said <> %s"
+# feature: row, rls }
 
 
 def schemas_of(rows: Rows, whose: str) -> list[str]:  # noqa: ARG001
@@ -21,7 +26,6 @@ def schemas_of(rows: Rows, whose: str) -> list[str]:  # noqa: ARG001
 
 
 def conditions(rows: Rows, place: str) -> Mapping[str, str]:
-    """For a table `t`, SQL that is true for rows of one tenant, or of nobody."""
-    owned = {table: "t.tenant_id = %s::uuid" for (table,) in rows(_OWNED, (place,))}
-    other = f"SELECT FROM unnest(ARRAY[{_SAID}]) AS said WHERE said <> %s"
-    return {"public.dead_letters": f"NOT EXISTS ({other})", **owned}
+    """For a table `t`, SQL that is true for rows of somebody, or of nobody."""
+    owned = {table: f"t.{_COLUMN} = %s::uuid" for (table,) in rows(_OWNED, (place, _COLUMN))}
+    return {"public.dead_letters": f"NOT EXISTS ({_OTHERS})", **owned}
