@@ -36,7 +36,7 @@ class _Named(TyperGroup):
 
 
 erase = typer.Typer(help="Erase a person from all tables.", no_args_is_help=True, cls=_Named)
-_Subject = Annotated[str, typer.Argument(help="Such as an email; - reads standard input.")]
+_Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="An email; - reads it.")]
 
 
 @erase.command()
