@@ -4,36 +4,32 @@ from collections.abc import Mapping
 
 from acme_orders.chassis.erasure.classes import FREE_TEXT, NOT_PERSONAL
 
-# A row of these goes as a whole: it is on its way, or a copy of what was.
-GOING = (
-    "outbox",
-    "inbox",
-    "idempotency_keys",  # feature: http_api
-    "dead_letters",
-    "backfill_event",
-)
-
 
 def _table(*, free_text: str = "", not_personal: str = "") -> Mapping[str, str]:
     kinds = {FREE_TEXT: free_text, NOT_PERSONAL: not_personal}
     return {name: kind for kind, names in kinds.items() for name in names.split()}
 
 
-OWN: Mapping[str, Mapping[str, str]] = {
+# A row of these goes as a whole: it is on its way, or a copy of what was.
+_COPIES: Mapping[str, Mapping[str, str]] = {
     "outbox": _table(free_text="ordering_key body extensions last_error", not_personal="type"),
     "inbox": _table(free_text="source id type", not_personal="consumer payload_hash"),
-    # feature: http_api {
-    "idempotency_keys": _table(free_text="key headers body", not_personal="digest"),
-    # feature: http_api }
     "dead_letters": _table(
         free_text="message_id source type error_message headers properties body note",
         not_personal="queue reason fingerprint error_type state",
     ),
+    "backfill_event": _table(free_text="key detail", not_personal="name place what"),
+    # feature: http_api {
+    "idempotency_keys": _table(free_text="key headers body", not_personal="digest"),
+    # feature: http_api }
+}
+GOING = frozenset(_COPIES)
+OWN: Mapping[str, Mapping[str, str]] = {
+    **_COPIES,
     "parked_types": _table(not_personal="type reason error"),
     "backfill_run": _table(
         free_text="cursor upper_bound last_error", not_personal="name state owner checksum"
     ),
-    "backfill_event": _table(free_text="key detail", not_personal="name place what"),
     "retention_run": _table(not_personal="trace_id policy actor deleted digest state error"),
     "tenants": _table(free_text="name"),  # feature: row, rls, schema
     "erasure_request": _table(not_personal="digest whose state actor trace_id error evidence"),
