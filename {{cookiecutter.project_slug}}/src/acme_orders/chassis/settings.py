@@ -98,7 +98,7 @@ class ChassisSettings(
         return self
 
     def _logins(self) -> dict[str, tuple[str, str]]:
-        """User and password of each variable that has some."""
+        """User and password of each variable that has some; a token has no user."""
         found = {}
         for name in ("database_url", "migration_database_url"):
             if url := getattr(self, name):
@@ -111,6 +111,8 @@ class ChassisSettings(
         if self.rabbitmq_management_url:
             management = management_address(self.rabbitmq_management_url)
             found["RABBITMQ_MANAGEMENT_URL"] = management.user, management.password
+        if self.operations_token:
+            found["OPERATIONS_TOKEN"] = "", self.operations_token
         return found
 
     @property

@@ -275,7 +275,37 @@ async def test_a_text_from_outside_does_nothing_to_the_terminal(
         assert "\x1b" not in said
         assert "[2J" in said
         assert str(identity_of(message)) in said
-        assert len(said.splitlines()) == 1 or "show" in arguments
+        assert len(said.splitlines()) == 2 or "show" in arguments  # with the head
+
+
+async def test_a_list_is_a_table(service: Service, without_broker: Commands) -> None:
+    """With a head, and columns that stand below each other."""
+    await archived(service, *(like("refused", "f-1") for _ in range(12)), like("constraint", "f"))
+    head, *lines = (await without_broker.well("list")).splitlines()
+    assert head.split()[:4] == ["count", "reason", "type", "error"]
+    assert [line.split()[:2] for line in lines] == [["12", "refused"], ["1", "constraint"]]
+    for column in ("type", "fingerprint", "example"):
+        start = head.index(column)
+        assert all(line[start] != " " and line[start - 1] == " " for line in lines), column
+
+
+async def test_the_doctor_says_what_waits(service: Service, without_broker: Commands) -> None:
+    """It works, and somebody has to decide."""
+    assert "ok     dead letters: none waits" in (await _doctor(service))
+    await archived(service, failed(), failed())
+    said = await _doctor(service)
+    assert "waits  dead letters: 2 wait for a decision, the oldest for 0:0" in said
+    assert "`dead-letters list`" in said
+    await without_broker.well("discard", "--all", "--yes")
+    assert "ok     dead letters: none waits" in (await _doctor(service))
+
+
+async def _doctor(service: Service) -> str:
+    settings = service.settings
+    servers = {"DATABASE_URL": settings.database_url, "BROKER_URL": settings.broker_url}
+    ended = await asyncio.to_thread(run, "doctor", **servers)
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout
 
 
 async def test_discarding_asks_and_keeps_the_reason(

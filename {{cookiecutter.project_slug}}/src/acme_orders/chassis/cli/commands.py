@@ -95,8 +95,7 @@ def doctor(context: typer.Context) -> None:
     with explained():
         findings = asyncio.run(examine(context.obj, command_settings(context.obj)))
         for finding in findings:
-            mark = "wrong" if finding.problem else "ok"
-            typer.echo(f"{mark:7}{finding.part}: {finding.problem or finding.says}")
+            typer.echo(f"{finding.mark:7}{finding.part}: {finding.problem or finding.says}")
         if problems := [finding.problem for finding in findings if finding.problem]:
             bad = any(isinstance(problem, ConfigurationError) for problem in problems)
             raise typer.Exit(MISCONFIGURED if bad else 1)

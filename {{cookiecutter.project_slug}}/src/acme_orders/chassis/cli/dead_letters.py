@@ -12,14 +12,13 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from acme_orders.chassis.cli.letter_table import show_all
 from acme_orders.chassis.cli.session import command_settings, explained
 from acme_orders.chassis.dead_letters.choice import AT_ONCE, choose, looking
 from acme_orders.chassis.dead_letters.replay import Outcome, Replay
 from acme_orders.chassis.dead_letters.store import (
-    Group,
     Selection,
     State,
-    Summary,
 )
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
 from acme_orders.chassis.observability.metrics import Metrics
@@ -31,19 +30,6 @@ dead_letters = typer.Typer(
     help="Look at messages that could not be processed, replay or discard them.",
     no_args_is_help=True,
 )
-_TIME = "%Y-%m-%d %H:%M:%S%z"
-_LINE = {
-    Group: (
-        "{0.count}  {0.reason}  type {0.type}  error {0.error_type}  "
-        f"from {{0.first:{_TIME}}} to {{0.last:{_TIME}}}  "
-        "fingerprint {0.fingerprint}  such as {0.example}"
-    ),
-    Summary: (
-        f"{{0.id}}  {{0.archived_at:{_TIME}}}  {{0.reason}}  type {{0.type}}  "
-        "message {0.message_id}  error {0.error_type}"
-    ),
-}
-
 _Ids = Annotated[list[UUID] | None, typer.Argument(help="Single ones, as `list --each` shows.")]
 _Reason = Annotated[str | None, typer.Option(help="Such as retries_exhausted.")]
 _Fingerprint = Annotated[str | None, typer.Option(help="Of failures that look alike.")]
@@ -80,9 +66,9 @@ def list_(
         shown = [asdict(one) for one in found]
         typer.echo(json_text.dumps(shown, indent=2, default=str))
         return
-    for one in found:
-        typer.echo(_printable(_LINE[type(one)].format(one)))
-    if not found:
+    if found:
+        show_all(found)
+    else:
         typer.echo(f"no dead letter that is {state} fits", err=True)
 
 
@@ -242,8 +228,3 @@ async def _replay(sender: Replay, chosen: AsyncIterator[UUID], meant: int) -> bo
             told = [f"{count} {each.value}" for each, count in done.items() if count]
             typer.echo(", ".join(told) or "none of them waits")
     return not done[Outcome.IMPOSSIBLE]
-
-
-def _printable(text: str) -> str:
-    """What a terminal shows as it is; a text from outside could move the cursor."""
-    return "".join(each if each.isprintable() else "\ufffd" for each in text)

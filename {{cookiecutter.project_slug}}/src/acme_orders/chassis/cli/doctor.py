@@ -2,8 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from acme_orders.chassis.dead_letters.choice import looking
+from acme_orders.chassis.dead_letters.store import DeadLetters, Selection
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
 from acme_orders.chassis.messaging.topology import MISSING, State
 from acme_orders.chassis.observability.metrics import Metrics
@@ -15,6 +18,7 @@ from acme_orders.chassis.process.connected import (
 from acme_orders.chassis.process.service import assemble
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
+from acme_orders.chassis.tenancy.scope import in_system_scope  # feature: row, rls, schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +29,18 @@ class Finding:
         part: that was looked at.
         says: what is there.
         problem: why the service can't work with it, and what helps.
+        waits: whether somebody has to do something, although the service works.
     """
 
     part: str
     says: str = ""
     problem: ServiceError | None = None
+    waits: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What stands before it."""
+        return "wrong" if self.problem else "waits" if self.waits else "ok"
 
 
 async def examine(definition: Definition[Any], settings: ChassisSettings) -> list[Finding]:
@@ -64,7 +75,19 @@ async def _postgresql(definition: Definition[Any], settings: ChassisSettings) ->
     async with database(definition.name, settings, Metrics()) as manager:
         await manager.ping()
         await verify(settings, manager)
-    return [Finding("PostgreSQL", "answers, takes writes, has the schema of this version")]
+        waiting = await _waiting(DeadLetters(manager))
+    return [Finding("PostgreSQL", "answers, takes writes, has the schema of this version"), waiting]
+
+
+@in_system_scope("doctor")  # feature: row, rls, schema
+async def _waiting(dead_letters: DeadLetters) -> Finding:
+    async with looking(dead_letters):
+        count, _ = await dead_letters.count(Selection())
+        oldest = timedelta(seconds=round((await dead_letters.backlog()).oldest_seconds))
+    if not count:
+        return Finding("dead letters", "none waits for a decision")
+    says = f"{count} wait for a decision, the oldest for {oldest}"
+    return Finding("dead letters", f"{says}: `dead-letters list` shows them", waits=True)
 
 
 async def _rabbitmq(definition: Definition[Any], settings: ChassisSettings) -> list[Finding]:

@@ -58,8 +58,12 @@ class Replay:
         self._set_aside = set_aside
         self._pause, self._next = 1 / rate, 0.0
 
-    async def send(self, identity: UUID) -> Outcome:
+    async def send(self, identity: UUID, *, note: str | None = None) -> Outcome:
         """Replay one, if it still waits and nobody else is doing it.
+
+        Args:
+            identity: of it.
+            note: to be written down with it.
 
         Raises:
             BrokerUnavailable: RabbitMQ did not confirm it; it still waits.
@@ -82,5 +86,5 @@ class Replay:
                     )
                 except Unpublishable:
                     return Outcome.IMPOSSIBLE
-            await self._dead_letters.decide([identity], State.replayed)
+            await self._dead_letters.decide([identity], State.replayed, note=note)
         return Outcome.REPLAYED

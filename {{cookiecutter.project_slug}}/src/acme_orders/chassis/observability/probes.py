@@ -1,7 +1,7 @@
 """The operations port: metrics for Prometheus, `/live` and `/ready` for the orchestrator."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +22,10 @@ Probe = Callable[[], Coroutine[Any, Any, str | None]]
 
 
 def operations(
-    metrics: Metrics, probes: Mapping[str, Probe], *updates: Callable[[], Coroutine[Any, Any, None]]
+    metrics: Metrics,
+    probes: Mapping[str, Probe],
+    *updates: Callable[[], Coroutine[Any, Any, None]],
+    pages: Sequence[Route] = (),
 ) -> Starlette:
     """The application of the operations port.
 
@@ -31,6 +34,7 @@ def operations(
         probes: what has to work before the service may receive work. Each raises an error if it
             does not, or returns what is worth a word although it does.
         updates: what brings metrics up to date that are read from the database.
+        pages: routes for people.
     """
 
     async def scrape(_: Request) -> Response:
@@ -69,4 +73,4 @@ def operations(
         return JSONResponse(found, status_code=200 if well else 503)
 
     routes = [Route("/metrics", scrape), Route("/live", live), Route("/ready", ready)]
-    return Starlette(routes=routes)
+    return Starlette(routes=[*routes, *pages])

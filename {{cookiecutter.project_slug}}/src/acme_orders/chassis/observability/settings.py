@@ -15,6 +15,13 @@ class ObservabilitySettings(BaseModel):
     operations_port: int = Field(
         default=9000, ge=0, le=65535, description="/metrics, /live, /ready; not for the public"
     )
+    operations_token: str | None = Field(
+        default=None,
+        min_length=16,
+        repr=False,
+        description="opens the page of this port to other machines, and changes by it; 16 "
+        "characters or more, because anybody who reaches the port may try",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = Field(default="json", description="json for machines")
     log_burst: int = Field(

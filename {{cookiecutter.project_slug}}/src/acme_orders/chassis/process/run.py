@@ -1,13 +1,14 @@
 """The process: it runs every part until it is told to stop, then drains."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from functools import partial  # feature: http_api
 from typing import Any
 
 import structlog
 
+from acme_orders.chassis.dead_letters.replay import Replay
 from acme_orders.chassis.errors import BrokerUnavailable, DatabaseUnavailable
 from acme_orders.chassis.http.clients import ClientLimits, Clients
 from acme_orders.chassis.http.measured import Measured, named
@@ -18,6 +19,9 @@ from acme_orders.chassis.observability.loop import watch_loop
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.observability.probes import Probe, operations
 from acme_orders.chassis.observability.tracing import Tracing  # feature: tracing
+from acme_orders.chassis.operations.access import Access
+from acme_orders.chassis.operations.page import Page
+from acme_orders.chassis.operations.state import State
 from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.process.descriptors import make_room
 from acme_orders.chassis.process.service import Service
@@ -26,6 +30,7 @@ from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.supervision import Supervisor
 
+_REPLAYS = 50.0  # in a second, by the page
 _PROBE_TIMEOUT = 2.0  # seconds; whoever asks gives up soon after
 _DATABASE_ALONE = ("retention", "api")  # what the API announces waits in the outbox
 log = structlog.get_logger()
@@ -97,7 +102,9 @@ async def run(
                 service.retention_report.update,
                 migrations.update,
             )
-            app = operations(metrics, probes(service, shutdown.stop), *updates)
+            probed = probes(service, shutdown.stop)
+            page = _page(definition.title, service, probed, consumes=only in (None, "consumer"))
+            app = operations(metrics, probed, *updates, pages=page.routes())
             ops = Measured(app, named(app.routes), port="operations", metrics=metrics)
             drained = asyncio.Event()
             async with asyncio.TaskGroup() as group:
@@ -125,6 +132,32 @@ def _clients(metrics: Metrics, port: str, limits: ClientLimits) -> Clients:
     clients = Clients(limits, refused=lambda reason: metrics.http_refused.labels(reason).inc())
     metrics.http_clients.labels(port).set_function(lambda: len(clients))
     return clients
+
+
+def _page(title: str, service: Service, probes: Mapping[str, Probe], *, consumes: bool) -> Page:
+    """For people. Where nobody consumes there may be no broker that a replay would reach."""
+    settings = service.settings
+    replay = Replay(
+        queue=service.topology.main.name,
+        broker=service.broker,
+        manager=service.manager,
+        dead_letters=service.dead_letters,
+        set_aside=service.relay_queries.set_aside,
+        rate=_REPLAYS,
+    )
+    return Page(
+        title,
+        access=Access(settings.operations_token),
+        state=State(
+            service.metrics,
+            probes,
+            dead_letters=service.dead_letters,
+            outbox=service.relay_queries.backlog,
+            migrator=Migrator(settings.database_url),
+        ),
+        dead_letters=service.dead_letters,
+        replay=replay if consumes else None,
+    )
 
 
 def probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:

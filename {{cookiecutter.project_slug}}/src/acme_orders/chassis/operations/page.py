@@ -1,0 +1,169 @@
+"""The routes of the operations page; it is no part of what orchestrators and Prometheus ask."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from acme_orders.chassis.dead_letters.choice import choose, looking
+from acme_orders.chassis.dead_letters.replay import Outcome, Replay
+from acme_orders.chassis.dead_letters.store import DeadLetters, Selection
+from acme_orders.chassis.dead_letters.store import State as Decided
+from acme_orders.chassis.errors import ServiceError
+from acme_orders.chassis.operations import letters
+from acme_orders.chassis.operations.access import Access, Refused
+from acme_orders.chassis.operations.markup import Html, document, tag
+from acme_orders.chassis.operations.state import State
+from acme_orders.chassis.tenancy.scope import in_system_scope  # feature: row, rls, schema
+
+log = structlog.get_logger()
+
+_LARGEST_FORM = 4096  # bytes
+_STYLE = Path(__file__).with_name("style.css")
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "same-origin",  # with no-referrer a browser says of no page who sent it
+    "X-Content-Type-Options": "nosniff",
+}
+Shown = list[Html]
+Answer = Callable[[Request], Awaitable[Shown]]
+
+
+class Page:
+    """Shows the state of the service and its dead letters, and carries out decisions about them.
+
+    Args:
+        title: of the service.
+        access: who may.
+        state: of the service.
+        dead_letters: where they are.
+        replay: sends them again; None where this process has no broker.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        access: Access,
+        state: State,
+        dead_letters: DeadLetters,
+        replay: Replay | None,
+    ) -> None:
+        self._title, self._access, self._state = title, access, state
+        self._dead_letters, self._replay = dead_letters, replay
+        self._one = asyncio.Lock()  # whoever looks takes one connection, however many look
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/", self._answer(self._overview)),
+            Route("/style.css", self._style),
+            Route("/dead-letters", self._answer(self._group)),
+            Route("/dead-letters/replay", self._answer(self._replayed), methods=["POST"]),
+            Route("/dead-letters/discard", self._answer(self._discarded), methods=["POST"]),
+            Route("/dead-letters/{id:uuid}", self._answer(self._letter)),
+        ]
+
+    async def _style(self, _: Request) -> Response:
+        return Response(_STYLE.read_bytes(), media_type="text/css", headers=_HEADERS)
+
+    def _answer(self, shown: Answer) -> Callable[[Request], Awaitable[Response]]:
+        @in_system_scope("operations page")  # feature: row, rls, schema
+        async def answer(request: Request) -> Response:
+            status, headers = HTTPStatus.OK, dict(_HEADERS)
+            try:
+                async with self._one:
+                    content = await shown(request)
+            except Refused as refused:
+                status, content = HTTPStatus(refused.status), [tag("p", refused, class_="bad")]
+                if status is HTTPStatus.UNAUTHORIZED:
+                    headers["WWW-Authenticate"] = 'Basic realm="operations", charset="UTF-8"'
+                elif request.method == "POST":
+                    log.warning("operations.refused", why=str(refused))
+            except ServiceError as error:
+                status, content = HTTPStatus.SERVICE_UNAVAILABLE, [tag("p", error, class_="bad")]
+            return HTMLResponse(document(self._title, *content), status, headers)
+
+        return answer
+
+    async def _overview(self, request: Request) -> Shown:
+        self._access.look(request)
+        return await self._state.sections()
+
+    async def _group(self, request: Request) -> Shown:
+        self._access.look(request)
+        wanted = _selection(request.query_params)
+        async with looking(self._dead_letters):
+            count, _ = await self._dead_letters.count(wanted)
+            found = await self._dead_letters.page(wanted, limit=letters.AT_ONCE)
+        return letters.group(wanted, count, found)
+
+    async def _letter(self, request: Request) -> Shown:
+        values, identity = "values" in request.query_params, request.path_params["id"]
+        if values:
+            log.info("dead_letters.values_shown", who=self._access.known(request), id=str(identity))
+        else:
+            self._access.look(request)
+        async with looking(self._dead_letters):
+            found = await self._dead_letters.by_id(identity)
+        if found is None:
+            raise Refused(404, f"There is no dead letter {identity}.")
+        return letters.letter(*found, values=values)
+
+    async def _replayed(self, request: Request) -> Shown:
+        who, given = self._access.change(request), await _given(request)
+        if self._replay is None:
+            raise Refused(409, "This process has no connection to RabbitMQ: ask one that consumes.")
+        done = dict.fromkeys(Outcome, 0)
+        _, chosen = await choose(self._dead_letters, _selection(given), letters.AT_ONCE)
+        try:
+            async for one in chosen:
+                done[await self._replay.send(one, note=f"by {who}")] += 1
+        finally:
+            told = {each.name.lower(): count for each, count in done.items()}
+            log.info("dead_letters.replayed", who=who, which=given, **told)
+        said = ", ".join(f"{count} {each.value}" for each, count in done.items() if count)
+        return [tag("p", said or "none of them waits")]
+
+    async def _discarded(self, request: Request) -> Shown:
+        who, given = self._access.change(request), await _given(request)
+        if not (why := given.pop("note", "").strip()):
+            raise Refused(400, "Say why, for others.")
+        _, chosen = await choose(self._dead_letters, _selection(given), letters.AT_ONCE)
+        ids = [one async for one in chosen]
+        async with self._dead_letters.manager.transaction("dead_letters.discard"):
+            note = f"{why} ({who})"
+            count = await self._dead_letters.decide(ids, Decided.discarded, note=note)
+        log.info("dead_letters.discarded", who=who, which=given, discarded=count)
+        return [tag("p", f"{count} discarded")]
+
+
+async def _given(request: Request) -> dict[str, str]:
+    """The fields of a form."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _LARGEST_FORM:
+            raise Refused(413, f"A form has at most {_LARGEST_FORM} bytes.")
+    return dict(parse_qsl(body.decode("utf-8", "replace")))
+
+
+def _selection(given: Mapping[str, str]) -> Selection:
+    """Those dead letters that are meant; nobody means all of them by saying nothing."""
+    try:
+        ids = (UUID(given["id"]),) if "id" in given else ()
+    except ValueError:
+        raise Refused(400, "This is no id of a dead letter.") from None
+    reason, fingerprint, type_ = (given.get(each) for each in ("reason", "fingerprint", "type"))
+    if not (ids or reason or fingerprint or type_):
+        raise Refused(400, "Say which: id, or reason, fingerprint and type.")
+    return Selection(ids=ids, reason=reason, fingerprint=fingerprint, type=type_)

@@ -1,0 +1,153 @@
+"""What the page shows of the service: asked for when somebody looks, each part by itself."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from prometheus_client import Gauge
+
+from acme_orders.chassis.background import begun
+from acme_orders.chassis.dead_letters.store import DeadLetters, Group, Selection
+from acme_orders.chassis.errors import ServiceError
+from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.observability.probes import Probe
+from acme_orders.chassis.operations.markup import Html, moment, table, tag
+from acme_orders.chassis.relay.backlog import OutboxBacklog
+from acme_orders.chassis.supervision import apart
+
+_PATIENCE = 5.0  # seconds for each part; the others are shown all the same
+_GROUPS = 50
+_QUIET = 60.0  # seconds since a sign of life
+Part = Callable[[], Coroutine[Any, Any, Html]]
+
+
+class State:
+    """Reads what is shown; what cannot be read is said instead.
+
+    Args:
+        metrics: of this process.
+        probes: as for `/ready`.
+        dead_letters: where they are.
+        outbox: counts what waits.
+        migrator: of the database.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        probes: Mapping[str, Probe],
+        *,
+        dead_letters: DeadLetters,
+        outbox: OutboxBacklog,
+        migrator: Migrator,
+    ) -> None:
+        self._metrics, self._probes = metrics, probes
+        self._dead_letters, self._outbox, self._migrator = dead_letters, outbox, migrator
+
+    async def sections(self) -> list[Html]:
+        """All of it."""
+        parts: dict[str, Part] = {
+            "Dead letters": self._letters,
+            "Readiness of this process": self._readiness,
+            "Queues": self._queues,
+            "Outbox": self._events,
+            "Retention": self._retention,
+            "Schema": self._schema,
+        }
+        return [tag("section", tag("h2", name), await _read(part)) for name, part in parts.items()]
+
+    async def _letters(self) -> Html:
+        async with self._dead_letters.manager.transaction("operations.look", read_only=True):
+            groups = await self._dead_letters.groups(Selection(), limit=_GROUPS)
+        heads = ("waiting", "reason", "type", "error", "from", "to", "fingerprint")
+        return table(heads, [_group(each) for each in groups])
+
+    async def _readiness(self) -> Html:
+        said = [(name, await _said(probe)) for name, probe in self._probes.items()]
+        beats = _values(self._metrics.part_heartbeat, "part")
+        parts = [(part, _ago(time.time() - beat)) for part, beat in beats]
+        return tag("div", table(("has to work", "says"), said), table(("part", "last seen"), parts))
+
+    async def _queues(self) -> Html:
+        consumers = dict(_values(self._metrics.queue_consumers, "queue"))
+        rows = [
+            (queue, _number(number), _number(consumers.get(queue, math.nan)))
+            for queue, number in _values(self._metrics.queue_messages, "queue")
+        ]
+        return table(("queue", "messages", "consumers"), rows)
+
+    async def _events(self) -> Html:
+        async with self._outbox.manager.transaction("operations.look", read_only=True):
+            pending, parked = await self._outbox.pending(), await self._outbox.parked()
+        rows = [("to be published", "", pending.rows, _seconds(pending.oldest_seconds))]
+        rows += [
+            (each.type, each.reason, each.rows, _seconds(each.oldest_seconds)) for each in parked
+        ]
+        return table(("events", "parked", "number", "oldest"), rows)
+
+    async def _retention(self) -> Html:
+        overdue = _values(self._metrics.retention_overdue, "policy")
+        rows = [
+            (policy, f"overdue: {_seconds(late)}" if late else "ok") for policy, late in overdue
+        ]
+        return table(("policy", "state"), rows)
+
+    async def _schema(self) -> Html:
+        rows: list[tuple[object, ...]] = []
+
+        def read() -> None:
+            rows.extend((each.id, "pending") for each in self._migrator.pending())
+            newest = sorted(self._migrator.applied(), key=lambda each: each.at)[-3:]
+            rows.extend(
+                (each.id, f"{each.status}, {each.at:%Y-%m-%d %H:%M}") for each in newest[::-1]
+            )
+
+        await begun(read)
+        return table(("migration", "state"), rows)
+
+
+async def _read(part: Part) -> Html:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await apart(part)
+    except TimeoutError:
+        return tag("p", f"no answer within {_PATIENCE:g} s", class_="bad")
+    except ServiceError as error:
+        return tag("p", f"cannot be read: {error}", class_="bad")
+
+
+async def _said(probe: Probe) -> Html:
+    try:
+        said = await apart(probe)
+    except ServiceError as error:
+        return tag("span", str(error) or type(error).__name__, class_="bad")
+    return tag("span", said or "ok")
+
+
+def _group(group: Group) -> Sequence[object]:
+    wanted = {"reason": group.reason, "type": group.type, "fingerprint": group.fingerprint}
+    given = urlencode({name: value for name, value in wanted.items() if value is not None})
+    link = tag("a", group.count, href=f"/dead-letters?{given}")
+    times = (moment(each) for each in (group.first, group.last))
+    return (link, group.reason, group.type, group.error_type, *times, group.fingerprint)
+
+
+def _values(gauge: Gauge, label: str) -> list[tuple[str, float]]:
+    (family,) = gauge.collect()
+    return [(each.labels[label], each.value) for each in family.samples]
+
+
+def _number(value: float) -> str:
+    return "unknown" if math.isnan(value) else f"{value:.0f}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s"
+
+
+def _ago(seconds: float) -> Html:
+    return tag("span", f"{seconds:.0f} s ago", class_="bad" if seconds > _QUIET else "ok")
