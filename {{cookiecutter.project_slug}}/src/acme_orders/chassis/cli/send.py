@@ -4,10 +4,8 @@ import asyncio
 import difflib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace  # feature: row, rls, schema
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID  # feature: row, rls, schema
 
 import typer
 from rich.console import Console
@@ -59,13 +57,8 @@ def send(
     Every id in it is a new one, unless --set or --file names it: it is about something new.
     """
     with explained():
-        form = Form(
-            type_,
-            dict(map(field, fields or ())),
-            file,
-            invalid,
-            dict(map(named, headers or ())),
-        )
+        own = dict(map(named, headers or ()))
+        form = Form(type_, dict(map(field, fields or ())), file, invalid, own)
         settings = command_settings(context.obj)
         if settings.environment == "production" and not yes:
             raise ConfigurationError(
@@ -78,23 +71,13 @@ def send(
                 "install RabbitMQ (`make test` does where you are root), and `make dev` uses it"
             )
         # feature: row, rls, schema {
-        if "tenant" not in form.headers:
-            known = Tenants(settings.owner_url).all()
-            form = replace(form, headers={**form.headers, "tenant": str(_only(known))})
+        if "tenant" not in own:
+            own["tenant"] = str(Tenants(settings.owner_url).only())
         # feature: row, rls, schema }
         if not asyncio.run(_send(context, settings, form, count, within)):
             raise typer.Exit(1)
 
 
-# feature: row, rls, schema {
-def _only(known: Sequence[tuple[UUID, str]]) -> UUID:
-    if len(known) == 1:
-        return known[0][0]
-    helps = "`tenants list` shows them" if known else "`tenants add NAME` registers the first"
-    raise ConfigurationError(f"there are {len(known)} tenants: say --header tenant=ID; {helps}")
-
-
-# feature: row, rls, schema }
 async def _send(
     context: typer.Context, settings: Any, form: Form, count: int, within: float
 ) -> bool:

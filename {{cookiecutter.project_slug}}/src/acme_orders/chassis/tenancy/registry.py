@@ -54,6 +54,20 @@ class Tenants:
             rows = session.rows("SELECT id::text, name FROM tenants ORDER BY created_at, id")
         return [(UUID(identity), name) for identity, name in rows]
 
+    def only(self) -> UUID:
+        """The id of the tenant, where there is one.
+
+        Raises:
+            ConfigurationError: there is none, or one of several has to be named.
+        """
+        known = self.all()
+        if len(known) != 1:
+            shown = "`tenants list` shows them" if known else "`tenants add NAME` registers one"
+            raise ConfigurationError(
+                f"there are {len(known)} tenants: say --header tenant=ID; {shown}"
+            )
+        return known[0][0]
+
     @contextmanager
     def _registry(self) -> Iterator[MigrationSession]:
         with migration_session(self._url) as session:
