@@ -94,6 +94,7 @@ SHORT: dict[str, Verb] = {
     "dev-reset": make("dev-reset", says="gone"),
     "test": make("test", tests="tests/contracts", says="passed"),
     "readiness": make("readiness", says="K1"),
+    "mutations": make("mutations", says="nothing of a slice has changed"),
     "contracts-update": make("contracts-update", says="contracts are up to date"),
     "contracts-release": release,
     "verify": make("verify", says="passed"),
