@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from acme_orders.chassis.errors import WriteOutsideTransaction
 from acme_orders.chassis.http.keyed import HEADER, METHODS
 from acme_orders.chassis.process.exchange import Reply, exchange
 
@@ -75,6 +76,8 @@ async def repeated(
             key = str(uuid4())
             pair = await asyncio.gather(*(_ask(race, *request, key) for _ in range(2)))
             after = await contents(race)
+        except WriteOutsideTransaction:
+            continue  # K2 tells of it
         except Exception as error:
             yield str(operation), f"cannot be tried: {error!r}"
             continue

@@ -5,7 +5,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import (
+    UUID,  # feature: row, rls, schema
+    uuid4,
+)
 
 import pytest
 from fastapi import APIRouter
