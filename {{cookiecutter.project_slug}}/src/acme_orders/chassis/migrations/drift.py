@@ -21,6 +21,8 @@ _WITHOUT_MODEL = {
     "backfill_run",
     "backfill_event",
     "retention_run",
+    "erasure_request",
+    "legal_hold",
 }  # of the chassis, read by SQL alone
 _OF_A_COLUMN = ("default", "nullability")
 # By table, kind and name or definition: what is compared beyond that, and how it is dropped.
