@@ -60,6 +60,11 @@ def of_each(folder: Path) -> list[str]:
     return [each.id for each in migrations(folder) if each.each_tenant]
 
 
+def after_sales(folder: Path) -> list[str]:
+    """Those of them that come later than 0900_sales; an API has one of the chassis there."""
+    return of_each(folder)[of_each(folder).index("0900_sales") + 1 :]
+
+
 def add(folder: Path, number: int, up: str = "", *, shared: bool = False) -> str:
     """Add a migration for each tenant, or for what they share; returns its id."""
     identity = f"{number:04}_more"
@@ -156,7 +161,9 @@ def test_a_migration_that_fails_in_one_schema_is_done_in_the_others(
     rows_of(database_url, f"DROP TABLE {bad}.sales")
     done = names(migrator.up())
     assert done[0] == f"0900_sales in {bad}"
-    assert sorted(done[1:]) == sorted(f"{more} in {schema}" for schema in places.values())
+    later = [line for line in done[1:] if line.startswith(f"{more} ")]
+    assert sorted(later) == sorted(f"{more} in {schema}" for schema in places.values())
+    assert {line.partition(" ")[0] for line in done[1:]} == {*after_sales(folder)}
     migrator.verify()
 
 
@@ -182,10 +189,12 @@ def test_all_is_taken_back_and_applied_again(
 
 
 def test_what_cannot_be_taken_back_in_one_schema_is_taken_back_in_the_others(
-    migrator: Migrator, places: dict[UUID, str], database_url: str
+    migrator: Migrator, places: dict[UUID, str], folder: Path, database_url: str
 ) -> None:
     """The error names the schema, and the next run takes back what is left."""
     list(migrator.up())
+    for _ in after_sales(folder):
+        list(migrator.down())
     bad = places[BOB]
     rows_of(database_url, f"CREATE VIEW {bad}.by_hand AS SELECT id FROM {bad}.sales")
     with pytest.raises(ConfigurationError, match=r"0900_sales\.down\.sql") as failed:
@@ -273,7 +282,7 @@ def test_what_a_migration_sets_reaches_no_other_schema(
     assert names(migrator.up()) == []
     for schema, found in tables(database_url).items():
         assert {"more_9000", "more_9001"} <= found
-        history = f"SELECT id FROM {schema}.schema_migrations WHERE id > '9' ORDER BY id"
+        history = f"SELECT id FROM {schema}.schema_migrations WHERE id ~ '^9' ORDER BY id"
         assert rows_of(database_url, history) == [(each,) for each in more]
     assert rows_of(database_url, "SELECT count(*) FROM public.schema_migrations") == before
 

@@ -29,7 +29,14 @@ class PaymentSubmitted(Payload):
                     "payee": "BOB-2",
                     "amount": "12.50",
                     "booked_on": "2026-03-01",
-                }
+                },
+                {
+                    "payment_id": "0d7c2a38-4b1e-4f0f-8c58-2f6a9b7e1d44",
+                    "payer": "BOB-2",
+                    "payee": "ADA-1",
+                    "amount": "999999999999.00",
+                    "booked_on": "2026-03-02",
+                },
             ]
         }
     )
