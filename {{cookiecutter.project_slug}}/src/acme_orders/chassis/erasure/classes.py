@@ -11,6 +11,7 @@ from typing import Any
 from acme_orders.chassis.database.table import Table
 
 PERSONAL, FREE_TEXT, NOT_PERSONAL = KINDS = ("personal", "free_text", "not_personal")
+Kinds = Mapping[str, Mapping[str, str]]  # of the columns of each table
 
 
 @dataclass(frozen=True)

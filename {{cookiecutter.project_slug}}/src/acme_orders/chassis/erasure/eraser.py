@@ -6,8 +6,8 @@ from contextlib import contextmanager, suppress
 from acme_orders.chassis.backfills.pace import Limits
 from acme_orders.chassis.backfills.session import backfill_session, told
 from acme_orders.chassis.database import driver
+from acme_orders.chassis.erasure.classes import Kinds
 from acme_orders.chassis.erasure.erasing import Erasing
-from acme_orders.chassis.erasure.person import Kinds
 from acme_orders.chassis.erasure.requests import Held, Request, Requests
 from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError, Conflict

@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager
 from acme_orders.chassis.backfills.pace import Limits, Pace
 from acme_orders.chassis.backfills.session import BackfillSession
 from acme_orders.chassis.database import driver
-from acme_orders.chassis.erasure.person import Kinds, Person
+from acme_orders.chassis.erasure.classes import Kinds
+from acme_orders.chassis.erasure.person import Person
 from acme_orders.chassis.erasure.places import schemas_of
 from acme_orders.chassis.erasure.requests import Request, Requests
 from acme_orders.chassis.erasure.search import Searched, Values, searched

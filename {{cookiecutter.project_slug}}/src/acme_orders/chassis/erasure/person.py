@@ -1,10 +1,10 @@
 """The rows of one person: where a slice knows them, and all that refers to these."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from acme_orders.chassis.database.blocking import Rows
-from acme_orders.chassis.erasure.classes import FREE_TEXT, PERSONAL
+from acme_orders.chassis.erasure.classes import FREE_TEXT, PERSONAL, Kinds
 from acme_orders.chassis.erasure.columns import Column, all_columns_in
 from acme_orders.chassis.erasure.places import conditions
 from acme_orders.chassis.erasure.requests import Request, digest
@@ -13,8 +13,6 @@ from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.retention.closure import Chain, chains_to, closure
 from acme_orders.chassis.retention.portion import met
 from acme_orders.chassis.retention.target import TABLE, quoted
-
-Kinds = Mapping[str, Mapping[str, str]]
 
 
 class Person:

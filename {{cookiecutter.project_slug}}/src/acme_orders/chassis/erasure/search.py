@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from acme_orders.chassis.database.blocking import Rows
-from acme_orders.chassis.erasure.classes import FREE_TEXT, PERSONAL
+from acme_orders.chassis.erasure.classes import FREE_TEXT, PERSONAL, Kinds
 from acme_orders.chassis.erasure.columns import Column, columns_in
 from acme_orders.chassis.erasure.own import GOING
 from acme_orders.chassis.erasure.places import conditions
@@ -14,7 +14,6 @@ from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.retention.survey import HIDDEN
 from acme_orders.chassis.retention.target import quoted
 
-Kinds = Mapping[str, Mapping[str, str]]  # of the columns of each table
 _BLOCKS = """
 SELECT greatest(1, max(pg_relation_size(part) / current_setting('block_size')::bigint))
 FROM (SELECT %s::oid::regclass UNION SELECT relid FROM pg_partition_tree(%s::oid::regclass))
