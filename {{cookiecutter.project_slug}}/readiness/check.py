@@ -2,11 +2,13 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+from readiness.evidence import Planned
 from readiness.rehearsal import Rehearsal
+from readiness.waivers import Waived
 
 
 class Check(ABC):
@@ -22,6 +24,8 @@ class Check(ABC):
 
     def __init__(self) -> None:
         self.inspected = 0
+        self.plans: list[Planned] = []
+        self.left_out: list[tuple[str, str]] = []
 
     @classmethod
     def title(cls) -> str:
@@ -35,14 +39,28 @@ class Check(ABC):
 
     @abstractmethod
     def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
-        """Yield every finding, and count in `inspected` what was looked at."""
+        """Yield every finding, and count in `inspected` what was looked at.
+
+        The plans of queries go into `plans`; what it did not look at, and why, into `left_out`.
+        """
 
 
 @dataclass(frozen=True)
 class Result:
     """What a check found; nothing to inspect is a failure too.
 
-    `why_not` says why it could not look, where another check has found the cause.
+    Args:
+        id: of the check.
+        title: of the check.
+        advice: about its findings; empty if they say it themselves.
+        inspected: how many things were looked at.
+        findings: that count.
+        seconds: that it took.
+        why_not: why it could not look, where another check has found the cause.
+        waived: findings that `pyproject.toml` lets pass.
+        plans: of the queries that it has looked at.
+        left_out: what it did not look at, and why.
+        places: file and line of what a finding names, for each of which that is known.
     """
 
     id: str
@@ -52,6 +70,17 @@ class Result:
     findings: tuple[str, ...]
     seconds: float = 0.0
     why_not: str = ""
+    waived: tuple[Waived, ...] = ()
+    plans: tuple[Planned, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        """`ok`, `FAIL` or `not seen`."""
+        if self.why_not:
+            return "not seen"
+        return "ok" if self.passed else "FAIL"
 
     @property
     def passed(self) -> bool:

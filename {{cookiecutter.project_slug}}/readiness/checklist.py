@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 from readiness.check import Check, Result
 from readiness.contracts.check import ReleasesShareTheSchema
+from readiness.evidence import named_in, places_of
 from readiness.examples import ExamplesReachTheCode
 from readiness.filters import FiltersAreIndexed
 from readiness.handlers import HandlersCanBeUndone
@@ -22,6 +23,7 @@ from readiness.scratch import scratch_database
 from readiness.tenants import TenantsAreKeptApart  # feature: row, rls, schema
 from readiness.transactions import TransactionsAreExplicit
 from readiness.visibility import DatabaseIsObservable
+from readiness.waivers import Waived, apply
 
 CHECKS: tuple[type[Check], ...] = (
     FiltersAreIndexed,
@@ -39,8 +41,18 @@ CHECKS: tuple[type[Check], ...] = (
 )
 
 
-async def go_through(subject: Subject, checks: Sequence[type[Check]] = CHECKS) -> list[Result]:
+async def go_through(
+    subject: Subject,
+    checks: Sequence[type[Check]] = CHECKS,
+    *,
+    begins: Callable[[type[Check]], None] = lambda _: None,
+) -> list[Result]:
     """Carry out each check on a database of its own, so that none sees what another one did.
+
+    Args:
+        subject: what is inspected.
+        checks: all of them, or some.
+        begins: is called with each before it is carried out.
 
     Raises:
         ConfigurationError: the role of DATABASE_URL may not create databases.
@@ -50,6 +62,7 @@ async def go_through(subject: Subject, checks: Sequence[type[Check]] = CHECKS) -
     with scratch_database(server) as pattern:
         broken = await _broken(subject, pattern)
         for check in checks:
+            begins(check)
             like = pattern if check.migrated else ""
             if like and broken:
                 about = (check.id, check.title(), check.advice())
@@ -75,13 +88,16 @@ async def _broken(subject: Subject, pattern: str) -> NoSchema | None:
 async def _carry_out(check: Check, subject: Subject, url: str, pattern: str) -> Result:
     """An error in a check is a finding of that check, and of no other."""
     findings, why_not, began = [], "", time.monotonic()
+    waived, wrong, places = list[Waived](), list[str](), dict[str, str]()
     try:
         async with (
             rehearse(subject, url, whole=check.whole, migrated=False, pattern=pattern) as rehearsal,
             aclosing(check.inspect(rehearsal)) as found,
         ):
+            places = places_of(rehearsal.service)
             async for finding in found:
                 findings.append(finding)  # noqa: PERF401  # those before an error count
+        findings, waived, wrong = apply(check.id, findings, subject.waivers)
     except NoSchema as error:
         why_not = str(error)
     except Exception as error:
@@ -89,5 +105,16 @@ async def _carry_out(check: Check, subject: Subject, url: str, pattern: str) -> 
     if not check.inspected and not why_not:
         findings.append("nothing to inspect")
     seconds = time.monotonic() - began
-    about = (check.id, check.title(), check.advice(), check.inspected)
-    return Result(*about, tuple(findings), seconds, why_not)
+    return Result(
+        check.id,
+        check.title(),
+        check.advice() if findings else "",
+        check.inspected,
+        (*findings, *wrong),
+        seconds,
+        why_not,
+        tuple(waived),
+        tuple(replace(each, place=places.get(each.query, "")) for each in check.plans),
+        tuple(check.left_out),
+        {each: place for each in findings if (place := named_in(each, places))},
+    )

@@ -48,6 +48,8 @@ class ExamplesReachTheCode(Check):
             ]
             # A function beside the handlers that nothing reaches is called by a route, or by
             # nobody; K3 tells of a handler without an example.
+            if total and len(missing) == total:
+                self.left_out.append((name, "no handler with an example calls it"))
             if (1 - _ENOUGH) * total < len(missing) < total:
                 yield (
                     f"examples reach {total - len(missing)} of {total} statements of {name}, and "

@@ -9,6 +9,7 @@ from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.errors import DatabaseError
 
 from readiness.check import Check
+from readiness.evidence import Planned, drawn
 from readiness.plans import Index, complaints
 from readiness.rehearsal import Call, Rehearsal
 from readiness.seeded import growing, rehearse_handlers
@@ -36,6 +37,7 @@ class FiltersAreIndexed(Check):
         for repository, query, method in rehearsal.queries():
             caller = callers.get(query.name)
             if query.traffic != "high" and caller is None:
+                self.left_out.append((query.name, "registered as rare"))
                 continue
             self.inspected += 1
             if query.traffic != "high":
@@ -48,23 +50,28 @@ class FiltersAreIndexed(Check):
                 yield f"{query.name} fails with its example: {call.error!r}"
             elif not call.statements:
                 yield f"{query.name} sends no statement with its example"
-            for complaint in await unindexed(rehearsal, call):
+            for complaint in await unindexed(rehearsal, call, self.plans):
                 yield f"{query.name}: {complaint}"
 
 
-async def unindexed(rehearsal: Rehearsal, call: Call) -> list[str]:
-    """What no index serves of the statements that a query sends."""
+async def unindexed(
+    rehearsal: Rehearsal, call: Call, seen: list[Planned] | None = None
+) -> list[str]:
+    """What no index serves of the statements that a query sends; the plans go into `seen`."""
     small = growing(rehearsal, small=True)
     return [
         complaint
         for each in call.statements
         if each.error is None and explainable(each.sql)
-        for complaint in await _complaints(rehearsal, each, small)
+        for complaint in await _complaints(rehearsal, each, small, seen)
     ]
 
 
 async def _complaints(
-    rehearsal: Rehearsal, statement: Statement, small: Collection[str]
+    rehearsal: Rehearsal,
+    statement: Statement,
+    small: Collection[str],
+    seen: list[Planned] | None,
 ) -> list[str]:
     async def index(name: str) -> Index:
         ((method, leading),) = await rehearsal.rows(_INDEX, name)
@@ -74,6 +81,8 @@ async def _complaints(
         plan = await _plan(rehearsal.service.manager, statement)
     except DatabaseError as error:
         return [f"PostgreSQL makes no plan: {error}"]
+    if seen is not None:
+        seen.append(Planned(statement.query, statement.sql, tuple(drawn(plan))))
     return await complaints(plan, index, small)
 
 

@@ -36,6 +36,8 @@ class RowsAreKeptAsDecided(Check):
         rules = [rule for each in rehearsal.service.slices for rule in each.retention]
         models = models_of(rehearsal)
         self.inspected = 1 + len(models)
+        small = models_of(rehearsal, small=True)
+        self.left_out += [(_name(each), "stays small, as its model says") for each in small]
         for model in models:
             if not _decided(model, rules):
                 yield f"nobody has decided how long rows of {_name(model)} are kept: {_line(model)}"

@@ -24,11 +24,7 @@ def complaints(
         reads: whether rows are returned to a caller.
     """
     nodes = list(nodes_of(plan))
-    scans = [
-        each
-        for each in nodes
-        if each["Node Type"].endswith("Scan") and each.get("Relation Name") in growing
-    ]
+    scans = [each for each in nodes if _is_scan(each) and each.get("Relation Name") in growing]
     read, returned = {id(node): _read(node) for node in scans}, _returned(plan)
     worst = max(scans, key=lambda node: read[id(node)], default=None)
     if worst is None:
@@ -43,6 +39,16 @@ def complaints(
         )
     elif reads and returned > _MOST and not any(each["Node Type"] == "Limit" for each in nodes):
         yield f"{returned:.0f} rows are returned at once: it has no limit"
+
+
+def counted(plan: Mapping[str, Any]) -> tuple[float, float]:
+    """Rows that were read from whatever tables, and those that came out."""
+    scans = [each for each in nodes_of(plan) if "Relation Name" in each and _is_scan(each)]
+    return sum(map(_read, scans)), _returned(plan)
+
+
+def _is_scan(node: Mapping[str, Any]) -> bool:
+    return str(node["Node Type"]).endswith("Scan")
 
 
 def _read(node: Mapping[str, Any]) -> float:

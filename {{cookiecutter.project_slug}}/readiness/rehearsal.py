@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from readiness.letter import Letter
 from readiness.migrated import migrate
 from readiness.scratch import rows_of, scratch_database
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
+from readiness.waivers import Waiver
 from readiness.watch import Watch, WatchedBroker, WatchedManager, installed
 
 
@@ -41,6 +42,7 @@ class Subject:
         migrations: folder of the schema.
         source: folder of the package.
         contracts: folder of what queries send; it may be missing.
+        waivers: findings that may stay for a while.
         alter: SQL to run after migrating; the checks' own tests break the schema with it.
         prepare: called with every assembled service; likewise.
     """
@@ -50,6 +52,7 @@ class Subject:
     migrations: Path = FOLDER
     source: Path = Path(acme_orders.__file__).parent
     contracts: Path = Path("contracts")
+    waivers: Sequence[Waiver] = ()
     alter: str = ""
     prepare: Callable[[Service], None] | None = None
 

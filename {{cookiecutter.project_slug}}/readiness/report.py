@@ -3,35 +3,50 @@
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Group
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from readiness.check import Check, Result
 from readiness.checklist import CHECKS
 
+_STYLES = {"ok": "green", "FAIL": "red", "not seen": "yellow"}
 _BLOCK = re.compile(r"(?<=<!-- checks (\w) -->\n).*?(?=<!-- end of checks -->)", re.DOTALL)
 
 
-def as_table(results: Sequence[Result]) -> Group:
-    """For a terminal; findings stand below, in the whole width, and are followed by advice."""
+def show(console: Console, results: Sequence[Result]) -> None:
+    """For people: a table, and below it the findings, each followed by advice.
+
+    A terminal breaks lines between words; in a log a finding is one line, which can be searched.
+    """
     table = Table("id", "title", "result", "seen", "time")
-    details = []
     for result in results:
-        verdict = "[green]ok[/]" if result.passed else "[red]FAIL[/]"
-        if result.why_not:
-            verdict = "[yellow]not seen[/]"
-            details.append(Text(f"\n{result.id} was not looked at: {result.why_not}"))
+        verdict = Text(result.verdict, style=_STYLES[result.verdict])
+        verdict.append(f", {len(result.waived)} waived" if result.waived else "", style="yellow")
         seen, took = str(result.inspected), f"{result.seconds:.1f} s"
         table.add_row(result.id, result.title, verdict, seen, took)
-        if result.findings:
-            lines = [f"• {finding}" for finding in result.findings]
-            lines = [f"\n{result.id} {result.title}", *lines, f"→ {result.advice}"]
-            details.append(Text("\n".join(lines), overflow="fold"))
-    return Group(table, *details)
+    console.print(table)
+    for result in results:
+        for line in _details(result):
+            console.print(Text(line), soft_wrap=not console.is_terminal)
+
+
+def _details(result: Result) -> Iterator[str]:
+    if result.why_not:
+        yield f"\n{result.id} was not looked at: {result.why_not}"
+    elif result.findings or result.waived:
+        yield f"\n{result.id} {result.title}"
+    for finding in result.findings:
+        place = result.places.get(finding)
+        yield f"• {finding}" + (f" ({place})" if place else "")
+    if result.findings and result.advice:
+        yield f"→ {result.advice}"
+    for each in result.waived:
+        waiver = each.waiver
+        yield f"○ waived until {waiver.until}, {waiver.reason}: {each.finding} ({waiver.place})"
 
 
 def as_json(results: Sequence[Result]) -> str:
@@ -45,6 +60,18 @@ def as_json(results: Sequence[Result]) -> str:
             "inspected": result.inspected,
             "seconds": round(result.seconds, 2),
             "findings": list(result.findings),
+            "places": dict(result.places),
+            "waived": [
+                {
+                    "finding": each.finding,
+                    "subject": each.waiver.subject,
+                    "reason": each.waiver.reason,
+                    "until": each.waiver.until.isoformat(),
+                    "place": each.waiver.place,
+                }
+                for each in result.waived
+            ],
+            "left_out": [{"what": what, "why": why} for what, why in result.left_out],
         }
         for result in results
     ]

@@ -156,10 +156,13 @@ async def test_the_report_names_findings(subject: Subject) -> None:
     assert told["id"] == "K1"
     assert told["passed"] is False
     assert "outbox.lease" in told["findings"][0]
-    console = Console(width=80, file=StringIO(), record=True)
-    console.print(report.as_table(results))
-    shown = " ".join(console.export_text().split())
-    assert " ".join(told["findings"][0].split()) in shown  # nothing is cut off
+    for terminal, width in ((True, 80), (False, 80), (True, 160)):  # False: a log
+        console = Console(width=width, file=StringIO(), record=True, force_terminal=terminal)
+        report.show(console, results)
+        lines = console.export_text().splitlines()
+        assert told["findings"][0] in " ".join(map(str.strip, lines))  # nothing is cut off
+        whole = any(told["findings"][0] in line for line in lines)
+        assert max(map(len, lines)) <= width if terminal else whole
 
 
 def test_the_documentation_shows_the_checks_as_they_are() -> None:

@@ -39,12 +39,15 @@ def ask(
     )
 
 
-def test_it_goes_through_every_check() -> None:
-    """Status 0, and nothing but JSON for a program."""
-    ended = ask("--json")
+def test_it_goes_through_every_check(tmp_path: Path) -> None:
+    """Status 0, and nothing but JSON for a program; a page for a release."""
+    ended = ask("--json", "--html", str(tmp_path / "page.html"))
     assert ended.returncode == 0, ended.stderr
     checks = json.loads(ended.stdout)["checks"]
     assert [(each["id"], each["passed"]) for each in checks] == [(one.id, True) for one in CHECKS]
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert all(f">{one.id}</td>" in page for one in CHECKS)
+    assert ">Ready<" in page
 
 
 def test_a_finding_is_shown_with_advice(tmp_path: Path) -> None:
@@ -61,6 +64,7 @@ def test_a_finding_is_shown_with_advice(tmp_path: Path) -> None:
     ("arguments", "settings", "status", "says"),
     [
         (["--jsn"], {}, 2, "--jsn"),
+        (["--html", "nowhere/page.html"], {}, 78, "there is no folder nowhere; make it"),
         ([], {"DATABASE_URL": "mysql://here"}, 78, "DATABASE_URL: must begin with postgresql://"),
         ([], {"DATABASE_URL": "postgresql://me:secret@127.0.0.1:1/none"}, 1, "127.0.0.1"),
     ],
