@@ -103,6 +103,7 @@ def test_a_file_that_is_one_transaction_is_applied_or_not(project: Migrations) -
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)  # ten processes and more begin, one after the other
 @pytest.mark.parametrize("seed", range(10))
 def test_a_runner_that_is_killed_at_any_time(project: Migrations, seed: int) -> None:
     """Again and again, until all is done; and all is as if nobody had been killed."""

@@ -135,6 +135,15 @@ UNSAFE = {
         "M12",
         "ALTER TABLE sales ALTER COLUMN note TYPE jsonb USING to_jsonb(note);",
     ),
+    "a text with a check": ("M12", "ALTER TABLE sales ALTER COLUMN note TYPE varchar;"),
+    "another order of texts": (
+        "M12",
+        'ALTER TABLE buyers ALTER COLUMN email TYPE text COLLATE "C";',
+    ),
+    "a number with more digits behind the point": (
+        "M12",
+        "ALTER TABLE sales ALTER COLUMN rebate TYPE numeric(8, 3);",
+    ),
     "a narrower number": ("M3", "ALTER TABLE sales ALTER COLUMN rebate TYPE numeric(4, 2);"),
     "a narrower text": ("M3", "ALTER TABLE buyers ALTER COLUMN nickname TYPE varchar(10);"),
     "VACUUM FULL": ("M12", "VACUUM FULL sales;"),
@@ -274,6 +283,12 @@ SAFE = {
     ),
     "rows are validated": "ALTER TABLE sales VALIDATE CONSTRAINT sales_note_short;",
     "a text without limit": "ALTER TABLE buyers ALTER COLUMN nickname TYPE text;",
+    "another name of a text": "ALTER TABLE buyers ALTER COLUMN email TYPE varchar;",
+    "a wider text, cast": (
+        "ALTER TABLE buyers ALTER COLUMN nickname TYPE text USING nickname::text;"
+    ),
+    "a number without limits": "ALTER TABLE sales ALTER COLUMN rebate TYPE numeric;",
+    "the same type": "ALTER TABLE sales ALTER COLUMN made_at TYPE timestamp with time zone;",
     "a wider number": "ALTER TABLE sales ALTER COLUMN rebate TYPE numeric(8, 2);",
     "a default": "ALTER TABLE sales ALTER COLUMN note SET DEFAULT '';",
     "one more value": "ALTER TYPE sale_status ADD VALUE 'returned' AFTER 'booked';",

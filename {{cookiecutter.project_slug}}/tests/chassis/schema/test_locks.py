@@ -52,6 +52,10 @@ ALTER TABLE sales ALTER COLUMN note SET COMPRESSION pglz
 ALTER TABLE journal ALTER COLUMN number TYPE bigint
 ALTER TABLE buyers ALTER COLUMN nickname TYPE varchar(40)
 ALTER TABLE buyers ALTER COLUMN nickname TYPE text
+ALTER TABLE buyers ALTER COLUMN nickname TYPE text USING nickname::text
+ALTER TABLE buyers ALTER COLUMN nickname TYPE text USING upper(nickname)
+ALTER TABLE buyers ALTER COLUMN email TYPE varchar
+ALTER TABLE sales ALTER COLUMN note TYPE varchar
 ALTER TABLE buyers ALTER COLUMN nickname TYPE varchar(10)
 ALTER TABLE sales ALTER COLUMN rebate TYPE numeric(8, 2)
 ALTER TABLE sales ALTER COLUMN rebate TYPE numeric(8, 3)

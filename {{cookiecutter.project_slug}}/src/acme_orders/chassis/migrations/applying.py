@@ -1,11 +1,12 @@
 """Applies migrations to a schema and takes them back, with their lines in its history."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from acme_orders.chassis.database import driver
 from acme_orders.chassis.database.blocking import fetched
 from acme_orders.chassis.errors import ServiceError
 from acme_orders.chassis.migrations import records
@@ -113,5 +114,7 @@ class Applying:
         try:
             yield
         except ServiceError as error:
-            history.fail(migration, str(error))
+            # Where this finds no room, or nobody, the line still says that it has begun.
+            with suppress(driver.DriverError):
+                history.fail(migration, str(error))
             raise

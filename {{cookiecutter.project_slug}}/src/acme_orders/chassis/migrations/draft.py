@@ -24,7 +24,7 @@ from acme_orders.chassis.migrations.recipes import (
     contract,
     short,
 )
-from acme_orders.chassis.migrations.table_locks import is_wider
+from acme_orders.chassis.migrations.type_changes import Anew, anew
 
 _ENDINGS = {"check": "check", "foreign key": "fkey", "exclusion": "excl"}
 _PLAIN = re.compile(r"btree \(([a-z0-9_]+(?:, [a-z0-9_]+)*)\)")
@@ -164,7 +164,7 @@ def _column(each: Drift) -> Recipe:
         back = f"{column % 'ADD'} {(each.database or '').replace(' NOT NULL', '')};"
         return (contract(f"{column % 'DROP'};", back, f"the values of {each.what} are gone"),)
     old, new = _short_type(each.database or ""), _short_type(each.model or "")
-    if is_wider(old, new):
+    if anew(old, new) == Anew.NOTHING:
         change = f"{column % 'ALTER'} TYPE %s;"
         return (Part(change % each.model, change % each.database),)
     other = short(each.what, new.partition("(")[0])

@@ -12,6 +12,7 @@ import structlog
 from acme_orders.chassis.database import driver
 from acme_orders.chassis.database.blocking import fetched
 from acme_orders.chassis.errors import ConfigurationError, DatabaseUnavailable
+from acme_orders.chassis.migrations.hints import GONE, HINTS
 from acme_orders.chassis.migrations.kinds import is_concurrent
 from acme_orders.chassis.migrations.patience import Patience
 from acme_orders.chassis.migrations.records import Effort
@@ -22,12 +23,6 @@ from acme_orders.chassis.migrations.sql import Statement
 Open = Callable[[], AbstractContextManager[Any]]
 # What a file deferred is checked with its own settings; then they end.
 _LEAVE = "SET CONSTRAINTS ALL IMMEDIATE; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL"
-_HINTS = {
-    "2D000": "each file is one transaction: no COMMIT or ROLLBACK in DO or in what CALL runs",
-    "25001": "each file is one transaction, and this statement runs only outside of one",
-    "42501": "migrations need the owner of the tables (MIGRATION_DATABASE_URL)",
-    "53100": "free space on the server's disk, and run the command again",
-}
 log = structlog.get_logger()
 
 
@@ -137,9 +132,6 @@ def explained(file: Path) -> Iterator[None]:
     except driver.DriverError as error:
         reason, state = str(error).strip(), driver.sqlstate(error)
         if state is None or state.startswith(("08", "57P")):
-            raise DatabaseUnavailable(
-                f"{file}: PostgreSQL went away: {reason}; `migrate status` says whether it was "
-                "applied"
-            ) from error
-        hint = _HINTS.get(state)
+            raise DatabaseUnavailable(f"{file}: PostgreSQL went away: {reason}; {GONE}") from error
+        hint = HINTS.get(state)
         raise ConfigurationError(f"{file}: {reason}" + (f"\n{hint}" if hint else "")) from error

@@ -78,6 +78,14 @@ class Known:
         checks = [each for each in known.constraints.values() if each.valid]
         return column in known.not_null or any(column in each.not_null for each in checks)
 
+    def checks(self, table: str, column: str) -> dict[str, Any]:
+        """The checks of a column that have been validated, with their node."""
+        return {
+            name: each.node
+            for name, each in self.table(table).constraints.items()
+            if each.kind == "CHECK" and each.valid and column in columns_of(each.node.raw_expr)
+        }
+
     def references(self, table: str) -> Iterator[tuple[str, str, Constraint]]:
         """Foreign keys of a table and to it: the name, the other table, and the constraint."""
         for owner, known in self.tables.items():

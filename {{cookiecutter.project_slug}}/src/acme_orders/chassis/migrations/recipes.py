@@ -5,7 +5,7 @@ that is not the last. `migrate lint` shows these recipes; `migrate new` writes t
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -240,6 +240,18 @@ def narrowed(table: str, column: str, type_: str, old_type: str) -> Recipe:
         check = f"CHECK (length({quoted(column)}) <= {size})"
         return validated(table, short(table, column, "length"), check, gate.head)
     return other_column(table, column, short(column, name), type_, old_type)
+
+
+def unchecked(table: str, checks: Mapping[str, Any], change: str, back: str) -> Recipe:
+    """A change of a column's type; its checks go and come again, as PostgreSQL would do it."""
+    alter = f"ALTER TABLE {table}"
+    drop = "\n".join(f"{alter} DROP CONSTRAINT {quoted(each)};" for each in checks)
+    adds = [f"{alter} ADD CONSTRAINT {quoted(n)} {definition(each)}" for n, each in checks.items()]
+    unread = "\n".join(f"{each} NOT VALID;" for each in adds)
+    down = "\n".join([f"{_DOWN_WAITS}{drop}", f"{alter} {back};", *(f"{each};" for each in adds)])
+    validate = "\n".join(f"{alter} VALIDATE CONSTRAINT {quoted(each)};" for each in checks)
+    up = f"{drop}\n{alter} {change};\n{unread}"
+    return Part(up, down), Part(validate, f"{drop}\n{unread}")
 
 
 def renamed_table(old: str, new: str) -> Recipe:

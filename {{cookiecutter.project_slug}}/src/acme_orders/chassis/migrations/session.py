@@ -9,6 +9,7 @@ from acme_orders.chassis.database import driver
 from acme_orders.chassis.database.blocking import fetched, open_blocking
 from acme_orders.chassis.errors import ConfigurationError, DatabaseUnavailable
 from acme_orders.chassis.migrations.files import Migration
+from acme_orders.chassis.migrations.hints import GONE, HINTS
 from acme_orders.chassis.migrations.history import Applied
 from acme_orders.chassis.migrations.records import SHARED, Records
 from acme_orders.chassis.migrations.settings import DEFAULT, MigrationSettings
@@ -115,11 +116,9 @@ def migration_session(
         except driver.DriverError as error:
             reason = str(error).strip().partition("\n")[0]
             if session.connection.closed:
-                raise DatabaseUnavailable(f"PostgreSQL went away: {reason}") from error
-            raise ConfigurationError(
-                f"PostgreSQL refuses: {reason}; migrations need the owner of the tables "
-                "(MIGRATION_DATABASE_URL)"
-            ) from error
+                raise DatabaseUnavailable(f"PostgreSQL went away: {reason}; {GONE}") from error
+            hint = HINTS.get(driver.sqlstate(error) or "", HINTS["42501"])
+            raise ConfigurationError(f"PostgreSQL refuses: {reason}; {hint}") from error
 
 
 def _connect(url: str, schema: str) -> Any:

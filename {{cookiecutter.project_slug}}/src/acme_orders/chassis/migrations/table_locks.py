@@ -8,6 +8,7 @@ from postgast import nodes as ast
 from acme_orders.chassis.database.sql_text import descendants
 from acme_orders.chassis.migrations.known import Known
 from acme_orders.chassis.migrations.trees import (
+    columns_of,
     constraints_of,
     is_serial,
     is_volatile,
@@ -15,6 +16,7 @@ from acme_orders.chassis.migrations.trees import (
     table_of,
     type_of,
 )
+from acme_orders.chassis.migrations.type_changes import Anew, anew
 
 MODES = (
     *("ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE"),
@@ -97,8 +99,7 @@ def part_locks(table: str, part: Any, known: Known) -> Iterator[Lock]:  # noqa: 
         case "SetNotNull":
             work = "" if known.proved(table, part.name) else SCANS
         case "AlterColumnType":
-            old, new = known.table(table).columns.get(part.name, ""), type_of(node.type_name)
-            work = "" if is_wider(old, new) and node.raw_default is None else REWRITES
+            work = _type_work(table, part.name, node, known)
         case "AttachPartition":
             partition = table_of(node.name)
             checks = known.table(partition).constraints.values()
@@ -121,16 +122,19 @@ def _column_work(column: Any) -> str:
     return SCANS if {"CHECK", "UNIQUE", "PRIMARY", "FOREIGN"} & parts.keys() else ""
 
 
-def is_wider(old: str, new: str) -> bool:
-    """Whether each value of one type is one of the other as it is stored: nothing is rewritten."""
-    (old_name, *old_size), (new_name, *new_size) = _sized(old), _sized(new)
-    if old_name == new_name == "numeric" and len(old_size) == len(new_size) == 2:  # noqa: PLR2004
-        return bool(old_size[1] == new_size[1] and old_size[0] <= new_size[0])
-    if old_name == "varchar" and new_name in {"varchar", "text"}:
-        return not new_size or bool(old_size and old_size[0] <= new_size[0])
-    return old_name == new_name and not new_size and old_name in {"numeric", "text", "varbit"}
+def _type_work(table: str, column: str, to: Any, known: Known) -> str:
+    """What a change of a column's type does to its table."""
+    new = type_of(to.type_name)
+    written = anew(known.table(table).columns.get(column, ""), new)
+    if written == Anew.TABLE or not _is_cast(to.raw_default, column, new):
+        return REWRITES
+    read = written == Anew.INDEXES or to.coll_clause is not None or known.checks(table, column)
+    return SCANS if read else ""
 
 
-def _sized(type_: str) -> list[Any]:
-    name, _, sizes = type_.rstrip(")").partition("(")
-    return [name.strip(), *(int(size) for size in sizes.split(",") if size.strip().isdigit())]
+def _is_cast(using: Any, column: str, type_: str) -> bool:
+    """Whether USING, if there is one, says what would be done without it."""
+    match using:
+        case ast.TypeCast(arg=ast.ColumnRef() as reference, type_name=cast):
+            return columns_of(reference) == {column} and type_of(cast) == type_
+    return using is None

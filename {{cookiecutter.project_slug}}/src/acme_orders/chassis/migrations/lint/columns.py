@@ -7,8 +7,8 @@ from postgast import nodes as ast
 
 from acme_orders.chassis.database.sql_text import descendants
 from acme_orders.chassis.migrations import recipes
+from acme_orders.chassis.migrations.ddl import quoted
 from acme_orders.chassis.migrations.header import Phase
-from acme_orders.chassis.migrations.lint.destruction import is_narrower
 from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet, in_quiet
 from acme_orders.chassis.migrations.statements import Statement
 from acme_orders.chassis.migrations.table_locks import (
@@ -24,6 +24,11 @@ from acme_orders.chassis.migrations.trees import (
     kind_of,
     table_of,
     type_of,
+)
+from acme_orders.chassis.migrations.type_changes import (
+    Anew,
+    anew,
+    is_narrower,
 )
 
 _ANEW = "Every row is written anew meanwhile, and nobody can even read the table."
@@ -75,18 +80,32 @@ def values_are_written(sheet: Sheet, statement: Statement) -> Iterator[Refusal]:
                 recipe=recipes.new_column(table, part.def_),
             )
     for table, part in parts_of(sheet, statement, "AlterColumnType"):
-        locks = part_locks(table, part, sheet.known)
+        lock = [each for each in part_locks(table, part, sheet.known) if each.table == table][-1]
         old = sheet.known.table(table).columns.get(part.name) or "text"
         type_ = type_of(part.def_.type_name)
         told = is_narrower(old, type_) and sheet.header.phase != Phase.CONTRACT  # by M3
-        if any(each.work for each in locks) and not told:
-            plain = type_.partition("(")[0].replace(" ", "_")
-            new = recipes.short(part.name, plain)
-            yield Refusal(
-                why=f"{_ANEW} So are its indexes.",
-                lock=Lock(table, ALL, REWRITES),
-                recipe=recipes.other_column(table, part.name, new, type_, old),
-            )
+        if lock.work and not told:
+            yield _other_type(sheet, table, part, lock, old)
+
+
+def _other_type(sheet: Sheet, table: str, part: Any, lock: Lock, old: str) -> Refusal:
+    """A type that does not come in a moment: what PostgreSQL does, and what spares it."""
+    column, type_ = part.name, type_of(part.def_.type_name)
+    checks = sheet.known.checks(table, column)
+    if lock.work == SCANS and checks and anew(old, type_) == Anew.NOTHING:
+        change = f"ALTER COLUMN {quoted(column)} TYPE {type_}"
+        back = f"ALTER COLUMN {quoted(column)} TYPE {old}"
+        return Refusal(
+            why=f"Nobody can use the table while its rows are checked for {', '.join(checks)}.",
+            lock=lock,
+            recipe=recipes.unchecked(table, checks, change, back),
+        )
+    plain = type_.partition("(")[0].replace(" ", "_")
+    recipe = recipes.other_column(table, column, recipes.short(column, plain), type_, old)
+    if lock.work == SCANS:
+        why = "The indexes of the column are made anew meanwhile, and nobody can read the table."
+        return Refusal(why, recipe, lock)
+    return Refusal(f"{_ANEW} So are its indexes.", recipe, lock)
 
 
 def tables_are_rewritten(sheet: Sheet, statement: Statement) -> Iterator[Refusal]:

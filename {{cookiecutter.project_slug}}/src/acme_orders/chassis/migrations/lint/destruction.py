@@ -11,7 +11,6 @@ from acme_orders.chassis.migrations.ddl import quoted
 from acme_orders.chassis.migrations.header import Phase
 from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet
 from acme_orders.chassis.migrations.statements import Statement
-from acme_orders.chassis.migrations.table_locks import is_wider
 from acme_orders.chassis.migrations.trees import (
     kind_of,
     names_of,
@@ -19,6 +18,7 @@ from acme_orders.chassis.migrations.trees import (
     table_of,
     type_of,
 )
+from acme_orders.chassis.migrations.type_changes import is_narrower
 
 _DROPPED = {
     enums.OBJECT_TABLE: "table",
@@ -32,7 +32,6 @@ _DROPPED = {
     enums.OBJECT_SEQUENCE: "sequence",
     enums.OBJECT_EXTENSION: "extension",
 }
-_INTEGERS = ["smallint", "int", "bigint"]
 _LATER = "It has to wait until no release uses it any more."
 
 
@@ -126,17 +125,6 @@ def _altered(sheet: Sheet, statement: Statement, table: str, part: Any) -> Itera
                 why = f"The release before writes {old}, which may not fit into {new}."
                 recipe = recipes.narrowed(table, column, new, old)
                 yield Refusal(why=why, lock=sheet.lock(statement.node, table), recipe=recipe)
-
-
-def is_narrower(old: str, new: str) -> bool:
-    """Whether values of one type may not be values of the other."""
-    if old in _INTEGERS and new in _INTEGERS:
-        return _INTEGERS.index(new) < _INTEGERS.index(old)
-    families = ({"text", "varchar"}, {"numeric"})
-    of = [{each.partition("(")[0].strip()} for each in (old, new)]
-    return any(of[0] <= family and of[1] <= family for family in families) and not is_wider(
-        old, new
-    )
 
 
 def nothing_is_required(sheet: Sheet, _: Statement) -> Iterator[Refusal]:
