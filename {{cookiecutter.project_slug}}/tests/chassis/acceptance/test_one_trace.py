@@ -1,10 +1,10 @@
 # feature: tracing
 """One trace, from whoever asks or sends to the SQL of the handler in the process that consumes."""
 
-import asyncio  # feature: http_api
+import asyncio
 import json  # feature: http_api
 import socket  # feature: http_api
-import urllib.request  # feature: http_api
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack  # feature: http_api
 from dataclasses import replace
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.chassis.acceptance.test_lifecycle import process
 from tests.chassis.conftest import Connect, eventually, rows, sold
@@ -97,6 +98,22 @@ def is_child(span: Span, parent: Span) -> bool:
     return (span.trace_id, span.parent_span_id) == (parent.trace_id, parent.span_id)
 
 
+async def exemplars_of(port: int) -> dict[str, set[str]]:
+    """The traces that histograms name, as Prometheus asks for them."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/metrics",
+        headers={"Accept": "application/openmetrics-text; version=1.0.0"},
+    )
+    with await asyncio.to_thread(urllib.request.urlopen, request, timeout=30) as answer:
+        text = answer.read().decode()
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]
+        for sample in family.samples:
+            if sample.exemplar:
+                found.setdefault(family.name, set()).add(sample.exemplar.labels["trace_id"])
+    return found
+
+
 async def test_a_message_continues_the_trace_of_its_sender(
     environment: dict[str, str], collector: Collector, connect: Connect, broker_url: str
 ) -> None:
@@ -127,6 +144,13 @@ async def test_a_message_continues_the_trace_of_its_sender(
 
             await eventually(dead)
             assert await dead() == [(CONTEXT["traceparent"],)]
+            assert consumer.said("message.dead_lettered")["trace_id"] == TRACE
+            exemplars = await exemplars_of(consumer.said("service.ready")["port"])
+            assert {
+                "handler_duration_seconds",
+                "db_transaction_duration_seconds",
+            } <= exemplars.keys()
+            assert {each for some in exemplars.values() for each in some} == {TRACE}
     ((_, handling),) = collector.named(f"process {SALE_MADE}")
     assert (handling.trace_id.hex(), handling.parent_span_id.hex()) == (TRACE, PARENT)
     ((_, sql),) = collector.named("sales.add")[:1]

@@ -9,7 +9,7 @@ import pytest
 from dev.rabbitmq import RabbitMQ
 from dev.small_disk import NoSmallDisk, RabbitMQOnDisk, SmallDisk
 from tests.chassis.conftest import eventually
-from tests.chassis.faults.conditions import arrived, busy, readiness, spent_nothing
+from tests.chassis.faults.conditions import arrived, busy, readiness, spent_nothing, told
 from tests.chassis.faults.conftest import Settle
 from tests.chassis.faults.fleet import Fleet, Member
 from tests.chassis.faults.load import Load
@@ -47,7 +47,7 @@ def broker_url(server: RabbitMQ) -> str:
 @pytest.fixture
 def environment() -> dict[str, str]:
     """Limits that end every wait soon."""
-    return {"HEARTBEAT": "3", "PUBLISH_TIMEOUT": "2s"}
+    return {"HEARTBEAT": "3", "PUBLISH_TIMEOUT": "2s", "TOPOLOGY_CHECK": "1s"}
 
 
 async def alarmed(server: RabbitMQ) -> bool:
@@ -114,6 +114,8 @@ async def test_no_room(
             await eventually(lambda: load.copies > before + REPEATED, within=60)
         finally:
             await asyncio.to_thread(disk.free)
+        # The queues do not come back by themselves, and connections look as if all was well.
+        await eventually(lambda: told(fleet, 503, "restart the node"), within=60)
         await asyncio.to_thread(server.stop)
         await asyncio.to_thread(server.start)
         began = time.monotonic()

@@ -1,6 +1,6 @@
 """What the rest of the service needs of a message broker. Small, so that there can be two."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -87,6 +87,10 @@ class Broker(Protocol):
     @property
     def publishing(self) -> bool:
         """Whether messages can be published right now, whatever becomes of deliveries."""
+
+    @property
+    def consuming(self) -> Collection[str]:
+        """Queues that deliver to this process, as far as it knows."""
 
     async def declare(self, exchange: str, queues: Iterable[Queue]) -> None:
         """Create what is missing; raises ConfigurationError if something else is there."""

@@ -179,8 +179,9 @@ class Consumer:
                 async with asyncio.timeout(self._settings.handler_timeout):
                     await handler.handle_all(alike)
                 share = (time.perf_counter() - began) / len(alike)
+                observe = self._metrics.handler_duration.labels(type_).observe
                 for _ in alike:
-                    self._metrics.handler_duration.labels(type_).observe(share)
+                    observe(share)
             else:
                 for envelope in alike:
                     await self._handle_one(envelope, handler)
@@ -232,10 +233,10 @@ class Consumer:
         while len(self._late_acks) > _LATE_ACKS:
             self._late_acks.popitem(last=False)
         self._metrics.acks_lost.inc(len(lost))
-        now = time.time()
+        now, observe = time.time(), self._metrics.message_age.observe
         for each in batch.values():
             if each.time is not None:
-                self._metrics.message_age.observe(max(0.0, now - each.time.timestamp()))
+                observe(max(0.0, now - each.time.timestamp()))
         outcomes = Counter(
             (each.type, "done" if id(each) in fresh else "duplicate") for each in batch.values()
         )

@@ -87,6 +87,15 @@ class MemoryBroker:
         """Always."""
         return True
 
+    @property
+    def consuming(self) -> set[str]:
+        """Queues that deliver."""
+        return {
+            name
+            for name, waiting in self._queues.items()
+            if any(each.active for each in waiting.subscriptions)
+        }
+
     async def declare(self, exchange: str, queues: Iterable[Queue]) -> None:  # noqa: ARG002
         """Create what is missing; there is one exchange."""
         for queue in queues:

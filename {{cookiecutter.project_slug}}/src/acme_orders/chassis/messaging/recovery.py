@@ -15,6 +15,7 @@ from acme_orders.chassis.messaging.copies import copy_of
 from acme_orders.chassis.messaging.envelope import ATTEMPT, attempt_of
 from acme_orders.chassis.messaging.failures import fingerprint, is_permanent
 from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE, Topology
+from acme_orders.chassis.observability import spans  # feature: tracing
 from acme_orders.chassis.observability.metrics import Metrics
 
 log = structlog.get_logger()
@@ -80,6 +81,7 @@ class Recovery:
         self._broker, self._topology, self._metrics = broker, topology, metrics
         self._service = service
 
+    @spans.of_delivery  # feature: tracing
     async def move(self, delivery: Delivery, error: Exception) -> str:
         """Do what the table says; returns the outcome. The caller acks the original.
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from acme_orders.chassis.observability.recorded import TracedHistogram  # feature: tracing
 from acme_orders.chassis.observability.rows import HistogramOfRows
 
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -46,8 +47,11 @@ class Families:
         buckets: tuple[float, ...],
     ) -> Histogram:
         """How many values were how large."""
-        names = list(labels or ())
-        made = Histogram(name, documentation, names, buckets=buckets, registry=self.registry)
+        kind: type[Histogram] = Histogram
+        kind = TracedHistogram  # feature: tracing
+        made = kind(
+            name, documentation, list(labels or ()), buckets=buckets, registry=self.registry
+        )
         return self._made(made, labels)
 
     def begin(self, **known: Iterable[str]) -> None:

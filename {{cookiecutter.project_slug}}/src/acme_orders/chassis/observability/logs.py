@@ -11,6 +11,7 @@ from structlog.typing import Processor
 from acme_orders.chassis.observability import sink
 from acme_orders.chassis.observability.limiter import Limiter
 from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.observability.recorded import in_log  # feature: tracing
 from acme_orders.chassis.observability.rendering import Presentable
 from acme_orders.chassis.observability.sink import Sink
 
@@ -39,6 +40,7 @@ def configure(
     stamps: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        in_log,  # feature: tracing
     ]
     rendering: list[Processor] = [
         # Without the values of variables, which may be personal data.

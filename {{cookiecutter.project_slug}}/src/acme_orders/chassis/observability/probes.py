@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -37,14 +37,15 @@ def operations(
         pages: routes for people.
     """
 
-    async def scrape(_: Request) -> Response:
+    async def scrape(request: Request) -> Response:
         for update in updates:
             with suppress(ServiceError, TimeoutError):  # an outage is told of where it hurts
                 async with asyncio.timeout(_UPDATE):
                     await apart(update)
         # A tenth of a second with a hundred queries: not in the loop, where messages would wait.
-        text = await asyncio.to_thread(generate_latest, metrics.registry)
-        return Response(text, media_type=CONTENT_TYPE_LATEST)
+        encode, media_type = choose_encoder(request.headers.get("accept", ""))
+        text = await asyncio.to_thread(encode, metrics.registry)
+        return Response(text, media_type=media_type)
 
     async def live(_: Request) -> Response:
         # The loop turns. An outage elsewhere is no reason to restart this process.

@@ -158,6 +158,20 @@ def of_message(
     return traced
 
 
+def of_delivery(
+    settle: Callable[[Any, Any, Exception], Coroutine[Any, Any, Result]],
+) -> Callable[[Any, Any, Exception], Coroutine[Any, Any, Result]]:
+    """What is said of a message after its own span ended belongs to the trace that it came with."""
+
+    @wraps(settle)
+    async def traced(self: Any, delivery: Any, error: Exception) -> Result:
+        came_with = trace.get_current_span(_W3C.extract(carried(delivery.message.headers)))
+        with trace.use_span(came_with):
+            return await settle(self, delivery, error)
+
+    return traced
+
+
 def _of_message(message: Traced, context: Context, **more: Any) -> Any:
     about = {"messaging.system": "rabbitmq", "messaging.message.id": message.id}
     return _span(f"process {message.type}", context, SpanKind.CONSUMER, attributes=about, **more)

@@ -71,6 +71,11 @@ class RabbitBroker:
         return self._publishing.connected
 
     @property
+    def consuming(self) -> set[str]:
+        """Queues that deliver to this process, as far as it knows."""
+        return {each.queue for each in self._subscriptions if each.active and not each.ended}
+
+    @property
     def unseen(self) -> str | None:
         """Why `inspect` has not seen bindings and policies; None if it has."""
         return self._declarations.unseen

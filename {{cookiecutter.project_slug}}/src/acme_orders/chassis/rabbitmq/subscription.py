@@ -118,7 +118,7 @@ class RabbitSubscription:
         declare: Callable[[], Awaitable[None]],
         supervisor: Supervisor,
     ) -> None:
-        self._link, self._queue, self._prefetch = link, queue, prefetch
+        self._link, self.queue, self._prefetch = link, queue, prefetch
         self._deliver, self._declare, self._supervisor = deliver, declare, supervisor
         self._lost = asyncio.Event()
         self._channel: RawChannel | None = None
@@ -150,9 +150,9 @@ class RabbitSubscription:
         except BrokerUnavailable as error:
             if isinstance(error.__cause__, ChannelNotFoundEntity):
                 raise
-            log.warning("subscription.refused", queue=self._queue, why=str(error))
+            log.warning("subscription.refused", queue=self.queue, why=str(error))
             self._lost.set()
-        part = f"subscription {self._queue}"
+        part = f"subscription {self.queue}"
         self._keeper = asyncio.create_task(self._supervisor.keep(part, self._keep), name=part)
 
     async def cancel(self) -> None:
@@ -197,12 +197,12 @@ class RabbitSubscription:
             except BrokerUnavailable as error:
                 failures += 1
                 if failures & (failures - 1) == 0:  # 1, 2, 4, 8 …: a long outage is no flood
-                    log.warning("subscription.refused", queue=self._queue, why=str(error))
+                    log.warning("subscription.refused", queue=self.queue, why=str(error))
                 if isinstance(error.__cause__, ChannelNotFoundEntity):
                     with suppress(BrokerUnavailable, ConfigurationError):
                         await self._declare()
             else:
-                log.info("subscription.restored", queue=self._queue)
+                log.info("subscription.restored", queue=self.queue)
                 return
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -213,14 +213,14 @@ class RabbitSubscription:
         ledger, lost = Ledger(channel), asyncio.Event()
 
         async def on_message(delivered: DeliveredMessage) -> None:
-            self._deliver(RabbitDelivery(delivered, self._queue, ledger))
+            self._deliver(RabbitDelivery(delivered, self.queue, ledger))
 
         channel.on_consumer_cancel_callbacks.add(lambda _: lost.set())
         channel.closing.add_done_callback(lambda _: lost.set())
         try:
-            with answered(f"cannot consume from {self._queue}"):
+            with answered(f"cannot consume from {self.queue}"):
                 await within(ANSWER, channel.basic_qos(prefetch_count=self._prefetch))
-                begun = await within(ANSWER, channel.basic_consume(self._queue, on_message))
+                begun = await within(ANSWER, channel.basic_consume(self.queue, on_message))
         except BaseException:
             await _leave(channel)  # it may be consuming, and nobody would know of it
             raise

@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable
 
 import structlog
@@ -20,6 +21,7 @@ from acme_orders.chassis.messaging.topology import (
 from acme_orders.chassis.observability.metrics import Metrics
 
 _RESTORE_EVERY = 600.0  # seconds; whoever deletes the same thing again means it
+_DEAF = 3  # looks in a row; between two of them a consumer may have begun or ended
 
 log = structlog.get_logger()
 Found = dict[tuple[str, Problem], State]
@@ -44,6 +46,7 @@ class TopologyWatch:
         self._broker, self._topology, self._every = broker, topology, every
         self._metrics, self._problems = metrics, Found()
         self._unconsumed: list[str] = []
+        self._deaf = Counter[str]()
         self._restored: dict[tuple[str, Problem], float] = {}
 
     async def run(self) -> None:
@@ -89,6 +92,11 @@ class TopologyWatch:
         told: dict[bool, list[str]] = {True: [], False: []}
         for (_, problem), state in self._problems.items():
             told[problem.loses].append(f"{state.part}: {problem.what}")
+        for name in (name for name, looks in self._deaf.items() if looks >= _DEAF):
+            told[True].append(
+                f"queue {name}: this process consumes from it, and RabbitMQ counts no consumer; "
+                "if its disk was full the queue has ended: restart the node"
+            )
         if told[True]:
             raise TopologyDiffers("; ".join(told[True]))
         return "; ".join([*told[False], *self._unconsumed]) or None
@@ -105,6 +113,10 @@ class TopologyWatch:
             if each.queue is not None:
                 self._metrics.queue_messages.labels(each.name).set(each.messages)
                 self._metrics.queue_consumers.labels(each.name).set(each.consumers)
+            if each.consumers or each.name not in self._broker.consuming:
+                self._deaf.pop(each.name, None)
+            else:
+                self._deaf[each.name] += 1
             if each.queue in consumed and each.messages and not each.consumers:
                 self._unconsumed.append(f"{each.messages} messages in {each.name}, no consumer")
 
