@@ -49,7 +49,7 @@ class Running:
 
     async def ready(self) -> None:
         """Wait until it works."""
-        await eventually(lambda: self.said("service.ready"))
+        await eventually(lambda: self.said("service.ready"), within=120)
 
     async def status(self, path: str) -> int:
         """How the operations port answers; 0 if it does not."""
