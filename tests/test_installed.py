@@ -208,6 +208,10 @@ def test_a_choice_lives_without_extras(shipped: Shipped) -> None:
     shipped.call("erase run")
     assert '"verified"' in shipped.call("erase list", "--json")
     shipped.call("erase status")
+    if shipped.tenant:
+        assert "there is no tenant 'nobody'" in shipped.call("erase tenant", "nobody", status=78)
+        assert "verified" in shipped.call("erase tenant", "first", "--yes")
+        assert TENANT not in shipped.call("tenants list")
     shipped.call("migrate new", "add_something")
     (shipped.installed.home / "migrations" / next_migration(shipped, "down")).write_text("--\n")
     shipped.call("migrate down")

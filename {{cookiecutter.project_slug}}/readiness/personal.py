@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from typing import Any
 
 from acme_orders.chassis.backfills.pace import Limits
 from acme_orders.chassis.backfills.session import backfill_session
+from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.erasure.classes import (
+    PERSONAL,
     Classes,
     classes_of,
     models_beside,
@@ -29,14 +32,20 @@ class PersonalDataIsNamed(Check):
 
         personal: the data of a person. free_text: it may have some, such as a note or JSON.
         not_personal: it never has any. A column that refers to another one is what that one is.
+        A table with the data of people is that of a Subject in slice.py, or refers to one.
         See docs/erasure.md.
         """
-        repositories = [each for one in rehearsal.service.slices for each in one.repositories]
-        known = [classes_of(each) for each in models_beside(repositories)]
+        slices = rehearsal.service.slices
+        models = models_beside(each for one in slices for each in one.repositories)
+        known = [classes_of(each) for each in models]
         columns = await asyncio.to_thread(_columns, rehearsal.url)
         self.inspected = len(columns)
         for finding in findings(known, columns):
             yield finding
+        found = frozenset(subject.name for one in slices for subject in one.subjects)
+        for model in models:
+            for finding in nobody_finds(model, found):
+                yield finding
 
 
 def findings(known: Sequence[Classes], columns: Sequence[Column]) -> Iterator[str]:
@@ -53,6 +62,30 @@ def findings(known: Sequence[Classes], columns: Sequence[Column]) -> Iterator[st
             )
     for column in _open(columns, OWN):
         yield f"{column.table}.{column.name} of the chassis has no class in erasure/own.py"
+
+
+def nobody_finds(model: type[Table], subjects: frozenset[str]) -> Iterator[str]:
+    """What is wrong if it has the data of people whom no `Subject` finds."""
+    known = classes_of(model)
+    personal = [name for name, kind in known.kinds.items() if kind == PERSONAL]
+    if personal and not subjects & _above(model):
+        yield (
+            f"{known.table} has the data of people in {', '.join(personal)}, and neither a legal "
+            "hold nor a request after a restore would find them: write "
+            f'subjects=(Subject("{known.table}", by=("{personal[0]}",)),) in slice.py, or refer to '
+            "a table that has one"
+        )
+
+
+def _above(model: type[Table]) -> set[str]:
+    """The names of its table and of all that it refers to, at any depth."""
+    found, open_ = set[str](), [model]
+    while open_:
+        meta: Any = open_.pop()._meta  # noqa: SLF001
+        if meta.table_name not in found:
+            found.add(meta.table_name)
+            open_ += meta.refs.values()
+    return found
 
 
 def _open(columns: Sequence[Column], kinds: Mapping[str, Mapping[str, str]]) -> list[Column]:

@@ -153,6 +153,7 @@ CAUSES = [
         {"db_transaction_retries_exhausted_total{unit_of_work='b'}": first()},
     ),
     Cause("BackfillStandsStill", 5, {"backfill_still_seconds{backfill='a'}": gauge(1799, 1801)}),
+    Cause("ErasureOverdue", 5, {"erasure_overdue_seconds": gauge(0, 1)}),
     Cause("RetentionOverdue", 60, {"retention_overdue_seconds{policy='a'}": gauge(0, 1)}),
     Cause(
         "MigrationDidNotEnd",

@@ -7,8 +7,11 @@ import signal
 import sys
 from uuid import UUID  # feature: row, rls, schema
 
+import pytest
+
 from acme_orders.chassis.erasure.eraser import Eraser
-from acme_orders.chassis.erasure.requests import Request
+from acme_orders.chassis.erasure.erasing import Erasing
+from acme_orders.chassis.erasure.requests import Requests
 from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.process.erased import eraser_of
 
@@ -18,7 +21,7 @@ from tests.chassis.conftest import (
     apply_migrations,  # feature: schema
     eventually,
 )
-from tests.chassis.erasure.people import NAME, OTHERS, SHAPES, WHOSE, People
+from tests.chassis.erasure.people import LOCKED, NAME, OTHERS, SHAPES, WHOSE, People
 from tests.conftest import add_tenant  # feature: row, rls, schema
 
 IN_EACH = 7  # rows that `scatter` adds
@@ -149,6 +152,30 @@ async def test_one_whose_rows_are_deleted(connect: Connect) -> None:
         assert (people.count("buyers"), people.count("sales")) == (1, 1)
 
 
+async def test_a_count_is_a_part_of_its_portion(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it cannot be written down, nothing is erased; and the person's own rows come last."""
+    async with connect() as service:
+        people = People(service)
+        people.known(NAME)
+        people.scatter(NAME)
+        before = people.dump("erasure_request")
+        with monkeypatch.context() as patch:
+            patch.setattr(Requests, "count", _killed)
+            with pytest.raises(KeyboardInterrupt):
+                people.erase(NAME)
+        assert people.dump("erasure_request") == before
+        with monkeypatch.context() as patch:
+            patch.setattr(Erasing, "_end", _killed)
+            with pytest.raises(KeyboardInterrupt):
+                people.erase(NAME)
+        with people.eraser.requests() as requests:
+            (open_,) = requests.all()
+        assert people.eraser.carry_out(open_).state == "verified"
+        assert people.done(open_.id) == 1 + IN_EACH
+
+
 async def test_one_who_is_killed_goes_on(connect: Connect) -> None:
     """Again and again in the middle: at the end nothing is left, and the counts are exact."""
     async with connect() as service:
@@ -164,29 +191,24 @@ async def test_one_who_is_killed_goes_on(connect: Connect) -> None:
                 sys.executable, "-c", CHILD, people.url, identity
             )
             try:
-                await eventually(lambda: _done(people, identity) > seen)  # noqa: B023
+                await eventually(lambda: people.done(identity) > seen)  # noqa: B023
             finally:
                 os.kill(child.pid, signal.SIGKILL)
                 await child.wait()
-            seen = _done(people, identity)
-        await eventually(lambda: not rows_of(people.url, _OTHERS))
-        ended = people.eraser.carry_out(_named(people, identity))
+            seen = people.done(identity)
+        await eventually(lambda: not rows_of(people.url, LOCKED))
+        ended = people.eraser.carry_out(people.eraser.named(identity))
         assert ended.state == "verified", ended.error
         assert sum(ended.evidence.values()) == 1 + 40 * IN_EACH
         assert "Hara" not in "".join(people.dump())
 
 
-def _named(people: People, identity: str) -> Request:
-    return people.eraser.named(identity)
-
-
-def _done(people: People, identity: str) -> int:
-    return sum(_named(people, identity).evidence.values())
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 _OTHER = UUID("00000000-0000-0000-0000-00000000000b")  # feature: row, rls, schema
 _ID = "00000000-0000-0000-0000-00000000000a"
-_OTHERS = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4732912"
 _JOURNAL = """
 SELECT nspname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE relname = 'journal'

@@ -187,6 +187,12 @@ MISTAKES = (
     names(
         "document that nobody has read", "payload (jsonb)", '        free_text = ("payload",)\n', ""
     ),
+    Change(
+        "R2",
+        "people whom nobody finds",
+        'write subjects=(Subject("buyers", by=("email",)),) in slice.py',
+        (("slice", '        subjects=(Subject("buyers", by=("email",)),),\n', ""),),
+    ),
     names(
         "two answers",
         "email is personal and free_text",

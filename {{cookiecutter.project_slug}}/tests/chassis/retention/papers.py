@@ -2,12 +2,17 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from acme_orders.chassis.backfills.session import backfill_session
+from acme_orders.chassis.erasure.requests import Requests
+from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.retention.one_pass import LIMITS, Progress
+from acme_orders.chassis.retention.places import entered
 from acme_orders.chassis.retention.policy import Retention
 from acme_orders.chassis.retention.runner import Runner
 
@@ -79,6 +84,14 @@ class Papers:
         """Run a policy to its end; how it has ended."""
         with closing(self.runner(*policies, **options).run()) as steps:
             return list(steps)[-1]
+
+    def holds(self, change: Callable[[Requests], Any]) -> Any:
+        """Change what is on legal hold."""
+        with (
+            backfill_session(self.url) as session,
+            session.transaction(entered(SHARED), QUICK, statement=5),
+        ):
+            return change(Requests(session.rows))
 
     def child(self, size: int = 100) -> "subprocess.Popen[str]":
         """Run it in a process of its own."""

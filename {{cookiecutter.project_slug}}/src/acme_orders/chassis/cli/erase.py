@@ -24,6 +24,7 @@ from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.erased import eraser_of
 from acme_orders.chassis.slice import Chassis, Definition
+from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 
 
 class _Named(TyperGroup):
@@ -37,6 +38,10 @@ class _Named(TyperGroup):
 
 erase = typer.Typer(help="Erase a person from all tables.", no_args_is_help=True, cls=_Named)
 _Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="An email; - reads it.")]
+_HELP = "An email; - reads it."
+_HELP = "An email; - reads it. Without it, the tenant as a whole."  # feature: row, rls, schema
+_Held = Annotated[str, typer.Argument(metavar="[SUBJECT]", help=_HELP)]
+_Days = Annotated[float, typer.Option(min=0, help="Until it is due.")]
 
 
 @erase.command()
@@ -48,7 +53,7 @@ def subject(
     also: Annotated[
         list[str] | None, typer.Option(help="Another value of the person to search for.")
     ] = None,
-    days: Annotated[float, typer.Option(min=0, help="Until it is due.")] = 30,
+    days: _Days = 30,
 ) -> None:
     """Enter a request to be erased, and carry it out."""
     with explained():
@@ -58,6 +63,27 @@ def subject(
         _tell([eraser.carry_out(eraser.named(identity), (name, *(also or ())))])
 
 
+# feature: row, rls, schema {
+@erase.command()
+def tenant(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="TENANT", help="Its id, or its name.")],
+    *,
+    days: _Days = 30,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase a tenant as a whole, with all its people; needs the role that owns the tables."""
+    with explained():
+        eraser = _eraser(context)
+        whose = str(Tenants(command_settings(context.obj).owner_url).named(name))
+        if not (yes or typer.confirm(f"Erase all data of the tenant {name} ({whose}) for good?")):
+            raise typer.Exit(1)
+        with eraser.requests(whose) as requests:
+            identity = requests.receive(whose, actor=_actor(), days=days)
+        _tell([eraser.carry_out(eraser.named(identity))])
+
+
+# feature: row, rls, schema }
 @erase.command()
 def run(
     context: typer.Context,
@@ -94,12 +120,13 @@ def list_(
 
 @erase.command()
 def status(context: typer.Context) -> None:
-    """Show the requests that are open; 1 if one is overdue or has failed."""
+    """Show the requests that are open; 1 if one is overdue, and not held, or has failed."""
     with explained():
         with _eraser(context).requests() as requests:
             found = [each for each in requests.all() if each.ended_at is None]
         _show(found)
-        late = [each for each in found if each.due_at < datetime.now(UTC)]
+        now = datetime.now(UTC)
+        late = [each for each in found if each.due_at < now and each.state != "held"]
         if late or any(each.state == "failed" for each in found):
             raise typer.Exit(1)
 
@@ -107,28 +134,28 @@ def status(context: typer.Context) -> None:
 @erase.command()
 def hold(
     context: typer.Context,
-    name: _Subject,
+    name: _Held = "",
     *,
     whose: Whose = ANYBODY,
     reason: Annotated[str, typer.Option(help="Why the data has to stay.")],
     by: Annotated[str, typer.Option(help="Who says so.")],
 ) -> None:
-    """Let nobody erase this person until `erase release`."""
+    """Let nobody erase this person until `erase release`, and let no old rows of theirs go."""
     with explained(), _eraser(context).requests(whose) as requests:
-        requests.hold(_read(name), actor=by, reason=reason)
+        requests.hold(_read(name, whose), actor=by, reason=reason)
 
 
 @erase.command()
 def release(
     context: typer.Context,
-    name: _Subject,
+    name: _Held = "",
     *,
     whose: Whose = ANYBODY,
 ) -> None:
     """End the legal holds of this person."""
     with explained(), _eraser(context).requests(whose) as requests:
-        if not requests.release(_read(name)):
-            raise ConfigurationError("nobody holds this person")
+        if not requests.release(_read(name, whose)):
+            raise ConfigurationError("nobody holds them")
 
 
 def _eraser(context: typer.Context) -> Eraser:
@@ -138,8 +165,8 @@ def _eraser(context: typer.Context) -> Eraser:
     return eraser_of(settings, definition.built_on(Chassis(settings, manager, Outbox(manager))))
 
 
-def _read(name: str) -> str:
-    name = (sys.stdin.readline() if name == "-" else name).strip()
+def _read(name: str, otherwise: str = "") -> str:
+    name = (sys.stdin.readline() if name == "-" else name or otherwise).strip()
     if not name:
         raise ConfigurationError("name the person, such as by an email")
     return name

@@ -12,9 +12,11 @@ from rich.table import Table
 
 from acme_orders.chassis.cli.session import command_settings, explained
 from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.erased import subjects_of
 from acme_orders.chassis.process.retained import policies_of, runner_of
 from acme_orders.chassis.retention import verify as verification
 from acme_orders.chassis.retention.policy import Retention
@@ -31,7 +33,8 @@ def plan(context: typer.Context, *, policy: _Only = None, json: _Json = False) -
     """Count what would be deleted now, and delete nothing."""
     with explained():
         settings = command_settings(context.obj)
-        planned = list(verification.plan(settings.database_url, _chosen(context, settings, policy)))
+        chosen, subjects = _chosen(context, settings, policy)
+        planned = list(verification.plan(settings.database_url, chosen, subjects))
         if json:
             typer.echo(json_text.dumps([asdict(each) for each in planned], indent=2))
         else:
@@ -57,7 +60,7 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with explained():
         settings = command_settings(context.obj)
-        runner = runner_of(settings, _chosen(context, settings, policy))
+        runner = runner_of(settings, *_chosen(context, settings, policy))
         rows, good = 0, True
         try:
             with closing(runner.run(anyway=anyway)) as steps:
@@ -81,13 +84,9 @@ def verify(context: typer.Context, *, policy: _Only = None, json: _Json = False)
     """Find what has expired, refers to what is gone, was never run or is overdue; 1 if anything."""
     with explained():
         settings = command_settings(context.obj)
-        found = list(
-            verification.verify(
-                settings.database_url,
-                _chosen(context, settings, policy),
-                interval=settings.retention_interval,
-            )
-        )
+        chosen, subjects = _chosen(context, settings, policy)
+        url, interval = settings.database_url, settings.retention_interval
+        found = list(verification.verify(url, chosen, interval=interval, subjects=subjects))
         if json:
             typer.echo(json_text.dumps(found, indent=2))
         else:
@@ -96,7 +95,9 @@ def verify(context: typer.Context, *, policy: _Only = None, json: _Json = False)
             raise typer.Exit(1)
 
 
-def _chosen(context: typer.Context, settings: ChassisSettings, name: str | None) -> list[Retention]:
+def _chosen(
+    context: typer.Context, settings: ChassisSettings, name: str | None
+) -> tuple[list[Retention], list[Subject]]:
     definition: Definition[Any] = context.obj
     manager = Manager(settings, Metrics())  # nothing is connected
     slices = definition.built_on(Chassis(settings, manager, Outbox(manager)))
@@ -105,4 +106,4 @@ def _chosen(context: typer.Context, settings: ChassisSettings, name: str | None)
     if not chosen:
         known = ", ".join(each.name for each in policies)
         raise ConfigurationError(f"no policy {name!r}; there is {known}")
-    return chosen
+    return chosen, subjects_of(slices)

@@ -1,6 +1,6 @@
 """Where the data of a person is looked for, and what says whose it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.migrations.records import SHARED
@@ -23,6 +23,17 @@ _OTHERS = f"SELECT FROM unnest(ARRAY[{_SAID}]) AS said WHERE said <> %s"
 def schemas_of(rows: Rows, whose: str) -> list[str]:  # noqa: ARG001
     """The schemas that may have some."""
     return [SHARED]
+
+
+def owner(table: str, columns: Sequence[str], place: str) -> str:  # noqa: ARG001
+    """SQL that says whose a row is; empty where nothing says it.
+
+    Args:
+        table: its name in the statement.
+        columns: of it.
+        place: its schema.
+    """
+    return f"{table}.{_COLUMN}::text" if _COLUMN in columns else ""
 
 
 def conditions(rows: Rows, place: str) -> Mapping[str, str]:

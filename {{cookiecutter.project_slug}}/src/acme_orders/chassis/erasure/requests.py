@@ -98,12 +98,21 @@ class Requests:
         return identity
 
     def release(self, subject: str) -> int:
-        """End what holds this person; returns how many holds there were."""
+        """End what holds this person; returns how many holds there were.
+
+        Requests that were held are open again, as if nobody had tried.
+        """
         holds = self._of("legal_hold", subject, "released_at IS NULL")
         for each in holds:
             self._rows(
                 "UPDATE public.legal_hold SET released_at = clock_timestamp() WHERE id = %s::uuid",
                 (each,),
+            )
+        if holds:
+            self._rows(
+                "UPDATE public.erasure_request SET state = 'received', error = NULL "
+                "WHERE state = 'held' AND whose = %s",
+                (self._whose,),
             )
         return len(holds)
 
@@ -113,17 +122,26 @@ class Requests:
         Raises:
             Held: says who, since when and why.
         """
-        for name in names:
+        for name in {*names, self._whose}:
             for each in self._of("legal_hold", name, "released_at IS NULL"):
-                ((actor, reason, since),) = self._rows(
-                    "SELECT actor, reason, since::date::text FROM public.legal_hold "
-                    "WHERE id = %s::uuid",
-                    (each,),
-                )
-                raise Held(
-                    f"on legal hold since {since}, by {actor}: {reason}; `erase release` ends "
-                    "that, and `erase run` goes on"
-                )
+                self.refuse("id = %s::uuid", each)
+
+    def refuse(self, condition: str, value: str) -> None:
+        """Look whether there is a hold.
+
+        Args:
+            condition: SQL.
+            value: of it.
+
+        Raises:
+            Held: says who, since when and why.
+        """
+        held = "SELECT actor, reason, since::date::text FROM public.legal_hold"
+        for actor, reason, since in self._rows(f"{held} WHERE {condition} LIMIT 1", (value,)):
+            raise Held(
+                f"on legal hold since {since}, by {actor}: {reason}; `erase release` ends "
+                "that, and `erase run` goes on"
+            )
 
     def all(self) -> list[Request]:
         """All there are, the oldest first."""
@@ -143,6 +161,11 @@ class Requests:
             [getattr(known, name) for name in names],
         )
         return bool(new)
+
+    def has_ended(self, identity: str) -> bool:
+        """Whether nothing is left to be done, such as for somebody of a tenant that is erased."""
+        sql = "SELECT 1 FROM public.erasure_request WHERE id = %s::uuid AND ended_at IS NOT NULL"
+        return bool(self._rows(sql, (identity,)))
 
     def set(self, identity: str, state: str, error: str | None = None) -> None:
         """The request is in this state now."""

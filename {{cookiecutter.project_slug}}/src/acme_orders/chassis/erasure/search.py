@@ -5,24 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from acme_orders.chassis.database.blocking import Rows
+from acme_orders.chassis.erasure.blocks import blocks_of, within
 from acme_orders.chassis.erasure.classes import FREE_TEXT, PERSONAL, Kinds
 from acme_orders.chassis.erasure.columns import Column, columns_in
 from acme_orders.chassis.erasure.own import GOING
 from acme_orders.chassis.erasure.places import conditions
 from acme_orders.chassis.erasure.shapes import pattern
-from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.retention.survey import HIDDEN
 from acme_orders.chassis.retention.target import quoted
-
-_BLOCKS = """
-SELECT greatest(1, max(pg_relation_size(part) / current_setting('block_size')::bigint))
-FROM (SELECT %s::oid::regclass UNION SELECT relid FROM pg_partition_tree(%s::oid::regclass))
-    AS parts (part)
-"""
-# Who reads less than all would prove nothing.
-_READS = """
-SELECT has_table_privilege(%s::oid, 'SELECT'), has_table_privilege(%s::oid, %s), current_user::text
-"""
 
 
 @dataclass(frozen=True)
@@ -80,15 +69,9 @@ class Searched:
 
     def blocks(self, rows: Rows) -> int:
         """How many there are."""
-        ((oid,),) = rows("SELECT %s::text::regclass::oid::bigint", (self.table,))
         needed = "DELETE" if self._going else "UPDATE"
-        ((readable, self._writable, role),) = rows(_READS, (oid, oid, needed))
-        if not readable or rows(HIDDEN, (oid,)):
-            raise ConfigurationError(
-                f"{role} does not see all rows of {self.table}, so nobody could say that "
-                f"nothing is left there: GRANT SELECT, and CREATE POLICY … USING (true), to {role}"
-            )
-        return int(rows(_BLOCKS, (oid, oid))[0][0])
+        count, self._writable = blocks_of(rows, self.table, needed)
+        return count
 
     def erase(self, rows: Rows, first: int, last: int) -> int:
         """Erase what is found in these blocks; returns in how many rows."""
@@ -96,7 +79,7 @@ class Searched:
         if not columns or not self._writable:  # what is found there is told at the end
             return 0
         found, values = self._found(columns)
-        where, among = f"{self._range(first, last)} AND ({found}){self._where}", self._more
+        where, among = f"{within(first, last)} AND ({found}){self._where}", self._more
         if self._going:
             sql, given = f"DELETE FROM {self.table} AS t WHERE {where}", values
         else:
@@ -114,7 +97,7 @@ class Searched:
         columns = list(self._patterns)
         found, values = self._found(columns)
         counts = ", ".join(f"count(*) FILTER (WHERE {each.text()} ~* %s::text)" for each in columns)
-        where = f"{self._range(first, last)} AND ({found}){self._where}"
+        where = f"{within(first, last)} AND ({found}){self._where}"
         sql = f"SELECT {counts} FROM {self.table} AS t WHERE {where}"
         (row,) = rows(sql, [*values, *values, *self._more])
         for each, count in zip(columns, row, strict=True):
@@ -124,10 +107,6 @@ class Searched:
     def _found(self, columns: Sequence[Column]) -> tuple[str, list[Any]]:
         conditions = [f"{each.text()} ~* %s::text" for each in columns]
         return " OR ".join(conditions), [self._patterns[each] for each in columns]
-
-    @staticmethod
-    def _range(first: int, last: int) -> str:
-        return f"t.ctid >= '({first},0)' AND t.ctid < '({last},0)'"
 
 
 def searched(rows: Rows, place: str, kinds: Kinds, values: Values) -> list[Searched]:

@@ -12,7 +12,7 @@ GUARDS += ("tenant",)  # feature: row, rls, schema
 
 
 class DatabaseMetrics(Families):
-    """Statements, connections, transactions, migrations, backfills and retention."""
+    """Statements, connections, transactions, migrations, backfills, retention and erasure."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,4 +134,11 @@ class DatabaseMetrics(Families):
             "retention_overdue_seconds",
             "Time since a pass of a policy should have ended well: two RETENTION_INTERVAL",
             {"policy": "policies"},
+        )
+        self.erasure_oldest = self.gauge(
+            "erasure_oldest_seconds", "Age of the oldest request to be erased that is open"
+        )
+        self.erasure_overdue = self.gauge(
+            "erasure_overdue_seconds",
+            "Time since a request to be erased that is open, and not on legal hold, was due",
         )

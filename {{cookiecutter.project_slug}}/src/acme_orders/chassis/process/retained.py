@@ -1,6 +1,10 @@
 """How long rows are kept: the rules of the chassis and those of the slices, put together."""
 
+from collections.abc import Sequence
+
+from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.erased import subjects_of
 from acme_orders.chassis.retention.deleter import Deleter
 from acme_orders.chassis.retention.own import own_rules
 from acme_orders.chassis.retention.policy import Retention, gathered
@@ -21,18 +25,21 @@ def policies_of(settings: ChassisSettings, slices: tuple[Slice, ...]) -> list[Re
     return [each for each in rules if isinstance(each, Retention)]
 
 
-def runner_of(settings: ChassisSettings, policies: list[Retention]) -> Runner:
+def runner_of(
+    settings: ChassisSettings, policies: list[Retention], subjects: Sequence[Subject]
+) -> Runner:
     """Who deletes, as it is configured."""
     limits, most = limits_of(settings), settings.retention_most
-    return Runner(settings.database_url, policies, limits=limits, most=most)
+    return Runner(settings.database_url, policies, limits=limits, most=most, subjects=subjects)
 
 
 def deleting(
-    settings: ChassisSettings, policies: list[Retention], metrics: Metrics
+    settings: ChassisSettings, slices: tuple[Slice, ...], metrics: Metrics
 ) -> tuple[Deleter, RetentionReport]:
     """The part of the process, and what is told of it."""
+    policies, subjects = policies_of(settings, slices), subjects_of(slices)
     interval, names = settings.retention_interval, [each.name for each in policies]
     return (
-        Deleter(runner_of(settings, policies), interval=interval, metrics=metrics),
+        Deleter(runner_of(settings, policies, subjects), interval=interval, metrics=metrics),
         RetentionReport(settings.database_url, policies=names, interval=interval, metrics=metrics),
     )

@@ -30,7 +30,7 @@ from acme_orders.chassis.messaging.recovery import Recovery
 from acme_orders.chassis.messaging.topology import Topology
 from acme_orders.chassis.messaging.triage import Triage
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.retained import deleting, policies_of
+from acme_orders.chassis.process.retained import deleting
 from acme_orders.chassis.rabbitmq.topology_watch import TopologyWatch
 from acme_orders.chassis.relay.queries import RelayQueries
 from acme_orders.chassis.relay.relay import Relay
@@ -137,7 +137,7 @@ def assemble(
     relay_queries = RelayQueries.of(manager, largest_body=largest_body)
     answers = KeptAnswers(manager)  # feature: http_api
     dead_letters, backfill_runs = DeadLetters(manager), BackfillRuns(manager)
-    deleter, report = deleting(settings, policies_of(settings, slices), metrics)
+    deleter, report = deleting(settings, slices, metrics)
     handlers = {type_: each for one in slices for type_, each in one.handlers.items()}
     topology = Topology.of(
         name,

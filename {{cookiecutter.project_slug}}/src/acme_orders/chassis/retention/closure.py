@@ -128,6 +128,11 @@ def closure(rows: Rows, oid: int, table: str, rule: Declared) -> Closure:
     return Closure(tuple(chains), tuple(dict.fromkeys(problems)))
 
 
+def references(rows: Rows) -> list[Reference]:
+    """All foreign keys there are."""
+    return [Reference(*row) for row in rows(_REFERENCES)]
+
+
 def chains_to(rows: Rows, oid: int, *, all_of_them: bool = False) -> Iterator[Chain]:
     """The chains of references that end at this table.
 
@@ -136,8 +141,7 @@ def chains_to(rows: Rows, oid: int, *, all_of_them: bool = False) -> Iterator[Ch
         oid: of the table.
         all_of_them: those as well that go on where a child only forgets its parent.
     """
-    known = [Reference(*row) for row in rows(_REFERENCES)]
-    yield from _chains(known, oid, (), all_of_them=all_of_them)
+    yield from _chains(references(rows), oid, (), all_of_them=all_of_them)
 
 
 def _chains(

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from acme_orders.chassis.backfills.pace import Limits, Pace
 from acme_orders.chassis.backfills.session import BackfillSession, told
 from acme_orders.chassis.backfills.throttle import Throttle
 from acme_orders.chassis.database import driver
+from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.retention.log import Log
@@ -27,6 +28,7 @@ from acme_orders.chassis.retention.survey import survey
 LIMITS = Limits(target=(0.1, 0.3), first=500, largest=20_000, look=5)
 _TIMES = 2  # the second time for what somebody else had in hand
 _HELD = {"23503", "40001", "40P01", "55P03", "57014"}  # others write, or it was too much at once
+_MANY = 100_000  # rows; so many are as good as more
 _COUNT = 60.0  # seconds; what takes longer to count is too much
 Part = tuple[str, Doomed]  # rows, and their schema
 
@@ -40,7 +42,7 @@ class Progress:
         rows: of its table that the last portion had.
         waits: why it waits; empty if it does not.
         state: in which it has ended; empty before.
-        why: it is not `ok`.
+        why: it is not `ok`, or rows stay that are old enough.
         trace: id of the pass, as in `retention_run`.
     """
 
@@ -59,10 +61,18 @@ class Pass:
         session: of this runner, and of no other.
         policy: that says what.
         limits: of what it may take.
+        subjects: people whose rows stay while somebody holds them.
     """
 
-    def __init__(self, session: BackfillSession, policy: Retention, limits: Limits) -> None:
+    def __init__(
+        self,
+        session: BackfillSession,
+        policy: Retention,
+        limits: Limits,
+        subjects: Sequence[Subject] = (),
+    ) -> None:
         self._session, self._policy, self._limits = session, policy, limits
+        self._subjects = subjects
         self._throttle, self._look_at = Throttle(session, Backfill(), limits), 0.0
         self._pace = Pace(limits, limits.first)
 
@@ -81,13 +91,15 @@ class Pass:
         state, why = "partial", "it was interrupted, and the next pass goes on"
         try:
             refuse_skewed(now)
-            parts = self._parts(cutoff, most)
+            parts = everything = self._parts(cutoff, most)
             for _ in range(_TIMES):
                 for place, doomed in parts:
                     yield from self._walk(place, doomed)
                 if not (parts := self._unfinished(parts)):
                     break
-            state, why = ("partial", "somebody else has rows in hand") if parts else ("ok", "")
+            state, why = "partial", "somebody else has rows in hand"
+            if not parts:
+                state, why = "ok", self._held(everything)
         except Implausible as error:
             state, why = "refused", str(error)
         except ConfigurationError as error:
@@ -106,7 +118,7 @@ class Pass:
     def _parts(self, cutoff: str, most: float | None) -> list[Part]:
         rows = self._session.rows
         with self._session.transaction(entered(SHARED), self._limits, statement=_COUNT):
-            sites = survey(rows, self._policy)
+            sites = survey(rows, self._policy, self._subjects)
             parts = [(site.place, site.doomed(rows, cutoff)) for site in sites]
             if most is not None:
                 refuse_implausible(rows, [doomed for _, doomed in parts], most)
@@ -154,6 +166,11 @@ class Pass:
     def _unfinished(self, parts: list[Part]) -> list[Part]:
         with self._transaction(SHARED):
             return [(place, doomed) for place, doomed in parts if doomed.count(1)]
+
+    def _held(self, parts: list[Part]) -> str:
+        with self._session.transaction(entered(SHARED), self._limits, statement=_COUNT):
+            count = sum(doomed.held(_MANY) for _, doomed in parts)
+        return f"{count} rows are on legal hold, and stay: docs/erasure.md" if count else ""
 
     def _transaction(self, place: str) -> AbstractContextManager[None]:
         # A table that is read as a whole for each portion would make it take for ever.

@@ -40,25 +40,28 @@ class Doomed:
         target: the table.
         related: what goes with its rows.
         cutoff: a row that is older goes.
+        held: SQL for rows `t0` that stay nevertheless.
     """
 
-    def __init__(self, rows: Rows, target: Target, related: Closure, cutoff: str) -> None:
+    def __init__(
+        self, rows: Rows, target: Target, related: Closure, cutoff: str, held: str = "false"
+    ) -> None:
         self._rows, self.target, self._related, self.cutoff = rows, target, related, cutoff
         only = target.policy.only
-        pinned = [f"{quoted(name)} = %s::{target.types[name]}" for name in only]
+        pinned = [f"t0.{quoted(name)} = %s::{target.types[name]}" for name in only]
         age = quoted(target.policy.age)
-        self._conditions = [*pinned, f"{age} < %s::timestamptz"]
-        self._old, self._values = " AND ".join(self._conditions), [*only.values(), cutoff]
+        self._old = " AND ".join([*pinned, f"t0.{age} < %s::timestamptz"])
+        self._held, self._values = held, [*only.values(), cutoff]
+        self._goes = f"{self._old} AND NOT {held}"
         self._order = ", ".join([age, *map(quoted, target.key)])
 
     def count(self, most: int | None = None) -> int:
         """How many there are; stops at `most`."""
-        ((count,),) = self._rows(
-            f"SELECT count(*) FROM (SELECT FROM {self.target.table} WHERE {self._old} "
-            f"LIMIT %s) AS doomed",
-            (*self._values, most),
-        )
-        return int(count)
+        return self._counted(self._goes, most)
+
+    def held(self, most: int) -> int:
+        """How many are as old, and stay; stops at `most`."""
+        return self._counted(f"{self._old} AND {self._held}", most)
 
     def ahead(self, position: Position | None, size: int) -> Portion | None:
         """Lock the next ones, but for those that somebody else has; None if there is none."""
@@ -70,7 +73,7 @@ class Doomed:
             values += position
         texts = ", ".join(f"{quoted(name)}::text" for name in names)
         found = self._rows(
-            f"SELECT {texts} FROM {self.target.table} WHERE {self._old}{after} "
+            f"SELECT {texts} FROM {self.target.table} AS t0 WHERE {self._goes}{after} "
             f"ORDER BY {self._order} LIMIT %s FOR UPDATE SKIP LOCKED",
             (*values, size),
         )
@@ -87,9 +90,17 @@ class Doomed:
         """How many rows at the end of these references are to go."""
         tables = [self.target.table, *(each.table for each in chain)]
         named = ", ".join(f"{table} AS t{at}" for at, table in enumerate(tables))
-        both = " AND ".join([*met(chain), *(f"t0.{each}" for each in self._conditions)])
+        both = " AND ".join([*met(chain), self._goes])
         sql = f"SELECT count(*) FROM {named} WHERE {both}"
         return int(self._rows(sql, self._values)[0][0])
+
+    def _counted(self, where: str, most: int | None) -> int:
+        ((count,),) = self._rows(
+            f"SELECT count(*) FROM (SELECT FROM {self.target.table} AS t0 WHERE {where} "
+            "LIMIT %s) AS doomed",
+            (*self._values, most),
+        )
+        return int(count)
 
     def _joined(self, chain: Chain) -> str:
         """The table at the end, joined to the rows that are locked."""
@@ -109,8 +120,14 @@ class Doomed:
         return int(self._rows(sql, keys)[0][0])
 
 
-def met(chain: Chain) -> Iterator[str]:
-    """The conditions that join the tables of a chain: `t0` is the first of them."""
+def met(chain: Chain, names: Sequence[str] = ()) -> Iterator[str]:
+    """The conditions that join the tables of a chain.
+
+    Args:
+        chain: of references.
+        names: of the tables in the statement: without any `t0` is the first of them.
+    """
+    names = names or [f"t{at}" for at in range(len(chain) + 1)]
     for at, each in enumerate(chain):
         for column, referred in zip(each.columns, each.referred, strict=True):
-            yield f"t{at + 1}.{quoted(column)} = t{at}.{quoted(referred)}"
+            yield f"{names[at + 1]}.{quoted(column)} = {names[at]}.{quoted(referred)}"

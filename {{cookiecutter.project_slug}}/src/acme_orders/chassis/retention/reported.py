@@ -1,4 +1,4 @@
-"""What the service tells of retention in its metrics, whoever has run it."""
+"""What the service tells of retention and erasure in its metrics, whoever has run them."""
 
 import asyncio
 import time
@@ -21,6 +21,11 @@ SELECT name, extract(epoch FROM now() - coalesce(
 ))::float8
 FROM unnest(%s::text[]) AS name
 """
+_OPEN = """
+SELECT coalesce(extract(epoch FROM now() - min(requested_at)), 0)::float8, greatest(0, coalesce(
+    extract(epoch FROM now() - min(due_at) FILTER (WHERE state <> 'held')), 0))::float8
+FROM public.erasure_request WHERE ended_at IS NULL
+"""
 
 
 class RetentionReport:
@@ -42,7 +47,7 @@ class RetentionReport:
         self._next = 0.0
 
     async def update(self) -> None:
-        """Read the log of passes, now and then.
+        """Read the log of passes and the requests that are open, now and then.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
@@ -55,7 +60,7 @@ class RetentionReport:
         await asyncio.shield(self._reading)  # who asks meanwhile waits for the same answer
 
     def read(self) -> None:
-        """Read the log; since the last migration, where no pass has ever ended well.
+        """Read both; since the last migration, where no pass has ever ended well.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
@@ -65,6 +70,9 @@ class RetentionReport:
             session.transaction(entered(SHARED), Limits(), statement=5),
         ):
             since = session.rows(_SINCE, (self.policies,))
+            ((oldest, overdue),) = session.rows(_OPEN)
+        self._metrics.erasure_oldest.set(oldest)
+        self._metrics.erasure_overdue.set(overdue)
         for policy, seconds in since:
             overdue = max(0.0, seconds - 2 * self._interval)
             self._metrics.retention_overdue.labels(policy).set(overdue)

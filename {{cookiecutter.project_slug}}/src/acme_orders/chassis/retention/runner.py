@@ -9,6 +9,7 @@ from acme_orders.chassis.backfills.session import (
     BackfillSession,
     backfill_session,
 )
+from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import Conflict
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.retention.log import is_due, tidy
@@ -35,12 +36,20 @@ class Runner:
         policies: what goes when.
         limits: of what a pass may take.
         most: share of a table that may go in one pass.
+        subjects: people whose rows stay while somebody holds them.
     """
 
     def __init__(
-        self, url: str, policies: Sequence[Retention], *, limits: Limits = LIMITS, most: float = 0.5
+        self,
+        url: str,
+        policies: Sequence[Retention],
+        *,
+        limits: Limits = LIMITS,
+        most: float = 0.5,
+        subjects: Sequence[Subject] = (),
     ) -> None:
         self._url, self._policies, self._limits, self._most = url, policies, limits, most
+        self._subjects = subjects
 
     def run(self, *, interval: float = 0, anyway: bool = False) -> Generator[Progress]:
         """One pass of each policy; yields after each portion, while it waits, and at each end.
@@ -65,7 +74,7 @@ class Runner:
                     if not interval or is_due(session.rows, each.name, interval)
                 ]
             for policy in due:
-                one = Pass(session, policy, self._limits)
+                one = Pass(session, policy, self._limits, self._subjects)
                 yield from one.go(most=None if anyway else self._most)
 
     @contextmanager

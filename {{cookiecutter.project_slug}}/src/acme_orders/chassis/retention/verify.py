@@ -10,6 +10,7 @@ from acme_orders.chassis.backfills.session import (
     backfill_session,
 )
 from acme_orders.chassis.database.blocking import Rows
+from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.retention.closure import Reference
@@ -45,8 +46,15 @@ class Planned:
     refused: str = ""
 
 
-def plan(url: str, policies: Sequence[Retention]) -> Iterator[Planned]:
+def plan(
+    url: str, policies: Sequence[Retention], subjects: Sequence[Subject] = ()
+) -> Iterator[Planned]:
     """Count what each policy would delete now.
+
+    Args:
+        url: of the database.
+        policies: that say what goes when.
+        subjects: people whose rows stay while somebody holds them.
 
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
@@ -57,7 +65,7 @@ def plan(url: str, policies: Sequence[Retention]) -> Iterator[Planned]:
                 cutoff = _cutoff(session.rows, policy, 0)
                 try:
                     counts = dict.fromkeys((policy.name, *map(str, policy.children)), 0)
-                    for site in survey(session.rows, policy):
+                    for site in survey(session.rows, policy, subjects):
                         doomed = site.doomed(session.rows, cutoff)
                         counts[policy.name] += doomed.count()
                         for chain in site.related.chains:
@@ -68,23 +76,32 @@ def plan(url: str, policies: Sequence[Retention]) -> Iterator[Planned]:
             yield planned
 
 
-def verify(url: str, policies: Sequence[Retention], *, interval: float) -> Iterator[str]:
+def verify(
+    url: str,
+    policies: Sequence[Retention],
+    *,
+    interval: float,
+    subjects: Sequence[Subject] = (),
+) -> Iterator[str]:
     """Look for what should not be there; yields each finding.
 
     Args:
         url: of the database.
         policies: that say what goes when.
         interval: seconds between two passes; what two of them have missed is a finding.
+        subjects: people whose rows stay while somebody holds them.
 
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
     with backfill_session(url, application=APPLICATION) as session:
         for policy in policies:
-            yield from _verified(session, policy, 2 * interval)
+            yield from _verified(session, policy, 2 * interval, subjects)
 
 
-def _verified(session: BackfillSession, policy: Retention, grace: float) -> Iterator[str]:
+def _verified(
+    session: BackfillSession, policy: Retention, grace: float, subjects: Sequence[Subject]
+) -> Iterator[str]:
     rows, name = session.rows, policy.name
     with session.transaction(entered(SHARED), Limits(), statement=0):
         ((since, last),) = rows(_LAST, (name, name))
@@ -94,7 +111,7 @@ def _verified(session: BackfillSession, policy: Retention, grace: float) -> Iter
         elif since > grace:
             yield f"{name} is overdue: its last good pass ended {since:.0f} s ago{told}"
         try:
-            sites = survey(rows, policy)
+            sites = survey(rows, policy, subjects)
         except ConfigurationError as error:
             yield from (f"{name}: {line}" for line in str(error).splitlines())
             return

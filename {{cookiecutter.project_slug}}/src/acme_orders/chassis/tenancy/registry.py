@@ -54,6 +54,19 @@ class Tenants:
             rows = session.rows("SELECT id::text, name FROM tenants ORDER BY created_at, id")
         return [(UUID(identity), name) for identity, name in rows]
 
+    def named(self, name: str) -> UUID:
+        """The id of the tenant with this id, or else with this name.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        known = self.all()
+        ids = {str(identity): identity for identity, _ in known}
+        names = {each: identity for identity, each in known}
+        if (found := ids.get(name.lower()) or names.get(name)) is None:
+            raise ConfigurationError(f"there is no tenant {name!r}: `tenants list` shows them")
+        return found
+
     def only(self) -> UUID:
         """The id of the tenant, where there is one.
 

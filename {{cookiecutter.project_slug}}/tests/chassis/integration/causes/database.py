@@ -155,6 +155,18 @@ async def a_backfill_stands_still(service: Service) -> AsyncIterator[None]:
     yield
 
 
+@moves("erasure_oldest_seconds", "erasure_overdue_seconds")
+async def somebody_asks_to_be_erased(service: Service) -> AsyncIterator[None]:
+    """An hour ago, and it was urgent."""
+    await rows(
+        service,
+        "INSERT INTO erasure_request (id, digest, actor, trace_id, requested_at, due_at) VALUES "
+        f"(gen_random_uuid(), repeat('0', 64), 'x', md5(''), {HOUR_AGO}, {HOUR_AGO})",
+    )
+    service.retention_report.read()
+    yield
+
+
 @moves("retention_rows_deleted", "retention_overdue_seconds")
 async def something_old_goes(service: Service) -> AsyncIterator[None]:
     """Nobody has looked since the schema was made, an hour ago."""

@@ -25,7 +25,7 @@ class Entry(Table):
     """One side of a payment; both sides add up to nothing."""
 
     payment_id = peewee.UUIDField()
-    account = peewee.ForeignKeyField(AccountRow, backref="entries")
+    account = peewee.ForeignKeyField(AccountRow, backref="entries", on_update="CASCADE")
     amount = peewee.DecimalField(max_digits=16, decimal_places=2)
     booked_on = peewee.DateField()
     note = peewee.TextField(null=True)

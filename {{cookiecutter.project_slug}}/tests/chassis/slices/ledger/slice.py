@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.event import Event
 from acme_orders.chassis.retention.policy import Keep
@@ -32,6 +33,7 @@ def ledger(chassis: Chassis[Any]) -> Slice:
             Event(PAYMENT_BOOKED, PaymentBooked),
             Event(PAYMENT_REJECTED, PaymentRejected),
         ),
+        subjects=(Subject("accounts", by=("number",)),),
         retention=(
             Keep("accounts", "there are as many as customers"),
             Keep("ledger_entries", "a balance is the sum of them"),

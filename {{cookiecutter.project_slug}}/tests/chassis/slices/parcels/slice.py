@@ -4,6 +4,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.event import Event
 from acme_orders.chassis.retention.policy import Keep, Retention
@@ -38,6 +39,7 @@ def parcels(chassis: Chassis[Any]) -> Slice:
             PARCEL_DELIVERED: Handler(ParcelDelivered, parts(deliver_parcel)),
         },
         publishes=(Event(PARCEL_MOVED, ParcelMoved), Event(PARCEL_CLOSED, ParcelClosed)),
+        subjects=(Subject("parcels", by=("signature",)),),
         retention=(
             Keep("depots", "a few dozen of them, and parcels refer to them"),
             Retention(
