@@ -12,7 +12,11 @@ from acme_orders.chassis.erasure.erasing import Erasing
 from acme_orders.chassis.erasure.portions import Portions
 from acme_orders.chassis.erasure.requests import Held, Request, Requests
 from acme_orders.chassis.erasure.subject import Subject
-from acme_orders.chassis.erasure.tenancy import is_of_all, refuse_unknown, work_of
+from acme_orders.chassis.erasure.tenancy import (
+    is_of_all,
+    refuse_unknown,
+    work_of,
+)
 from acme_orders.chassis.errors import ConfigurationError, Conflict
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.retention.places import entered

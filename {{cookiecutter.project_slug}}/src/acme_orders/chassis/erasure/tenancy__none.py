@@ -12,7 +12,10 @@ def is_of_all(request: Request) -> bool:  # noqa: ARG001
     return False
 
 
-def work_of(portions: Portions, otherwise: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG001
+def work_of(
+    portions: Portions,  # noqa: ARG001
+    otherwise: Callable[[], None],
+) -> Callable[[], None]:
     """What carries a request out."""
     return otherwise
 
