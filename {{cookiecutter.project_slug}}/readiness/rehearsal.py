@@ -4,7 +4,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import (
+    dataclass,
+    field,
+    replace,  # feature: http_api
+)
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -199,8 +203,10 @@ async def rehearse(
     broker, observers = WatchedBroker(watch), (statements.append, watch.sent)
     with installed():
         async with WatchedManager(settings, metrics, watch, observers=observers) as manager:
+            definition = subject.definition
+            definition = replace(definition, guard=None)  # feature: http_api
             service = assemble(
-                subject.definition, settings, metrics=metrics, manager=manager, broker=broker
+                definition, settings, metrics=metrics, manager=manager, broker=broker
             )
             await broker.declare(service.topology.exchange, service.topology)
             if subject.prepare:

@@ -28,17 +28,16 @@ async def test_an_order_that_is_handed_in_is_processed_soon(service: ServiceUnde
 
 
 async def test_orders_come_in_pages(service: ServiceUnderTest) -> None:
-    """Time and id of the last one lead to the next page."""
+    """`next` of a page is the cursor of the next one."""
     for number in range(1, 4):
         form = {**FORM, "lines": [line(1, number)], "placed_at": f"2026-03-0{number}T12:00:00Z"}
         await service.request("POST", "/orders", form)
     await service.drain()
 
     first = (await service.request("GET", "/orders?limit=2")).json
-    last = first[-1]
-    after = f"after_time={last['placed_at']}&after_id={last['id']}".replace("+", "%2B")
-    second = (await service.request("GET", f"/orders?{after}")).json
-    assert [each["total_cents"] for each in [*first, *second]] == [1, 2, 3]
+    second = (await service.request("GET", f"/orders?cursor={first['next']}")).json
+    assert second["next"] is None
+    assert [each["total_cents"] for each in [*first["items"], *second["items"]]] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +48,7 @@ async def test_orders_come_in_pages(service: ServiceUnderTest) -> None:
         ("POST", "/orders", {**FORM, "currency": "euro"}, "currency"),
         ("GET", "/orders/not-a-uuid", None, "order_id"),
         ("GET", "/orders?limit=101", None, "limit"),
+        ("GET", "/orders?cursor=x", None, "cursor"),
     ],
 )
 async def test_a_bad_request_is_refused(

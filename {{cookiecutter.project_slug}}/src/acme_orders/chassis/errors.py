@@ -8,6 +8,7 @@
     │   ├── PayloadMismatch          an id that was seen with other content
     │   ├── BeyondDedupWindow        too old to tell whether it was processed before
     │   └── Refused                  the business says no, for good
+    ├── BadCursor                    a page is asked for that no page before it has named
     ├── TryLater                     → retried later, not logged as an error
     ├── Interrupted                  a CancelledError or SystemExit that nobody asked for → a bug
     ├── PartsMissing                 something that has to run does not → /ready says so
@@ -106,6 +107,10 @@ class TryLater(ServiceError):
     def __init__(self, message: str | None = None, *, after: float = 0) -> None:
         super().__init__(message)
         self.after = after
+
+
+class BadCursor(ServiceError):
+    """This list has not given this cursor: take `next` of the page before, or begin without one."""
 
 
 class Interrupted(ServiceError):

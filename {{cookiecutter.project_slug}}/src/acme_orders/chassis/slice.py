@@ -70,12 +70,14 @@ class Definition(Generic[Settings]):
         title: for people.
         settings: their class.
         slices: functions that make them.
+        guard: makes what admits requests to the API; without it, all are.  # feature: http_api
     """
 
     name: str
     title: str
     settings: type[Settings]
     slices: tuple[Callable[[Chassis[Settings]], Slice], ...]
+    guard: Callable[[Settings], Any] | None = None  # feature: http_api
 
     def load_settings(self, **overrides: Any) -> Settings:
         """Read the settings.

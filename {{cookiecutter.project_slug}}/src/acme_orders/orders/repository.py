@@ -9,6 +9,7 @@ from uuid import UUID
 
 import peewee
 
+from acme_orders.chassis.database.cursors import Page
 from acme_orders.chassis.database.repository import Repository, among, query
 from acme_orders.chassis.database.unit_of_work import Later
 from acme_orders.chassis.identifiers import new_id
@@ -105,12 +106,12 @@ class Orders(Repository):
         example={"after": (_BEGINNING, _NOBODY), "limit": LARGEST_PAGE},
     )
     async def page(
-        self, *, after: tuple[datetime, UUID] | None = None, limit: int = LARGEST_PAGE
-    ) -> Sequence[OrderSummary]:
+        self, *, after: tuple[datetime, UUID] | str | None = None, limit: int = LARGEST_PAGE
+    ) -> Page[OrderSummary]:
         """Orders by time, the oldest first.
 
         Args:
-            after: time and id of the last order of the page before.
+            after: `next` of the page before, or time and id of its last order.
             limit: most orders, at most 100.
         """
         return await self.fetch_page(

@@ -154,11 +154,26 @@ async def read(repository: Repository, order: Sequence[Any], limit: int) -> list
     return found
 
 
-async def both(
+async def turn(repository: Repository, order: Sequence[Any], limit: int) -> list[int]:
+    """Page after page, as a client that knows only `next`; the last one has none, and rows."""
+    found, after = list[int](), None
+    while True:
+        page = await repository.fetch_page(
+            Thing.select(Thing.id), order=order, after=after, limit=limit
+        )
+        assert all(row.keys() == {"id"} for row in page)
+        found += [row["id"] for row in page]
+        if page.next is None:
+            return found
+        assert len(page) == limit
+        after = page.next
+
+
+async def three(
     manager: Manager, rows: Sequence[dict[str, Any]], order: Sequence[Any], limit: int
-) -> tuple[list[int], list[int]]:
-    """What all pages have, and what one query has."""
-    repository, found = Repository(manager), (list[int](), list[int]())
+) -> tuple[list[int], list[int], list[int]]:
+    """What all pages have, by values and by cursors, and what one query has."""
+    repository, found = Repository(manager), (list[int](), list[int](), list[int]())
     with suppress(Undone):
         async with manager.transaction("test"):
             await repository.insert_all(
@@ -166,7 +181,8 @@ async def both(
             )
             query = Thing.select(Thing.id).order_by(*order).limit(100)
             at_once = [row["id"] for row in await repository.fetch_all(query)]
-            found = (await read(repository, order, limit), at_once)
+            by_values = await read(repository, order, limit)
+            found = (by_values, await turn(repository, order, limit), at_once)
             raise Undone
     return found
 
@@ -179,8 +195,8 @@ def test_pages_have_each_row_once_in_order(site: Site) -> None:
     def compare(rows: Any, terms: Sequence[Any], last: str, limit: int) -> None:
         order = [DIRECTIONS[direction](NODES[node]) for node, direction in terms]
         order.append(DIRECTIONS[last](Thing.id))
-        pages, at_once = site.run(both(site.manager, rows, order, limit))
-        assert pages == at_once
+        by_values, by_cursors, at_once = site.run(three(site.manager, rows, order, limit))
+        assert by_values == by_cursors == at_once
         assert len(at_once) == len(rows)
 
     compare()

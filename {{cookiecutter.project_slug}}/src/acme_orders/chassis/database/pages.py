@@ -6,13 +6,16 @@ finds it in an index. What is behind depends on directions, and on where NULL is
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import peewee
 
+from acme_orders.chassis.database.cursors import Cursors
+from acme_orders.chassis.database.failures import is_permanent
 from acme_orders.chassis.database.reading import Found
 from acme_orders.chassis.database.values import Column, told
-from acme_orders.chassis.errors import QueryRefused
+from acme_orders.chassis.errors import BadCursor, DatabaseError, QueryRefused
 
 _INNER = {"INNER JOIN", "CROSS JOIN", "NATURAL JOIN", "JOIN LATERAL"}
 _LEFT = {"LEFT OUTER JOIN", "LEFT JOIN LATERAL"}
@@ -48,6 +51,12 @@ class _Term:
     def at(self, place: Any) -> Any:
         return self.is_null() if place is None else self.compared(peewee.OP.EQ, place)
 
+    def told(self) -> str:
+        """As a text: the same in each process, another one for another term."""
+        context: Any = peewee.Context()
+        sql, parameters = context.sql(self.node).query()
+        return f"{sql} {parameters} {self.onwards} {self.nulls_first}"
+
     def not_before(self, place: Any) -> Any:
         """A condition that all rows from here on meet, for an index; None if there is none."""
         if place is None or (self.nullable and not self.nulls_first):
@@ -78,10 +87,12 @@ class Pages:
         self._terms = [_term(each, select, query) for each in order]
         _check_unique(select, self._terms, query)
 
-    def behind(self, after: Sequence[Any] | None) -> Any:
-        """The rows behind this one, of which the values in the order are given."""
+    def behind(self, after: Sequence[Any] | str | None) -> Any:
+        """The rows behind this one, of which the values in the order are given, or a cursor."""
         if after is None:
             return self._select
+        if isinstance(after, str):
+            return self._beyond(self._cursors.read(after))
         if len(after) != len(self._terms):
             raise QueryRefused(
                 f"{self._query} is sorted by {len(self._terms)} columns, not by {len(after)}"
@@ -93,34 +104,47 @@ class Pages:
         self,
         read: Callable[[Any], Awaitable[Found]],
         *,
-        after: Sequence[Any] | None,
+        after: Sequence[Any] | str | None,
         limit: int,
-    ) -> list[dict[str, Any]]:
-        """The first rows behind this one that can be read.
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """The first rows behind this one that can be read, and the cursor of those behind them.
 
         Args:
             read: sends a query.
             after: as for `behind`.
             limit: most rows.
+
+        Raises:
+            BadCursor: PostgreSQL takes no such place.
         """
-        page = self.behind(after)
-        found = await read(page.limit(limit))
-        if not found.unreadable or len(found) < limit:
-            return found.rows
-        # A page with fewer rows would be taken for the last one. Where those are that cannot be
-        # read, PostgreSQL says itself.
-        places = {
-            f"{_PLACE}{number}": term.node.cast("text") for number, term in enumerate(self._terms)
-        }
-        named = [node.alias(name) for name, node in places.items()]
-        rows: list[dict[str, Any]] = []
+        # A page that were shorter for its unreadable rows would be taken for the last one. Where
+        # rows are, PostgreSQL says itself: also of what cannot be read, or is not selected.
+        named = [f"{_PLACE}{number}" for number, _ in enumerate(self._terms)]
+        places = [
+            peewee.Cast(term.node, "text").alias(name)
+            for term, name in zip(self._terms, named, strict=True)
+        ]
+        page, rows = self.behind(after), list[dict[str, Any]]()
         while True:
-            wanted = limit - len(rows)
-            found = await read(page.select_extend(*named).limit(wanted))
-            rows += ({name: row[name] for name in row if name not in places} for row in found.rows)
-            if len(rows) == limit or len(found) < wanted:
-                return rows
+            wanted = limit + 1 - len(rows)  # one more than is asked for: is there a next page?
+            try:
+                found = await read(page.select_extend(*places).limit(wanted))
+            except DatabaseError as error:
+                if isinstance(after, str) and is_permanent(error):
+                    raise BadCursor from error
+                raise
+            rows += found.rows
+            if len(rows) > limit or len(found) < wanted:
+                break
             page = self._beyond((found.last or ())[-len(named) :])
+        ends = [[row.pop(name) for name in named] for row in rows][:limit]
+        more = ends and len(rows) > limit
+        return rows[:limit], self._cursors.write(ends[-1]) if more else None
+
+    @cached_property
+    def _cursors(self) -> Cursors:
+        order = "; ".join((self._query, *(each.told() for each in self._terms)))
+        return Cursors(order, query=self._query, terms=len(self._terms))
 
     def _beyond(self, places: Sequence[Any]) -> Any:
         values = [

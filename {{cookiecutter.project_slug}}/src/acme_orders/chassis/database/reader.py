@@ -5,6 +5,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 
 import peewee
 
+from acme_orders.chassis.database.cursors import Page
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.pages import Pages
 from acme_orders.chassis.database.reading import Found
@@ -74,9 +75,9 @@ class Reader:
         select: peewee.BaseModelSelect,
         *,
         order: Sequence[Any],
-        after: Sequence[Any] | None,
+        after: Sequence[Any] | str | None,
         limit: int,
-    ) -> list[Columns]: ...
+    ) -> Page[Columns]: ...
 
     @overload
     async def fetch_page(
@@ -85,9 +86,9 @@ class Reader:
         into: type[Kind],
         *,
         order: Sequence[Any],
-        after: Sequence[Any] | None,
+        after: Sequence[Any] | str | None,
         limit: int,
-    ) -> list[Kind]: ...
+    ) -> Page[Kind]: ...
 
     async def fetch_page(
         self,
@@ -95,7 +96,7 @@ class Reader:
         into: Any = dict,
         *,
         order: Sequence[Any],
-        after: Sequence[Any] | None,
+        after: Sequence[Any] | str | None,
         limit: int,
     ) -> Any:
         """The rows that come after a known one; as fast on the last page as on the first.
@@ -107,15 +108,18 @@ class Reader:
             into: a class with a field for each column; without it dictionaries come.
             order: columns or expressions, each with `.asc()`, `.desc()` or neither, that together
                 are unique, and with which an index begins.
-            after: their values in the last row of the page before; None for the first page.
+            after: `next` of the page before, or the values of its last row; None for the first.
             limit: most rows.
 
         Raises:
+            BadCursor: no page of this query, in this order, had this `next`.
             QueryRefused: the order is not unique, or a row in it cannot be found again; or the
                 columns are not the fields of `into`.
         """
         pages = Pages(select, order, query=self.manager.query_name)
-        return self._made(into, await pages.fetch(self._found, after=after, limit=limit))
+        self._admit(select.limit(limit))
+        rows, next_ = await pages.fetch(self._found, after=after, limit=limit)
+        return Page(self._made(into, rows), next_)
 
     @overload
     async def fetch_children(

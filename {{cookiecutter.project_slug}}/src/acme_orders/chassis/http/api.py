@@ -10,8 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.http.docs import page
-from acme_orders.chassis.http.document import ANSWERS, complete
+from acme_orders.chassis.http.document import UNFIT, complete
 from acme_orders.chassis.http.explained import HANDLERS
+from acme_orders.chassis.http.guard import Guard, guarded
 from acme_orders.chassis.http.input import Input
 from acme_orders.chassis.http.kept_answers import KeptAnswers
 from acme_orders.chassis.http.keyed import Keyed
@@ -28,6 +29,7 @@ def api(
     manager: Manager,
     answers: KeptAnswers,
     *,
+    guard: Guard | None = None,
     settings: ChassisSettings,
     metrics: Metrics,
 ) -> ASGIApp:
@@ -40,7 +42,7 @@ def api(
     app = FastAPI(
         title=title,
         dependencies=[Depends(what_comes.check_body)],
-        responses=ANSWERS,
+        responses=UNFIT,
         exception_handlers=HANDLERS,
         docs_url=None,  # those of FastAPI load their scripts from another host
         redoc_url=None,
@@ -52,6 +54,7 @@ def api(
     )
     served = _include(app, routers)
     document = app.openapi()
+    front = guarded(guard, document) if guard else None
     complete(document)
     app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI has for it
     # With those of routers in routers.
@@ -63,6 +66,7 @@ def api(
         manager=manager,
         places=settings.http_concurrency,
         wait=settings.http_wait,
+        longest=settings.http_timeout,
         largest_body=largest,
         inspect=what_comes.inspect,
         refused=lambda reason: metrics.http_refused.labels(reason).inc(),
@@ -73,7 +77,8 @@ def api(
         await requests(scope, receive, send)
 
     app.add_route("/docs", page(document), include_in_schema=False)
-    return Measured(answer, [*served, *named(app.routes)], port="api", metrics=metrics)
+    protected = front(answer) if front else answer
+    return Measured(protected, [*served, *named(app.routes)], port="api", metrics=metrics)
 
 
 def _include(app: FastAPI, routers: Iterable[APIRouter]) -> set[str]:

@@ -56,15 +56,14 @@ def _operation(
         (each["name"], each["in"], each.get("required"), each["schema"], each.get("description"))
         for each in operation.get("parameters", ())
     ]
-    content = operation.get("requestBody", {}).get("content", {})
-    for schema in (_resolved(document, each["schema"]) for each in content.values()):
-        needed = schema.get("required", ())
-        rows += [
-            (name, "body", name in needed, about, about.get("description"))
-            for name, about in schema.get("properties", {}).items()
-        ]
+    for schema in _schemas(document, operation.get("requestBody", {})):
+        rows += _fields(schema, "body")
         for example in schema.get("examples", ())[:1]:
             yield f"<pre>{escape(json.dumps(example, indent=2))}</pre>"
+    answers = operation["responses"].items()
+    for answer in (each for status, each in answers if status < "300"):
+        for schema in _schemas(document, answer):
+            rows += _fields(schema, "answer")
     if rows:
         yield "<table><tr><th>Name<th>In<th>Type<th>About"
         for name, place, needed, about, words in rows:
@@ -74,9 +73,21 @@ def _operation(
                 f"<td>{escape(_type(about))}<td>{escape(words or '')}"
             )
         yield "</table>"
-    answers = operation["responses"].items()
-    told = (f"<b>{status}</b> {escape(each.get('description', ''))}" for status, each in answers)
-    yield f"<p>Answers: {'; '.join(told)}.</p>"
+    yield "<ul>"
+    for status, each in answers:
+        yield f"<li><b>{status}</b> {escape(each.get('description', ''))}"
+    yield "</ul>"
+
+
+def _schemas(document: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for each in part.get("content", {}).values():
+        yield _resolved(document, each.get("schema", {}))
+
+
+def _fields(schema: Mapping[str, Any], place: str) -> Iterator[tuple[Any, ...]]:
+    needed = schema.get("required", ()) if place == "body" else ()
+    for name, about in schema.get("properties", {}).items():
+        yield name, place, name in needed, about, about.get("description")
 
 
 def _resolved(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,17 +1,30 @@
 # feature: http_api
 """What the OpenAPI document says beside the routes of slices: refusals, and headers of requests."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from acme_orders.chassis.http.explained import Problem
 from acme_orders.chassis.http.keyed import HEADER, LONGEST, METHODS
-from acme_orders.chassis.http.problem import MEDIA_TYPE
+from acme_orders.chassis.http.problem import MEDIA_TYPE, RETRY_AFTER
 
-# For FastAPI, which takes the form of an answer to be application/json.
-ANSWERS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": Problem, "description": "Refused: the body says why, and which fields"},
-    "5XX": {"model": Problem, "description": "Not possible now, or an error of the service"},
+# For FastAPI, which would say of 422 that it has a form of FastAPI's own.
+UNFIT: dict[int | str, dict[str, Any]] = {422: {"model": Problem, "description": "see below"}}
+# What each request may be answered with, before a route sees it or after it has failed.
+_ALWAYS = {
+    "400": "No proper request, or a header that is not of its form",
+    "403": "The tenant is not registered",  # feature: row, rls, schema
+    "408": "The request did not come in time",
+    "413": "The body is too large",
+    "422": "A part of the request is not of its form, or cannot be stored; `errors` names it",
+    "431": "The head of the request is too large",
+    "500": "An error of the service",
+    "503": "Not possible now: try again later",
 }
+_GUARDED = {"401": "Whoever asks has not said who they are"}
+_WITH_A_BODY = {"415": "The body is of another kind than the route takes"}
+_OF_ONE = {"404": "There is none"}
+_WRITING = {"409": "It contradicts what is stored, or its Idempotency-Key belongs to another one"}
 _KEY = {
     "name": HEADER,
     "in": "header",
@@ -23,14 +36,51 @@ _KEY = {
     ),
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[!-~]+$"},
 }
+_LATER = {
+    "Retry-After": {
+        "description": "seconds",
+        "required": True,
+        "schema": {"type": "integer", "examples": [int(RETRY_AFTER["Retry-After"])]},
+    }
+}
+_PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
 def complete(document: dict[str, Any]) -> None:
-    """Say of each operation what the chassis adds to it."""
-    for methods in document["paths"].values():
+    """Say of each operation what the chassis adds to it.
+
+    What a route declares itself stays, such as `responses={410: {"description": "was erased"}}`; a
+    refusal that it gives no form for has the form of all of them.
+    """
+    for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if method.upper() in METHODS:
                 operation.setdefault("parameters", []).append(_KEY)
-            for status, answer in operation["responses"].items():
-                if status in ANSWERS and "application/json" in answer["content"]:
-                    answer["content"] = {MEDIA_TYPE: answer["content"]["application/json"]}
+            answers = operation["responses"]
+            answers.pop("422", None)
+            for status, why in _refusals(path, method, operation):
+                answers.setdefault(status, {"description": why})
+            for status, answer in answers.items():
+                if status[0] in "45" and _is_plain(answer):
+                    answer["content"] = _PROBLEM
+            answers["503"].setdefault("headers", _LATER)
+            operation["responses"] = dict(sorted(answers.items()))
+
+
+def _refusals(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from _ALWAYS.items()
+    if "security" in operation:
+        yield from _GUARDED.items()
+    if "{" in path:
+        yield from _OF_ONE.items()
+    if "requestBody" in operation:
+        yield from _WITH_A_BODY.items()
+    if method.upper() not in {"GET", "HEAD"}:
+        yield from _WRITING.items()
+
+
+def _is_plain(answer: Mapping[str, Any]) -> bool:
+    """Whether its form is not declared, or is that of all refusals."""
+    content = answer.get("content", {})
+    forms = [each.get("schema", {}).get("$ref", "") for each in content.values()]
+    return all(each.rpartition("/")[2] == "Problem" for each in forms)

@@ -8,9 +8,11 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from acme_orders.chassis.database.failures import is_permanent
 from acme_orders.chassis.errors import (
+    BadCursor,
     Conflict,
     ConstraintViolated,
     DatabaseError,
@@ -31,6 +33,7 @@ _STATUS: tuple[tuple[type[ServiceError], int], ...] = (
     (StatementTimeout, 503),
     (Conflict, 503),
     (ConstraintViolated, 409),
+    (BadCursor, _UNFIT),
     (UnknownTenant, 403),  # feature: row, rls, schema
     (MessageError, 400),
     (DatabaseError, _UNFIT),  # with SQLSTATE 22: a value that does not fit its type
@@ -58,6 +61,8 @@ def explained(error: Exception) -> Response | None:
     """What a client is told of an error; None if it says nothing about what the client has sent."""
     if isinstance(error, Refused):
         return error.answer
+    if isinstance(error, BadCursor):
+        return refusal(_UNFIT, f"query.cursor: {error}", [("query.cursor", str(error))])
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), None)
     if status is None or (isinstance(error, DatabaseError) and _is_ours(error, status)):
         return None
@@ -79,8 +84,11 @@ async def _unfit(_: Request, error: Any) -> Response:
     return refusal(_UNFIT, str(refused), refused.places)
 
 
-async def _say(_: Request, error: Any) -> Response:
-    return refusal(error.status_code, str(error.detail), headers=error.headers)
+async def _say(request: Request, error: Any) -> Response:
+    headers = error.headers
+    if error.status_code == 405 and (allowed := _allowed(request)):  # noqa: PLR2004
+        headers = {**(headers or {}), "Allow": allowed}
+    return refusal(error.status_code, str(error.detail), headers=headers)
 
 
 async def _fail(_: Request, __: Exception) -> Response:
@@ -93,6 +101,13 @@ HANDLERS: dict[Any, Any] = {
     HTTPException: _say,
     Exception: _fail,
 }
+
+
+def _allowed(request: Request) -> str:
+    """The methods of a path; each has a route of its own, and Starlette names those of one."""
+    paths, asked = request.app.openapi()["paths"], request.scope["path"]
+    found = (each for path, each in paths.items() if compile_path(path)[0].match(asked))
+    return ", ".join(sorted({method.upper() for methods in found for method in methods}))
 
 
 def _is_ours(error: DatabaseError, status: int) -> bool:

@@ -16,7 +16,7 @@ from acme_orders.chassis.http.requests import LARGE
 from acme_orders.chassis.messaging.decoder import Decoder
 from acme_orders.chassis.messaging.json_text import parse
 
-_NUL = "NUL, which PostgreSQL cannot store"
+_BAD, _NUL = "malformed", "NUL, which PostgreSQL cannot store"
 
 
 class Input:
@@ -40,26 +40,31 @@ class Input:
             Refused: with the name of what is wrong.
         """
         if "\x00" in scope["path"]:
-            raise Refused(422, f"the path has {_NUL}", "malformed", [("path", f"has {_NUL}")])
+            raise Refused(422, f"the path has {_NUL}", _BAD, [("path", f"has {_NUL}")])
         for name, value in parse_qsl(scope["query_string"].decode("latin-1")):
             if "\x00" in name + value:
                 place = f"query.{name[:100]!r}"
-                raise Refused(422, f"{place} has {_NUL}", "malformed", [(place, f"has {_NUL}")])
-        if body and _is_json(Headers(scope=scope)):
+                raise Refused(422, f"{place} has {_NUL}", _BAD, [(place, f"has {_NUL}")])
+        headers = Headers(scope=scope)
+        if body and _is_json(headers):
+            if headers.get("content-encoding", "identity").lower() != "identity":
+                raise Refused(415, "JSON has to come as it is, without Content-Encoding", _BAD)
             try:
                 self._any.inspect(body, largest=self._largest)
                 parse(body)
             except Malformed as error:
-                raise Refused(422, str(error), "malformed", error.places) from None
+                raise Refused(422, str(error), _BAD, error.places) from None
 
     async def check_body(self, request: Request) -> None:
-        """Refuse a body that is not of the form which its route declares.
+        """Refuse a body that is not of the form which its route declares, if that is JSON.
 
         FastAPI alone would look at every element, and answer with all that is wrong with each.
         """
         field, body = request.scope["route"].body_field, await request.body()
-        if field is None or not body or not _is_json(request.headers):
+        if field is None or not body or "json" not in field.field_info.media_type:
             return
+        if not _is_json(request.headers):
+            raise Refused(415, "the body has to be JSON: say Content-Type: application/json", _BAD)
         if (decoder := self._decoders.get(field)) is None:
             about = field.field_info
             decoder = self._decoders[field] = Decoder(Annotated[about.annotation, about])
@@ -67,7 +72,7 @@ class Input:
             decoder.inspect(body, largest=self._largest)
             decoder.from_python(await request.json())
         except Malformed as error:
-            raise Refused(422, str(error), "malformed", error.places) from None
+            raise Refused(422, str(error), _BAD, error.places) from None
         if len(body) > LARGE:
             await asyncio.sleep(0)
 

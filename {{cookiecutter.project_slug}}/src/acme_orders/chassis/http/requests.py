@@ -29,6 +29,7 @@ class Requests:
         manager: whose connections it uses.
         places: requests at work at once; each has one connection, and all have no more.
         wait: seconds for a place.
+        longest: seconds from then to the beginning of the answer.
         largest_body: in bytes.
         inspect: raises Refused for what no route should see.
         refused: called with the reason whenever one is refused.
@@ -41,12 +42,13 @@ class Requests:
         manager: Manager,
         places: int,
         wait: float,
+        longest: float,
         largest_body: int,
         inspect: Callable[[Scope, bytes], None],
         refused: Callable[[str], None],
     ) -> None:
         self._app, self._manager = app, manager
-        self._places, self._wait = asyncio.Semaphore(places), wait
+        self._places, self._wait, self._longest = asyncio.Semaphore(places), wait, longest
         self._share = Share(places, wait=wait, setting="HTTP_CONCURRENCY")
         self._largest, self._inspect, self._refused = largest_body, inspect, refused
         self._in_memory = 0  # bytes of bodies
@@ -93,16 +95,22 @@ class Requests:
             if len(body) > LARGE:
                 await asyncio.sleep(0)
             with self._manager.sharing(self._share) as kept:
+                async with asyncio.timeout(self._longest) as limit:
 
-                async def answer(message: Message) -> None:
-                    nonlocal begun
-                    if message["type"] == "http.response.start":
-                        begun = True
-                        kept.give_back()
-                        place.give_back()
-                    await send(message)
+                    async def answer(message: Message) -> None:
+                        nonlocal begun
+                        if message["type"] == "http.response.start" and not limit.expired():
+                            begun = True
+                            limit.reschedule(None)
+                            kept.give_back()
+                            place.give_back()
+                        await send(message)
 
-                await self._app(scope, replayed(body, receive), answer)
+                    await self._app(scope, replayed(body, receive), answer)
+        except TimeoutError:
+            if begun or not limit.expired():
+                raise
+            raise self._took_too_long() from None
         except (asyncio.CancelledError, SystemExit) as error:
             # A library lost its connection, or somebody wrote sys.exit(): FastAPI lets both pass.
             if cancelled():
@@ -112,6 +120,10 @@ class Requests:
             raise failure(error) from error
         finally:
             place.give_back()
+
+    def _took_too_long(self) -> Refused:
+        about = f"it took longer than {self._longest:g} s (HTTP_TIMEOUT), and was ended"
+        return Refused(503, f"{about}: try again later", "time")
 
     def _too_large(self) -> Refused:
         return Refused(

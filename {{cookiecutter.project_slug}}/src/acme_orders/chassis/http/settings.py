@@ -24,6 +24,10 @@ class HttpSettings(BaseModel):
         default=1,
         description="for the requests before; whoever hears 503 soon can ask another process",
     )
+    http_timeout: Seconds = Field(
+        default=40,
+        description="for a request at work, above STATEMENT_TIMEOUT; then its place is free again",
+    )
     http_patience: Seconds = Field(
         default=20,
         description="for a head, for a body, for an answer to be read: 50 KiB/s are enough",

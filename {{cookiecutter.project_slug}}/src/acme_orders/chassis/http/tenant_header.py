@@ -34,7 +34,7 @@ def scoped_by_header(document: Mapping[str, Any]) -> Callable[[ASGIApp], ASGIApp
 
     def scope_opened(app: ASGIApp) -> ASGIApp:
         async def scoped(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http" or scope["path"].startswith(_PUBLIC):
+            if scope["type"] != "http" or scope["path"] in _PUBLIC:
                 await app(scope, receive, send)
                 return
             try:

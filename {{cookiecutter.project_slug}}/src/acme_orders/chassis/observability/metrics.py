@@ -8,7 +8,7 @@ from acme_orders.chassis.observability.database_metrics import DatabaseMetrics
 from acme_orders.chassis.observability.families import FAST
 from acme_orders.chassis.observability.message_metrics import MessageMetrics
 
-REFUSED = ("clients", "busy", "head", "body", "answer", "too_large", "malformed")
+REFUSED = ("clients", "busy", "time", "head", "body", "answer", "too_large", "malformed")
 
 
 class Metrics(MessageMetrics, DatabaseMetrics):

@@ -223,20 +223,21 @@ def assemble(
         deleter=deleter,
         retention_report=report,
         # feature: http_api {
-        api=partial(
-            _api, definition.title, slices, manager, answers, settings=settings, metrics=metrics
-        ),
+        api=partial(_api, definition, slices, manager, answers, settings=settings, metrics=metrics),
         # feature: http_api }
     )
 
 
 # feature: http_api {
-def _api(title: str, slices: tuple[Slice, ...], *others: Any, **more: Any) -> ASGIApp:
+def _api(
+    definition: Definition[Any], slices: tuple[Slice, ...], *others: Any, **more: Any
+) -> ASGIApp:
     # FastAPI is half of all that is imported, and only a process that serves the API needs it.
     from acme_orders.chassis.http.api import api  # noqa: PLC0415
 
     routers = [each.routes() for each in slices if each.routes]
-    return api(title, routers, *others, **more)
+    guard = definition.guard(more["settings"]) if definition.guard else None
+    return api(definition.title, routers, *others, guard=guard, **more)
 
 
 # feature: http_api }

@@ -1,0 +1,59 @@
+# feature: http_api
+"""The place of authentication: in front of everything that a request could reach, or learn.
+
+A kept answer is given again before any route is asked, so a route cannot protect it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from acme_orders.chassis.http.problem import Refused
+
+_SCHEME = "guard"
+_PUBLIC = ("/docs", "/openapi.json")
+
+
+class Guard(Protocol):
+    """Who may ask at all; what they may do is for the slices."""
+
+    @property
+    def scheme(self) -> Mapping[str, Any]:
+        """The security scheme of OpenAPI, such as `{"type": "http", "scheme": "bearer"}`."""
+
+    async def admit(self, scope: Scope) -> None:
+        """Let a request in, before its body is read.
+
+        It may leave what it knows in `scope["state"]`, which a route finds as `request.state`.
+
+        Raises:
+            Refused: 401 with `WWW-Authenticate`, or 403.
+        """
+
+
+def guarded(guard: Guard, document: dict[str, Any]) -> Callable[[ASGIApp], ASGIApp]:
+    """Ask a guard about each request.
+
+    Args:
+        guard: to be asked.
+        document: of OpenAPI, which says so of each operation.
+    """
+    document.setdefault("components", {})["securitySchemes"] = {_SCHEME: dict(guard.scheme)}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            operation["security"] = [{_SCHEME: []}]
+
+    def before(app: ASGIApp) -> ASGIApp:
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] not in _PUBLIC:
+                try:
+                    await guard.admit(scope)
+                except Refused as error:
+                    await error.answer(scope, receive, send)
+                    return
+            await app(scope, receive, send)
+
+        return answer
+
+    return before
