@@ -31,7 +31,6 @@ def wrong(
     *,
     phases: str = ALL,
     examples: int = 100,
-    without: str = "",
 ) -> str:
     """What is wrong with the answers of a process; nothing if all is well.
 
@@ -41,7 +40,6 @@ def wrong(
         folder: where Schemathesis works; of the test alone.
         phases: of Schemathesis.
         examples: most made-up requests for each route, beside those that its schema names.
-        without: paths that are not asked; an expression.
     """
     ended = subprocess.run(
         [
@@ -49,7 +47,6 @@ def wrong(
             f"http://127.0.0.1:{port}/openapi.json",
             *(f"--header={name}: {value}" for name, value in headers.items()),
             *(f"--phases={phases}", f"--checks={','.join(CHECKS)}", f"--max-examples={examples}"),
-            *([f"--exclude-path-regex={without}"] if without else []),
             *(
                 "--seed=1",
                 "--generation-database=none",

@@ -3,7 +3,6 @@
 
 import json
 import os
-import resource
 import socket
 import threading
 import time
@@ -122,37 +121,6 @@ def endless_bodies(service: Running) -> Iterator[None]:
 
 
 @contextmanager
-def two_thousand_slow_clients(service: Running) -> Iterator[None]:
-    """Each sends a byte of its head now and then, and comes again when it was cut off."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 8192), most))
-    over, clients = threading.Event(), dict[int, socket.socket]()
-
-    def trickle() -> None:
-        while not over.wait(0.5):
-            for number in range(2000):
-                try:
-                    if number not in clients:
-                        clients[number] = socket.create_connection(("127.0.0.1", service.port), 5)
-                        clients[number].sendall(b"GET /")
-                    clients[number].sendall(b"a")
-                except OSError:
-                    if number in clients:
-                        clients.pop(number).close()
-
-    thread = threading.Thread(target=trickle)
-    thread.start()
-    try:
-        soon(lambda: len(clients) > 1900)
-        yield
-    finally:
-        over.set()
-        thread.join()
-        for client in clients.values():
-            client.close()
-
-
-@contextmanager
 def a_flood_of_requests(service: Running) -> Iterator[None]:
     """Good ones and bad ones, as fast as 30 clients can."""
     over, seen = threading.Event(), set[int]()
@@ -177,7 +145,7 @@ def a_flood_of_requests(service: Running) -> Iterator[None]:
     assert seen >= {202, 422}
 
 
-HOLDS = (
+HOLDS: tuple[Callable[[Running], AbstractContextManager[object]], ...] = (
     unfinished_bodies,
     slow_heads,
     idle_sockets,
@@ -186,7 +154,6 @@ HOLDS = (
     requests_that_take_long,
     endless_bodies,
     a_flood_of_requests,
-    pytest.param(two_thousand_slow_clients, marks=pytest.mark.long),
 )
 
 
