@@ -208,6 +208,7 @@ def test_a_choice_lives_without_extras(shipped: Shipped) -> None:
     shipped.call("erase run")
     assert '"verified"' in shipped.call("erase list", "--json")
     shipped.call("erase status")
+    assert "nothing that is personal" in shipped.call("export-sample", "sample.jsonl.gz")
     if shipped.tenant:
         assert "there is no tenant 'nobody'" in shipped.call("erase tenant", "nobody", status=78)
         assert "verified" in shipped.call("erase tenant", "first", "--yes")

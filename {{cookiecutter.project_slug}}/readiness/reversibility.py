@@ -16,6 +16,7 @@ from readiness.catalog import schema_of
 from readiness.check import Check
 from readiness.digest import digests, lost
 from readiness.rehearsal import Rehearsal
+from readiness.sample import FILE, on_sample
 from readiness.scratch import scratch_database, session
 from readiness.seed.fill import empty, fill
 from readiness.staging import backfilled, unfit
@@ -39,6 +40,7 @@ class MigrationsAreReversible(Check):
         Begin each up file with `-- reversible: yes`, or with `-- reversible: no (the reason)` if
         its data cannot come back; then it is the last step of a change made in stages.
         A backfill that it requires has a file in backfills/, and a verify query.
+        Those that came after tests/sample.jsonl.gz, if there is one, are applied to its rows.
         `migrate lint` shows what to write instead of what a busy database does not survive.
         """
         folder = rehearsal.subject.migrations
@@ -57,6 +59,10 @@ class MigrationsAreReversible(Check):
         with scratch_database(rehearsal.subject.settings.database_url) as url:
             for finding in await asyncio.to_thread(lambda: list(stairway(url, folder))):
                 yield finding
+        if (file := folder.parent / FILE).exists():
+            with scratch_database(rehearsal.subject.settings.database_url) as url:
+                for finding in await asyncio.to_thread(lambda: list(on_sample(url, folder, file))):
+                    yield finding
 
 
 def stairway(url: str, folder: Path) -> Iterator[str]:

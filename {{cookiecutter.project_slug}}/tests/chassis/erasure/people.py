@@ -124,6 +124,14 @@ class People:
         """How many rows the evidence has."""
         return sum(self.eraser.named(identity).evidence.values())
 
+    def place(self, table: str) -> str:
+        """The schema that it is in."""
+        return str(rows_of(self.url, _PLACE, (table, self.whose))[0][0])
+
+    def empty(self, table: str) -> None:
+        """Take out all its rows."""
+        rows_of(self.url, f"TRUNCATE {self.place(table)}.{table}")
+
     def erase(self, name: str, *also: str) -> Any:
         """Ask for it, and carry it out."""
         with self.eraser.requests(WHOSE) as requests:

@@ -19,6 +19,7 @@ from acme_orders.chassis.cli.erase import erase
 from acme_orders.chassis.cli.migrate import migrations
 from acme_orders.chassis.cli.migrate import migrator as migrator_of  # feature: schema
 from acme_orders.chassis.cli.retention import retention
+from acme_orders.chassis.cli.sample import export_sample
 from acme_orders.chassis.cli.send import send
 from acme_orders.chassis.cli.session import (
     MISCONFIGURED,
@@ -48,6 +49,7 @@ cli.add_typer(retention, name="retention")
 cli.add_typer(erase, name="erase")
 cli.add_typer(dead_letters, name="dead-letters")
 cli.command()(send)
+cli.command()(export_sample)
 
 
 def _say_version(context: typer.Context, asked: bool) -> None:  # noqa: FBT001

@@ -1,0 +1,1 @@
+"""A small, anonymised part of a live database, for tests."""
