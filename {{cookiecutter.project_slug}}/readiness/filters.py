@@ -30,7 +30,8 @@ class FiltersAreIndexed(Check):
     async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
         """Add an index that begins with the filtered column in a new migration.
 
-        If the query is rare, register it with traffic="low".
+        If the query is rare, register it with traffic="low". Rows that its example needs, and that
+        no other query stores, stand in `given`.
         """
         async with rehearsal.another() as used:
             callers = await rehearse_handlers(used)

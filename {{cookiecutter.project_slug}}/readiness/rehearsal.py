@@ -28,6 +28,7 @@ from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, s
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
 from readiness import catalog
+from readiness.given import give
 from readiness.letter import Letter
 from readiness.migrated import migrate
 from readiness.scratch import rows_of, scratch_database
@@ -47,6 +48,7 @@ class Subject:
         source: folder of the package.
         contracts: folder of what queries send; it may be missing.
         waivers: findings that may stay for a while.
+        gives: whether the rows are stored that examples need.
         alter: SQL to run after migrating; the checks' own tests break the schema with it.
         prepare: called with every assembled service; likewise.
     """
@@ -57,6 +59,7 @@ class Subject:
     source: Path = Path(acme_orders.__file__).parent
     contracts: Path = Path("contracts")
     waivers: Sequence[Waiver] = ()
+    gives: bool = True
     alter: str = ""
     prepare: Callable[[Service], None] | None = None
 
@@ -185,7 +188,7 @@ async def rehearse(
         pattern: URL of a database with the schema, from which this one and others are copied.
 
     Raises:
-        NoSchema: a migration cannot be applied.
+        NoSchema: a migration cannot be applied, or a row not be stored that examples need.
     """
     if migrated:
         await asyncio.to_thread(prepare, subject, url)
@@ -209,6 +212,8 @@ async def rehearse(
                 definition, settings, metrics=metrics, manager=manager, broker=broker
             )
             await broker.declare(service.topology.exchange, service.topology)
+            if subject.gives and (migrated or pattern):
+                await asyncio.to_thread(give, service, url)
             if subject.prepare:
                 subject.prepare(service)
             yield Rehearsal(subject, url, service, statements, watch, pattern)

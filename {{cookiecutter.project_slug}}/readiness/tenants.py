@@ -13,6 +13,7 @@ from acme_orders.chassis.tenancy.registry import Tenants
 from acme_orders.chassis.tenancy.scope import NoTenant, work_for
 
 from readiness.check import Check
+from readiness.given import give
 from readiness.migrated import migrate  # feature: schema
 from readiness.rehearsal import Rehearsal
 from readiness.tenant_catalog import holes, owned_by
@@ -82,7 +83,8 @@ async def _without_scope(
 
 
 async def _fill(rehearsal: Rehearsal, tenant: UUID) -> None:
-    """The same data for each tenant: whatever examples lead to."""
+    """The same data for each tenant: whatever examples need and lead to."""
+    await asyncio.to_thread(give, rehearsal.service, rehearsal.url, tenant=tenant)
     work_for(None)
     for number, type_ in enumerate(rehearsal.service.handlers):
         await rehearsal.service.consumer.process(

@@ -15,6 +15,7 @@ from acme_orders.chassis.process.connected import connected
 from acme_orders.service import SERVICE
 
 from dev.stories import Shot
+from readiness.given import give
 from readiness.scratch import rows_of
 from tests.fire import process
 from tests.fire.process import Fault
@@ -143,6 +144,7 @@ async def opened(database_url: str, broker_url: str, plant: str = "") -> AsyncIt
     ) as service:
         found.queue = service.topology.main.name
         exchange = service.topology.exchange
+        await asyncio.to_thread(give, service, database_url)
     async with await aio_pika.connect(broker_url) as connection, connection.channel() as channel:
         listener = await channel.declare_queue(LISTENER, durable=True)
         await listener.bind(exchange, "#")

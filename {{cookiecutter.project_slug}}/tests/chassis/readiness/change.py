@@ -48,9 +48,17 @@ class Change:
     down: str = ""
 
 
-def asked(body: str, *, traffic: str = "high", example: str = "{}", writes: bool = False) -> Edit:
+def asked(
+    body: str,
+    *,
+    traffic: str = "high",
+    example: str = "{}",
+    given: str = "{}",
+    writes: bool = False,
+) -> Edit:
     """A query of its own, `sales.asked`, whose body sends this."""
     about = f'"sales.asked", traffic="{traffic}", example={example}, writes={writes}'
+    about += f", given={given}"
     names = ", ".join(["self", *re.findall(r'"(\w+)":', example)])
     return method(f"    @query({about})\n    async def asked({names}) -> Any:\n        {body}\n")
 
@@ -63,6 +71,13 @@ def method(text: str) -> Edit:
 def handled(line: str, imports: str = "") -> Edit:
     """A line at the beginning of the handler."""
     return "handlers", _HANDLER, f"    {imports}\n    {line}\n{_HANDLER}"
+
+
+def child_of(parent: str, *, given: str = "{}") -> Edit:
+    """A query that stores a line of this sale, unless it is there."""
+    row = "{'sale_id': sale_id, 'position': 1, 'sku': 'x', 'quantity': 1, 'unit_price_cents': 1}"
+    body = f"return await self.insert_once(Line, {row}, Line.sale, Line.position)"
+    return asked(body, example=f'{{"sale_id": {parent}}}', given=given, writes=True)
 
 
 def another_example(**values: str) -> Edit:

@@ -7,6 +7,7 @@ from tests.chassis.readiness.change import (
     Edit,
     another_example,
     asked,
+    child_of,
     handled,
     method,
 )
@@ -15,6 +16,14 @@ from tests.chassis.readiness.mistakes import summaries
 _SALE = '{"sale_id": _EXAMPLE.sale_id}'
 _SINCE = '{"since": _BEGINNING}'
 _ORDER = ".order_by(Sale.made_at, Sale.id).limit(9)"
+_SEVEN = "00000000-0000-0000-0000-000000000007"
+_BUYER = f'{{"id": "{_SEVEN}", "email": "eve@example.com"}}'
+_SOLD = (
+    f'{{"id": "{_SEVEN}", "buyer_id": "{_SEVEN}", "status": "booked", "currency": "EUR", '
+    '"total_cents": 1, "made_at": "2026-01-31T12:00:00Z"}'
+)
+_PARENT = f'{{"buyers": [{_BUYER}], "sales": [{_SOLD}]}}'
+_BATCH = "                partial(make_sales, sales=repository, outbox=chassis.outbox),\n"
 _DROP = "DROP INDEX CONCURRENTLY changed;"
 
 
@@ -126,6 +135,14 @@ FINE = (
         "SQL from constants",
         asked("return await self.fetch_sql(f'SELECT {_NUMBERS}, %s::int', 3)"),
         ("repository", "_NOBODY = UUID(int=0)", "_NOBODY, _NUMBERS = UUID(int=0), '1, 2'"),
+    ),
+    # What examples need
+    works("a query that needs a parent", child_of("UUID(int=7)", given=_PARENT)),
+    works(
+        "a handler that needs a parent",
+        child_of("UUID(int=7)"),
+        handled("await sales.asked(sale_id=UUID(int=7))", "from uuid import UUID"),
+        ("slice", _BATCH, f"{_BATCH}given={_PARENT},"),
     ),
     # Handlers
     works("a second example", another_example(buyer_email="eve@example.com")),

@@ -6,6 +6,7 @@ from tests.chassis.readiness.change import (
     Change,
     Edit,
     asked,
+    child_of,
     handled,
     method,
 )
@@ -134,6 +135,13 @@ AT_WORK = (
             ),
             # feature: http_api }
         )
+    ),
+    # What an example needs and nobody has given
+    Change(
+        "K1",
+        "a child without its parent",
+        "sales.asked fails with its example",
+        (child_of("UUID(int=7)"),),
     ),
     # Names of statements
     *(

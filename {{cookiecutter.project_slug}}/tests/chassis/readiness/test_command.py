@@ -34,7 +34,7 @@ def ask(
         env={**os.environ, **known, **settings},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,  # a busy machine is slow
         check=False,
     )
 

@@ -7,7 +7,7 @@ import pytest
 from readiness.check import Result
 from readiness.checklist import CHECKS, go_through
 from readiness.rehearsal import Subject
-from tests.chassis.readiness.change import Change, made
+from tests.chassis.readiness.change import Change, child_of, made
 from tests.chassis.readiness.defects import DEFECTS
 from tests.chassis.readiness.fine import FINE
 from tests.chassis.readiness.mistakes import MISTAKES
@@ -68,6 +68,27 @@ async def test_a_fine_change_turns_nothing_red(
     results = await _tried(fine, subject, tmp_path)
 
     assert not {each.id: each.findings for each in results if not each.passed}
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        ('{"nowhere": [{"id": 1}]}', '"nowhere" does not exist'),
+        ('{"sales": [{"id": 1}]}', "invalid input syntax for type uuid"),
+        ('{"sales": [{"nothing": 1}]}', '"nothing"'),
+    ],
+)
+async def test_a_row_that_cannot_be_given_is_named(
+    subject: Subject, tmp_path: Path, given: str, cause: str
+) -> None:
+    """With the query that needs it; nothing else is said of a database without it."""
+    change = Change("", "given", "", (child_of("UUID(int=7)", given=given),))
+    with made(change, subject, tmp_path) as changed:
+        (result,) = await go_through(changed, CHECKS[:1])
+
+    (finding,) = result.findings
+    assert "sales.asked has given=" in finding
+    assert cause in finding
 
 
 async def _tried(change: Change, subject: Subject, folder: Path) -> list[Result]:

@@ -45,12 +45,15 @@ class Query:
         traffic: `high` if it runs for every message or request; then its filters need an index.
         writes: whether it needs a transaction.
         example: arguments that readiness checks and EXPLAIN call it with.
+        given: rows that the checks store first, by the name of their table, such as a parent that
+            no query stores.
     """
 
     name: str
     traffic: Literal["high", "low"] = "low"
     writes: bool = False
     example: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -63,6 +66,7 @@ def query(
     traffic: Literal["high", "low"] = "low",
     writes: bool = False,
     example: Mapping[str, Any] | None = None,
+    given: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> Callable[
     [Callable[Concatenate[Owner, Arguments], Awaitable[Result]]],
     Callable[Concatenate[Owner, Arguments], Awaitable[Result]],
@@ -71,7 +75,7 @@ def query(
 
     A method with `writes=True` raises WriteOutsideTransaction before it sends anything.
     """
-    registered = Query(name, traffic, writes, example or {})
+    registered = Query(name, traffic, writes, example or {}, given or {})
 
     def decorate(
         method: Callable[Concatenate[Owner, Arguments], Awaitable[Result]],

@@ -67,11 +67,14 @@ class Handler:
         handle: called with the payload of one message.
         handle_all: called instead with all `Received` messages of a batch, if there are several.
             If it fails, its effects are undone and `handle` gets each message alone.
+        given: rows that have to be there before the examples of the payload, by the name of their
+            table; the readiness checks store them first.
     """
 
     payload: type[Payload]
     handle: Callable[[Any], Awaitable[None]]
     handle_all: Callable[[Sequence[Any]], Awaitable[None]] | None = None
+    given: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict, compare=False)
     decoder: Decoder[Payload] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
