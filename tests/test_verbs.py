@@ -1,5 +1,6 @@
 """Each verb that `make help` lists runs, wherever the clone lies and whatever the shell has set."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,11 @@ SET = {
     **{"ERL_FLAGS": "-s nonsense", "MIGRATION_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"},
 }
 PORTS = {"OPERATIONS_PORT": "0", "HTTP_PORT": "0"}
+WHO = {
+    f"GIT_{who}_{what}": "x@localhost"
+    for who in ("AUTHOR", "COMMITTER")
+    for what in ("NAME", "EMAIL")
+}
 FOLDER = "/home/somebody/Büro (alt)/acme orders"
 Verb = Callable[[Workplace], None]
 
@@ -83,6 +89,28 @@ def release(place: Workplace) -> None:
     assert "migrations of version" in place.run("make", "contracts-release", **SET)
 
 
+def template_update(place: Workplace) -> None:
+    """`make template-update`, to what the project has: tests/test_template_update.py goes on."""
+    place.run(
+        "sh",
+        "-c",
+        "git init -q t && cd t && git commit -q --allow-empty -m x",
+        folder="/tmp",
+        **WHO,
+    )
+    commit = place.run("git", "rev-parse", "HEAD", folder="/tmp/t").strip()
+    known = {"template": "/tmp/t", "commit": commit, "context": {"cookiecutter": {}}}
+    place.run(
+        "sh",
+        "-c",
+        f"echo '{json.dumps(known)}' >.cruft.json && git add -A && git commit -qm x",
+        **WHO,
+    )
+    said = place.run("make", "template-update", **SET)
+    assert "up to date" in said
+    assert "the project starts" in said
+
+
 ONE_FAULT = "-k test_twice_and_in_any_order"
 SMALL = ("MINUTES=0.2", "MESSAGES=500")
 SHORT: dict[str, Verb] = {
@@ -99,6 +127,8 @@ SHORT: dict[str, Verb] = {
     "contracts-release": release,
     "verify": make("verify", says="passed"),
     "new": make("new", "slice=parcels", says="parcels"),
+    "template-proof": make("template-proof", says="the project starts"),
+    "template-update": template_update,
 }
 LONG: dict[str, Verb] = {
     "check": make("check", says="Contracts: "),

@@ -17,6 +17,7 @@ from acme_orders.chassis.migrations.files import FOLDER, migrations, numbered
 
 PACKAGE = Path("src/acme_orders")
 SERVICE = PACKAGE / "service.py"
+CONTRACTS = Path("contracts/asyncapi.json")
 PATTERN = Path(__file__).parent / "slice"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 _LONGEST = 30  # characters; indexes and tests are named after it
@@ -46,6 +47,8 @@ def main() -> int:
     tidy([str(file) for file in [*files, SERVICE] if file.suffix == ".py"])
     print("now: make check test readiness, and change it; a message of it, while `make dev` runs:")
     print(f"  acme-orders send {one}.recorded")
+    if CONTRACTS.exists():
+        print("contracts/ has files: `make contracts-update` adds what others may rely on now")
     return 0
 
 

@@ -15,18 +15,14 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 from fastapi import APIRouter  # feature: http_api
 
 import acme_orders
-from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Repository
-from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.messaging.envelope import Payload, Received
-from acme_orders.chassis.messaging.outbox import Outbox
-from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.slice import Chassis, Definition, Slice
+from acme_orders.chassis.process.described import unconnected
+from acme_orders.chassis.slice import Definition, Slice
 
 _NO_SLICES = {"chassis", "service", "settings", "__main__"}
-_NOWHERE = "postgresql://nobody@localhost/none"  # nothing is connected
 
 
 class Part(NamedTuple):
@@ -56,9 +52,7 @@ def strays(
     Raises:
         ConfigurationError: the slices do not go together.
     """
-    manager = Manager(DatabaseSettings(database_url=_NOWHERE, pool_size=1), Metrics())
-    settings = definition.settings.model_construct()  # no slice may need one to say what it has
-    slices = definition.built_on(Chassis(settings, manager, Outbox(manager)))
+    slices = unconnected(definition)
     known: dict[str, list[Slice]] = {}
     for make, one in zip(definition.slices, slices, strict=True):
         known.setdefault(_folder(make), []).append(one)

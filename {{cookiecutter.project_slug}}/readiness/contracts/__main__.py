@@ -17,6 +17,7 @@ from acme_orders.service import SERVICE  # lint: D10 (its queries are recorded)
 
 from readiness.contracts import release
 from readiness.contracts.compatibility import column_types
+from readiness.contracts.documents import Kept, documents_of
 from readiness.contracts.folder import Folder
 from readiness.contracts.recording import Recording, record
 from readiness.contracts.release import Release
@@ -45,17 +46,21 @@ def keep_release() -> None:
 async def _update(rehearsal: Rehearsal, recording: Recording) -> None:
     for line in Folder(rehearsal.subject.contracts).write(recording.contracts):
         typer.echo(line)
+    for line in Kept(rehearsal.subject.contracts).write(documents_of(SERVICE)):
+        typer.echo(line)
     typer.echo(f"{len(recording.contracts)} contracts are up to date")
 
 
 async def _release(rehearsal: Rehearsal, recording: Recording) -> None:
     subject, contracts = rehearsal.subject, recording.contracts
-    folder = Folder(subject.contracts)
-    if found := list(folder.differences(contracts)):
+    folder, kept = Folder(subject.contracts), Kept(subject.contracts)
+    documents = documents_of(SERVICE)
+    if found := [*folder.differences(contracts), *kept.findings(documents)]:
         raise typer.Exit(_refused("\n".join(found)))
     columns = await column_types(rehearsal.service.manager, contracts)
     state = release.state_of(contracts, migrations(subject.migrations), columns)
     release.keep(folder, Release(state, contracts))
+    kept.release(documents)
     typer.echo(
         f"kept {len(contracts)} contracts and {len(state.migrations)} migrations of version "
         f"{state.version} in {folder.released}: commit them with the release"

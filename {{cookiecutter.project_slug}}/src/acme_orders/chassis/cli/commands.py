@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from acme_orders.chassis.cli.asyncapi import asyncapi
 from acme_orders.chassis.cli.backfill import backfills
 from acme_orders.chassis.cli.dead_letters import dead_letters
 from acme_orders.chassis.cli.doctor import examine, inspect_topology
@@ -50,6 +51,7 @@ cli.add_typer(erase, name="erase")
 cli.add_typer(dead_letters, name="dead-letters")
 cli.command()(send)
 cli.command()(export_sample)
+cli.command()(asyncapi)
 
 
 def _say_version(context: typer.Context, asked: bool) -> None:  # noqa: FBT001

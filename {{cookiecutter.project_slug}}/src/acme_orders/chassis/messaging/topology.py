@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 DEFAULT_EXCHANGE = ""
+EXCHANGE = "events"
 EXCHANGE_TYPE = "topic"
 GRACE = 2.0  # seconds; whoever replaces a queue deletes it first, and is not to be forestalled
 
@@ -135,7 +136,7 @@ class Topology:
         # Without a limit of ours RabbitMQ 4 would drop a dead letter after 20 returns.
         dead_letters = Queue(f"{service}.dead-letters", delivery_limit=1_000_000)
         return cls(
-            exchange="events",
+            exchange=EXCHANGE,
             main=Queue(
                 service,
                 dead_letter_to=dead_letters.name,

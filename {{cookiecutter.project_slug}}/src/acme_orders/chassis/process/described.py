@@ -1,0 +1,46 @@
+"""What a service says of itself to others, without settings and servers: its documents."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.database.settings import DatabaseSettings
+from acme_orders.chassis.messaging.asyncapi import asyncapi
+from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.messaging.topology import EXCHANGE
+from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.slice import Chassis, Definition, Slice
+
+_NOWHERE = "postgresql://nobody@localhost/none"  # nothing is connected
+
+
+def unconnected(definition: Definition[Any]) -> tuple[Slice, ...]:
+    """The slices of a service, to be looked at.
+
+    Raises:
+        ConfigurationError: they do not go together.
+    """
+    manager = Manager(DatabaseSettings(database_url=_NOWHERE, pool_size=1), Metrics())
+    settings = definition.settings.model_construct()  # no slice may need one to say what it has
+    return definition.built_on(Chassis(settings, manager, Outbox(manager)))
+
+
+def messages_of(definition: Definition[Any]) -> dict[str, Any]:
+    """The AsyncAPI document; raises ConfigurationError."""
+    slices = unconnected(definition)
+    return asyncapi(
+        title=definition.title,
+        version=version_of(definition),
+        queue=definition.name,
+        exchange=EXCHANGE,
+        accepts={type_: each.payload for one in slices for type_, each in one.handlers.items()},
+        publishes={each.name: each.payload for one in slices for each in one.publishes},
+    )
+
+
+def version_of(definition: Definition[Any]) -> str:
+    """The version that is installed."""
+    try:
+        return version(definition.name)
+    except PackageNotFoundError:  # its code is run without being installed
+        return "0"
