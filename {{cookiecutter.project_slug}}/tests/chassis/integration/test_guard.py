@@ -33,7 +33,7 @@ from tests.chassis.service import SERVICE
 from tests.chassis.slices.sales.messages import SaleForm
 
 FORM = dict(SaleForm.example())
-ISSUER, AUDIENCE = "https://id.example", "acme"
+ISSUER, AUDIENCE = "https://id.example", "parcels"
 
 
 def example() -> Any:
