@@ -34,7 +34,7 @@ class _Table(NamedTuple):
     view: bool
 
 
-class OwnedTable:
+class _OwnedTable:
     """One from which the rows of a tenant go.
 
     Args:
@@ -88,7 +88,7 @@ class Owned:
         """The tables that have some."""
         return {each.table for each in self._all()}
 
-    def tables(self) -> list[OwnedTable]:
+    def tables(self) -> list[_OwnedTable]:
         """The same, each before those that it refers to.
 
         Raises:
@@ -99,7 +99,7 @@ class Owned:
         if problems := list(_problems(known, inside)):
             raise ConfigurationError("\n".join(problems))
         return [
-            OwnedTable(known[oid], self._whose, "".join(map(_unused, _to_itself(oid, inside))))
+            _OwnedTable(known[oid], self._whose, "".join(map(_unused, _to_itself(oid, inside))))
             for oid in _leaf_first(known, inside)
         ]
 
