@@ -21,7 +21,7 @@ async def test_a_scrape_tells_how_backfills_are(tickets: Tickets, connect: Conne
             ops = operations(service.metrics, {}, service.backfill_report.update)
             scrape = ops.routes[0].endpoint  # type: ignore[attr-defined]
             tickets.sql("UPDATE backfill_run SET moved_at = now() - interval '1 hour'")
-            text = (await scrape(Request({"type": "http"}))).body.decode()
+            text = (await scrape(Request({"type": "http", "headers": []}))).body.decode()
             assert 'backfill_state{backfill="fill",state="running"} 1.0' in text
             assert 'backfill_rows_done{backfill="fill"} 100.0' in text
             assert 'backfill_rows{backfill="fill"} 1000.0' in text

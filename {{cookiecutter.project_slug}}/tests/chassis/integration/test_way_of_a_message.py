@@ -17,7 +17,7 @@ from tests.chassis.conftest import Connect, consuming, eventually, send, settled
 
 OURS = acme_orders.__path__[0]
 MOST = {"database": 84, "messaging": 50, "rabbitmq": 14, "tenancy": 15}  # and a few elsewhere
-MOST |= {"observability": 7}  # feature: tracing
+MOST |= {"observability": 9}  # feature: tracing
 
 
 @contextmanager

@@ -140,7 +140,7 @@ async def test_a_contract_says_what_is_sent_and_how_it_is_found(released: Subjec
     assert page.text.endswith(f"ORDER BY t1.made_at, t1.id\nLIMIT ${len(page.parameters)}")
     assert page.columns[0] == "id uuid"
     assert page.parameters[-1].endswith("bigint")
-    assert (page.tables, page.writes, page.max_rows) == (["sales"], False, 100)
+    assert (page.tables, page.writes, page.max_rows) == (["sales"], False, 101)
     assert page.tenant_pinned  # feature: row, rls, schema
     access = page.plan.relations["sales"]
     assert (access.access, access.index, access.residual_filter) == ("index", "sales_made_at", [])
