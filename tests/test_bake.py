@@ -245,7 +245,7 @@ def test_hostile_names_leave_code_and_makefile_sound(bake: Bake) -> None:
     """All but the length of lines, for which a long name is enough."""
     made = bake(**OPPOSITE, **HOSTILE)
 
-    assert list(findings(made, complete(OPPOSITE, HOSTILE), {"": "{{" * 99})) == []
+    assert list(findings(made, complete(OPPOSITE, HOSTILE), {"": "{{" * 199})) == []
     demand(made, "ruff", "check", "--no-cache", "--ignore=E501", ".")
     if (made / "Makefile").exists() and shutil.which("make"):
         done = subprocess.run(["make", "--dry-run", "help"], cwd=made, capture_output=True)
