@@ -15,7 +15,7 @@ _COPIES: Mapping[str, Mapping[str, str]] = {
     "outbox": _table(free_text="ordering_key body extensions last_error", not_personal="type"),
     "inbox": _table(free_text="source id type", not_personal="consumer payload_hash"),
     "dead_letters": _table(
-        # The fingerprint is one of the headers too: kept as it is, it would count as a leak of them.
+        # The fingerprint is a header too: as it is, a sample would show a value of the headers.
         free_text="message_id source type error_message headers properties body note fingerprint",
         not_personal="queue reason error_type state",
     ),
