@@ -31,6 +31,67 @@ def test_what_is_old_goes_with_all_below_it(papers: Papers) -> None:
     assert papers.log()[-1] == ("ok", {})
 
 
+def test_each_row_is_read_once(papers: Papers) -> None:
+    """Portions go along the index, through rows of one age in the order of their keys.
+
+    Those that have the same age are read again by each portion that has some of them.
+    """
+    papers.add(6000, days=40)
+    papers.sql("UPDATE paper SET at = now() - interval '40 days' + id / 250 * interval '1 s'")
+    papers.sql("TRUNCATE page, line")
+    papers.sql("VACUUM ANALYZE paper")
+    before = papers.sql(READS)[0][0]
+    limits = replace(QUICK, target=(0, 60))  # however busy the machine is
+    with closing(papers.runner(limits=limits).run(anyway=True)) as steps:
+        portions = [step.rows for step in steps]
+    assert portions == [100] * 60 + [0]
+    assert papers.sql(READS)[0][0] - before < 5 * 6000
+
+
+@pytest.mark.usefixtures("each_driver")
+@pytest.mark.parametrize("parts", ["", " PARTITION BY HASH (id)"])
+def test_rows_that_go_alone_go_at_once(papers: Papers, parts: str) -> None:
+    """In one statement, also of a table of partitions, where two rows may have one place."""
+    papers.sql(f"CREATE TABLE note (id bigint PRIMARY KEY, at timestamptz){parts}")
+    for part in (0, 1) if parts else ():
+        papers.sql(
+            f"CREATE TABLE note_{part} PARTITION OF note "
+            f"FOR VALUES WITH (MODULUS 2, REMAINDER {part})"
+        )
+    papers.sql("CREATE INDEX ON note (at)")
+    papers.sql(
+        "INSERT INTO note SELECT id, now() - interval '1 day' * (id / 100) "
+        "FROM generate_series(1, 6000) AS id"
+    )
+    policy = Retention("note", "at", POLICY.keep)
+    with session(papers.url) as holder:
+        holder.execute("BEGIN; SELECT FROM public.note WHERE id = 4501 FOR UPDATE")
+        assert papers.run(policy).state == "partial"
+        holder.execute("ROLLBACK")
+    assert papers.run(policy).state == "ok"
+    assert papers.sql("SELECT count(*), max(id) FROM note") == [(2999, 2999)]
+    assert [each["note"] for _, each in papers.log()] == [3000, 1]
+    digests = papers.sql("SELECT digest FROM retention_run")
+    keys = (hashlib.sha256(str(key).encode()).hexdigest() for key in range(3000, 6001))
+    together = sum(int(digest, 16) for (digest,) in digests) % 2**256
+    assert together == sum(int(each, 16) for each in keys) % 2**256
+
+
+def test_a_row_that_may_not_go_stays_alone(papers: Papers) -> None:
+    """A trigger keeps it; it is not counted, and the pass is partial."""
+    papers.sql("CREATE TABLE note (id bigint PRIMARY KEY, at timestamptz DEFAULT '2001-01-01')")
+    papers.sql("CREATE INDEX ON note (at)")
+    papers.sql("INSERT INTO note SELECT generate_series(1, 300)")
+    papers.sql(
+        "CREATE FUNCTION stays() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RETURN CASE WHEN old.id <> 150 THEN old END; END $$; "
+        "CREATE TRIGGER stays BEFORE DELETE ON note FOR EACH ROW EXECUTE FUNCTION stays()"
+    )
+    assert papers.run(Retention("note", "at", POLICY.keep)).state == "partial"
+    assert papers.sql("SELECT id FROM note") == [(150,)]
+    assert papers.log() == [("partial", {"note": 299})]
+
+
 def test_a_row_that_somebody_has_is_visited_again(papers: Papers) -> None:
     """The second time it is deleted; while it is held, the pass is partial and never ok."""
     papers.add(1000, days=40)
@@ -122,6 +183,7 @@ def test_what_has_ended_is_never_changed(papers: Papers) -> None:
     assert len(papers.log()) == 2
 
 
+READS = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'paper_at'"
 UNFIT = {
     "no index": ("DROP INDEX paper_at", "CREATE INDEX CONCURRENTLY paper_at ON paper (at)"),
     "another index": (

@@ -15,15 +15,17 @@ DIGESTS = 1 << 256
 
 @dataclass(frozen=True)
 class Portion:
-    """Rows that are locked.
+    """Rows that are locked, or gone.
 
     Args:
         keys: of them.
         end: where the next portion begins.
+        gone: they are deleted.
     """
 
     keys: list[tuple[str, ...]]
     end: Position
+    gone: bool = False
 
     @property
     def digest(self) -> int:
@@ -49,11 +51,13 @@ class Doomed:
         self._rows, self.target, self._related, self.cutoff = rows, target, related, cutoff
         only = target.policy.only
         pinned = [f"t0.{quoted(name)} = %s::{target.types[name]}" for name in only]
-        age = quoted(target.policy.age)
-        self._old = " AND ".join([*pinned, f"t0.{age} < %s::timestamptz"])
+        names = (target.policy.age, *target.key)
+        self._old = " AND ".join([*pinned, f"t0.{quoted(names[0])} < %s::timestamptz"])
         self._held, self._values = held, [*only.values(), cutoff]
         self._goes = f"{self._old} AND NOT {held}"
-        self._order = ", ".join([age, *map(quoted, target.key)])
+        self._texts = ", ".join(f"t0.{quoted(name)}::text" for name in names)
+        # Of the table: by itself, a name would mean the text that is selected, which no index has.
+        self._order = ", ".join(f"t0.{quoted(name)}" for name in names)
 
     def count(self, most: int | None = None) -> int:
         """How many there are; stops at `most`."""
@@ -64,23 +68,22 @@ class Doomed:
         return self._counted(f"{self._old} AND {self._held}", most)
 
     def ahead(self, position: Position | None, size: int) -> Portion | None:
-        """Lock the next ones, but for those that somebody else has; None if there is none."""
-        names = (self.target.policy.age, *self.target.key)
-        after, values = "", list[Any](self._values)
-        if position:
-            given = ", ".join(f"%s::{self.target.types[name]}" for name in names)
-            after = f" AND ({self._order}) > ({given})"
-            values += position
-        texts = ", ".join(f"{quoted(name)}::text" for name in names)
-        found = self._rows(
-            f"SELECT {texts} FROM {self.target.table} AS t0 WHERE {self._goes}{after} "
-            f"ORDER BY {self._order} LIMIT %s FOR UPDATE SKIP LOCKED",
-            (*values, size),
-        )
+        """Lock the next ones, but for those that somebody else has; None if there is none.
+
+        Where nothing goes with them they are deleted at once. A single row never is: somebody may
+        have a hold on it, and then it has to be known which one it is.
+        """
+        selected, values = self._next(position, size)
+        if size > 1 and not self._related.chains:
+            return self._at_once(selected, values)
+        found = self._rows(f"SELECT {self._texts} {selected}", values)
         return Portion([tuple(row[1:]) for row in found], tuple(found[-1])) if found else None
 
     def delete(self, portion: Portion) -> Iterator[tuple[str, int]]:
         """Delete them, after all that refers to them; yields how many of which table."""
+        if portion.gone:
+            yield self.target.policy.name, len(portion.keys)
+            return
         keys = [list(column) for column in zip(*portion.keys, strict=True)]
         for chain in self._related.chains:
             yield chain[-1].short, self._count(f"DELETE FROM {self._joined(chain)}", keys)
@@ -101,6 +104,32 @@ class Doomed:
             (*self._values, most),
         )
         return int(count)
+
+    def _next(self, position: Position | None, size: int) -> tuple[str, list[Any]]:
+        names = (self.target.policy.age, *self.target.key)
+        after, values = "", list[Any](self._values)
+        if position:
+            given = ", ".join(f"%s::{self.target.types[name]}" for name in names)
+            after = f" AND ({self._order}) > ({given})"
+            values += position
+        order = f"ORDER BY {self._order} LIMIT %s FOR UPDATE SKIP LOCKED"
+        return f"FROM {self.target.table} AS t0 WHERE {self._goes}{after} {order}", [*values, size]
+
+    def _at_once(self, selected: str, values: Sequence[Any]) -> Portion | None:
+        # They are found again by where they are stored: this costs half of what their keys do, and
+        # reads no index of them.
+        names = ", ".join(f"k{at}" for at in range(len(self.target.key) + 1))
+        found = self._rows(
+            f"WITH doomed (part, place, {names}) AS MATERIALIZED "
+            f"(SELECT tableoid, ctid, {self._texts} {selected}), "
+            f"gone AS (DELETE FROM {self.target.table} AS t1 USING doomed "
+            "WHERE t1.tableoid = doomed.part AND t1.ctid = doomed.place "
+            "RETURNING doomed.part, doomed.place) "
+            f"SELECT (part, place) IN (TABLE gone), {names} FROM doomed",
+            values,
+        )
+        keys = [tuple(row[2:]) for row in found if row[0]]
+        return Portion(keys, tuple(found[-1][1:]), gone=True) if found else None
 
     def _joined(self, chain: Chain) -> str:
         """The table at the end, joined to the rows that are locked."""
