@@ -148,7 +148,7 @@ async def test_a_message_that_rabbitmq_gave_up_is_understood(
         await archived(service, stale)
         await given_up(service, stale)
         async with archiving(service):
-            await eventually(lambda: grown(service, 2))
+            await eventually(lambda: grown(service, 2), within=120)
         kept = await rows(service, f"{KEPT} WHERE reason = 'delivery_limit'")
     ((identity, _, *others),) = kept
     assert identity != stale.headers["dl-id"]
