@@ -1,11 +1,14 @@
 """A person in a database, in each shape that a value may have, and what is left of her."""
 
+import asyncio
 import base64
 import html
 import json
 import re
 import subprocess
+import sys
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
@@ -16,6 +19,7 @@ from acme_orders.chassis.process.service import Service
 from dev.postgres_binaries import installed_binaries
 from readiness.scratch import rows_of
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
+from tests.chassis.conftest import eventually
 
 NAME = 'Zoë/"Ann"_O\'Hara%\\x@example.org'
 WHOSE = ""
@@ -141,3 +145,23 @@ class People:
 
 def _said(found: re.Match[str]) -> str:
     return bytes.fromhex(found[1]).decode("utf-8", "replace")
+
+
+async def killed_after_a_portion(
+    child: str, url: str, identity: str, done: Callable[[], int]
+) -> None:
+    """Kill whoever carries a request out, as soon as one more portion is committed.
+
+    Args:
+        child: Python that carries it out, given the two after this.
+        url: of the database.
+        identity: of the request.
+        done: how many rows its evidence has.
+    """
+    before = done()
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", child, url, identity)
+    try:
+        await eventually(lambda: done() > before)
+    finally:
+        process.kill()
+        await process.wait()

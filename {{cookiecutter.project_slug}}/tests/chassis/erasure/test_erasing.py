@@ -1,10 +1,7 @@
 """A person is erased from all tables, and nobody else is."""
 
-import asyncio
 import json  # feature: row, rls, schema
-import os
-import signal
-import sys
+from functools import partial
 from uuid import UUID  # feature: row, rls, schema
 
 import pytest
@@ -21,7 +18,15 @@ from tests.chassis.conftest import (
     apply_migrations,  # feature: schema
     eventually,
 )
-from tests.chassis.erasure.people import LOCKED, NAME, OTHERS, SHAPES, WHOSE, People
+from tests.chassis.erasure.people import (
+    LOCKED,
+    NAME,
+    OTHERS,
+    SHAPES,
+    WHOSE,
+    People,
+    killed_after_a_portion,
+)
 from tests.conftest import add_tenant  # feature: row, rls, schema
 
 IN_EACH = 7  # rows that `scatter` adds
@@ -185,17 +190,10 @@ async def test_one_who_is_killed_goes_on(connect: Connect) -> None:
             people.scatter(NAME, number=number)
         with people.eraser.requests(WHOSE) as requests:
             identity = requests.receive(NAME, actor="test", days=30)
-        seen = 0
         for _ in range(3):
-            child = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", CHILD, people.url, identity
+            await killed_after_a_portion(
+                CHILD, people.url, identity, partial(people.done, identity)
             )
-            try:
-                await eventually(lambda: people.done(identity) > seen)  # noqa: B023
-            finally:
-                os.kill(child.pid, signal.SIGKILL)
-                await child.wait()
-            seen = people.done(identity)
         await eventually(lambda: not rows_of(people.url, LOCKED))
         ended = people.eraser.carry_out(people.eraser.named(identity))
         assert ended.state == "verified", ended.error

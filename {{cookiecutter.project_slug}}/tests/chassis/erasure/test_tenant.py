@@ -1,10 +1,7 @@
 # feature: row, rls, schema
 """A tenant is erased as a whole, and what belongs to others is as it was."""
 
-import asyncio
-import os
-import signal
-import sys
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -21,7 +18,7 @@ from tests.chassis.conftest import (
     apply_migrations,  # feature: schema
     eventually,
 )
-from tests.chassis.erasure.people import LOCKED, NAME, OTHERS, People
+from tests.chassis.erasure.people import LOCKED, NAME, OTHERS, People, killed_after_a_portion
 from tests.conftest import add_tenant
 
 OTHER = UUID("00000000-0000-0000-0000-00000000000b")
@@ -127,17 +124,11 @@ async def test_killed_in_the_middle_it_goes_on(connect: Connect) -> None:
     """Again and again; until the end the tenant is registered, so that it is found again."""
     async with connect() as service:
         tenant = Tenant(service, copies=25)
-        identity, seen = tenant.ask(), 0
+        identity = tenant.ask()
         for _ in range(3):
-            child = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", CHILD, tenant.url, identity
+            await killed_after_a_portion(
+                CHILD, tenant.url, identity, partial(tenant.done, identity)
             )
-            try:
-                await eventually(lambda: tenant.done(identity) > seen)  # noqa: B023
-            finally:
-                os.kill(child.pid, signal.SIGKILL)
-                await child.wait()
-            seen = tenant.done(identity)
             assert tenant.is_registered()
         await eventually(lambda: not rows_of(tenant.url, LOCKED))
         ended = tenant.go()

@@ -16,8 +16,7 @@ from acme_orders.chassis.process.described import messages_of
 
 from readiness.contracts.documents import (
     AGREED,
-    MESSAGES,
-    Kept,
+    KeptDocument,
     broken,
 )
 from tests.chassis.service import SERVICE
@@ -141,30 +140,32 @@ def test_a_type_that_is_gone_breaks_others() -> None:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Kept:
-    """Documents of this release, in a folder."""
-    kept = Kept(tmp_path)
-    list(kept.write({MESSAGES: document(Sent)}))
-    kept.release({MESSAGES: document(Sent)})
+def kept(tmp_path: Path) -> KeptDocument:
+    """The document of this release, in a folder."""
+    kept = KeptDocument(tmp_path)
+    list(kept.write(document(Sent)))
+    kept.release(document(Sent))
     return kept
 
 
 def test_a_stale_document_is_refused_with_the_verb_that_writes_it(
-    kept: Kept, tmp_path: Path
+    kept: KeptDocument, tmp_path: Path
 ) -> None:
     """Another version of the service alone makes none stale."""
-    now = {MESSAGES: document(with_fields(weight=(int, 0)))}
+    now = document(with_fields(weight=(int, 0)))
     (finding,) = kept.findings(now)
     assert "asyncapi.json is not what the code says: `make contracts-update` writes it" in finding
     list(kept.write(now))
-    now[MESSAGES]["info"]["version"] = "2"
+    now["info"]["version"] = "2"
     assert list(kept.findings(now)) == []
-    assert list(Kept(tmp_path / "new").findings(now)) == []  # nothing has been recorded there
+    assert (
+        list(KeptDocument(tmp_path / "new").findings(now)) == []
+    )  # nothing has been recorded there
 
 
-def test_what_breaks_others_stays_red_until_all_agree(kept: Kept, tmp_path: Path) -> None:
+def test_what_breaks_others_stays_red_until_all_agree(kept: KeptDocument, tmp_path: Path) -> None:
     """Writing the document does not help; a line with a reason does, as long as it is needed."""
-    now = {MESSAGES: document(with_fields("note"))}
+    now = document(with_fields("note"))
     list(kept.write(now))
     (finding,) = kept.findings(now)
     assert finding.startswith("accepted parcel.sent: note: is gone")
@@ -174,8 +175,8 @@ def test_what_breaks_others_stays_red_until_all_agree(kept: Kept, tmp_path: Path
         list(kept.findings(now))
     file.write_text("# agreed\n\naccepted parcel.sent: note (nobody sends it)\n")
     assert list(kept.findings(now)) == []
-    list(kept.write({MESSAGES: document(Sent)}))
-    (needless,) = kept.findings({MESSAGES: document(Sent)})
+    list(kept.write(document(Sent)))
+    (needless,) = kept.findings(document(Sent))
     assert "take the line out" in needless
     kept.release(now)
     assert not file.exists()

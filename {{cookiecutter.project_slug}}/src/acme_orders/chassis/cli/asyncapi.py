@@ -1,7 +1,6 @@
 """The command that prints which messages the service takes and publishes."""
 
 import json
-from typing import Any
 
 import typer
 
@@ -12,9 +11,4 @@ from acme_orders.chassis.process.described import messages_of
 def asyncapi(context: typer.Context) -> None:
     """Print the AsyncAPI document: which messages it takes and publishes; needs no server."""
     with explained():
-        show(messages_of(context.obj))
-
-
-def show(document: dict[str, Any]) -> None:
-    """Print a document."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(messages_of(context.obj), indent=2, ensure_ascii=False))

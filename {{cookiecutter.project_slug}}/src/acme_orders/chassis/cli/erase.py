@@ -16,14 +16,12 @@ from typer.core import TyperGroup
 
 from acme_orders.chassis.cli.session import command_settings, explained
 from acme_orders.chassis.cli.whose import ANYBODY, Whose
-from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.erasure.eraser import Eraser
 from acme_orders.chassis.erasure.requests import Request
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.messaging.outbox import Outbox
-from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.described import unconnected
 from acme_orders.chassis.process.erased import eraser_of
-from acme_orders.chassis.slice import Chassis, Definition
+from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 
 
@@ -161,8 +159,7 @@ def release(
 def _eraser(context: typer.Context) -> Eraser:
     definition: Definition[Any] = context.obj
     settings = command_settings(definition)
-    manager = Manager(settings, Metrics())  # nothing is connected
-    return eraser_of(settings, definition.built_on(Chassis(settings, manager, Outbox(manager))))
+    return eraser_of(settings, unconnected(definition, settings))
 
 
 def _read(name: str, otherwise: str = "") -> str:

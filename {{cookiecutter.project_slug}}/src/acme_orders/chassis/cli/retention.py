@@ -11,17 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from acme_orders.chassis.cli.session import command_settings, explained
-from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.messaging.outbox import Outbox
-from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.described import unconnected
 from acme_orders.chassis.process.erased import subjects_of
 from acme_orders.chassis.process.retained import policies_of, runner_of
 from acme_orders.chassis.retention import verify as verification
 from acme_orders.chassis.retention.policy import Retention
 from acme_orders.chassis.settings import ChassisSettings
-from acme_orders.chassis.slice import Chassis, Definition
+from acme_orders.chassis.slice import Definition
 
 retention = typer.Typer(help="Delete what has been kept long enough.", no_args_is_help=True)
 _Json = Annotated[bool, typer.Option("--json", help="For programs.")]
@@ -99,8 +97,7 @@ def _chosen(
     context: typer.Context, settings: ChassisSettings, name: str | None
 ) -> tuple[list[Retention], list[Subject]]:
     definition: Definition[Any] = context.obj
-    manager = Manager(settings, Metrics())  # nothing is connected
-    slices = definition.built_on(Chassis(settings, manager, Outbox(manager)))
+    slices = unconnected(definition, settings)
     policies = policies_of(settings, slices)
     chosen = [each for each in policies if name in (None, each.name)]
     if not chosen:

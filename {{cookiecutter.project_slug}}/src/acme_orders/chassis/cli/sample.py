@@ -9,15 +9,13 @@ import typer
 from rich.console import Console
 
 from acme_orders.chassis.cli.session import command_settings, explained
-from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.erasure.classes import classes_of, models_beside
 from acme_orders.chassis.erasure.own import OWN
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.messaging.outbox import Outbox
-from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.process.described import unconnected
 from acme_orders.chassis.sample.export import Sample
 from acme_orders.chassis.settings import ChassisSettings
-from acme_orders.chassis.slice import Chassis, Definition, Slice
+from acme_orders.chassis.slice import Definition, Slice
 
 _SHORTEST = 8  # characters of a secret
 # feature: row, rls, schema {
@@ -47,14 +45,11 @@ def export_sample(
             raise ConfigurationError(f"SAMPLE_SEED has fewer than {_SHORTEST} characters")
         definition: Definition[Any] = context.obj
         settings = command_settings(definition)
-        manager = Manager(settings, Metrics())  # nothing is connected
-        slices = definition.built_on(Chassis(settings, manager, Outbox(manager)))
+        slices = unconnected(definition, settings)
         sample = sample_of(settings, slices, seed or secrets.token_hex(16), whose=whose, most=rows)
-        total = 0
         with Console(stderr=True).status("looking") as status:
             for name, count in sample.write(file, overwrite=overwrite):
                 status.update(f"{name}: {count} rows")
-                total += count
         typer.echo(f"{file} has {file.stat().st_size} bytes, and nothing that is personal")
 
 

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from acme_orders.chassis.http.docs import PUBLIC
 from acme_orders.chassis.http.problem import Refused
 
 _SCHEME = "guard"
-_PUBLIC = ("/docs", "/openapi.json")
 
 
 class Guard(Protocol):
@@ -46,7 +46,7 @@ def guarded(guard: Guard, document: dict[str, Any]) -> Callable[[ASGIApp], ASGIA
 
     def before(app: ASGIApp) -> ASGIApp:
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["path"] not in _PUBLIC:
+            if scope["path"] not in PUBLIC:
                 try:
                     await guard.admit(scope)
                 except Refused as error:

@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from acme_orders.chassis.errors import Malformed
+from acme_orders.chassis.http.docs import PUBLIC
 from acme_orders.chassis.http.problem import refusal
 from acme_orders.chassis.tenancy.scope import tenant_id, tenant_scope
 
@@ -19,7 +20,6 @@ _PARAMETER = {
     "description": "Whose data this is about; whoever authenticates requests sets it.",
     "schema": {"type": "string", "format": "uuid"},
 }
-_PUBLIC = ("/docs", "/openapi.json")
 
 
 def scoped_by_header(document: Mapping[str, Any]) -> Callable[[ASGIApp], ASGIApp]:
@@ -34,7 +34,7 @@ def scoped_by_header(document: Mapping[str, Any]) -> Callable[[ASGIApp], ASGIApp
 
     def scope_opened(app: ASGIApp) -> ASGIApp:
         async def scoped(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http" or scope["path"] in _PUBLIC:
+            if scope["type"] != "http" or scope["path"] in PUBLIC:
                 await app(scope, receive, send)
                 return
             try:

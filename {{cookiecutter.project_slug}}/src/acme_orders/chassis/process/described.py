@@ -1,27 +1,35 @@
-"""What a service says of itself to others, without settings and servers: its documents."""
+"""What a service says of itself without servers: its slices, and the document of its messages."""
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from acme_orders.chassis.database.manager import Manager
-from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.messaging.asyncapi import asyncapi
 from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.messaging.topology import EXCHANGE
 from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Chassis, Definition, Slice
 
-_NOWHERE = "postgresql://nobody@localhost/none"  # nothing is connected
+_NOWHERE = "postgresql://nobody@localhost/none"
 
 
-def unconnected(definition: Definition[Any]) -> tuple[Slice, ...]:
-    """The slices of a service, to be looked at.
+def unconnected(
+    definition: Definition[Any], settings: ChassisSettings | None = None
+) -> tuple[Slice, ...]:
+    """The slices of a service, to be looked at; nothing is connected.
+
+    Args:
+        definition: of the service.
+        settings: of the process. Without them nobody has to set anything: no slice may need a
+            setting to say what it has.
 
     Raises:
         ConfigurationError: they do not go together.
     """
-    manager = Manager(DatabaseSettings(database_url=_NOWHERE, pool_size=1), Metrics())
-    settings = definition.settings.model_construct()  # no slice may need one to say what it has
+    if settings is None:
+        settings = definition.settings.model_construct(database_url=_NOWHERE, pool_size=1)
+    manager = Manager(settings, Metrics())
     return definition.built_on(Chassis(settings, manager, Outbox(manager)))
 
 

@@ -21,7 +21,7 @@ from acme_orders.chassis.messaging.topology import (
 from acme_orders.chassis.observability.metrics import Metrics
 
 _RESTORE_EVERY = 600.0  # seconds; whoever deletes the same thing again means it
-_DEAF = 3  # looks in a row; between two of them a consumer may have begun or ended
+_SILENT = 3  # looks in a row; between two of them a consumer may have begun or ended
 
 log = structlog.get_logger()
 Found = dict[tuple[str, Problem], State]
@@ -46,7 +46,7 @@ class TopologyWatch:
         self._broker, self._topology, self._every = broker, topology, every
         self._metrics, self._problems = metrics, Found()
         self._unconsumed: list[str] = []
-        self._deaf = Counter[str]()
+        self._silent, self._looks = set[str](), Counter[str]()
         self._restored: dict[tuple[str, Problem], float] = {}
 
     async def run(self) -> None:
@@ -77,6 +77,7 @@ class TopologyWatch:
         found = await self._inspect()
         if any(problem.restorable for _, problem in found):
             found = await self._restore(found)
+        self._looks = Counter({name: self._looks[name] + 1 for name in self._silent})
         bindable = (self._topology.exchange, MISSING) not in found
         if self._broker.unseen and bindable:  # it changes nothing where they are bound
             there = (each for each in self._topology if (each.name, MISSING) not in found)
@@ -92,7 +93,7 @@ class TopologyWatch:
         told: dict[bool, list[str]] = {True: [], False: []}
         for (_, problem), state in self._problems.items():
             told[problem.loses].append(f"{state.part}: {problem.what}")
-        for name in (name for name, looks in self._deaf.items() if looks >= _DEAF):
+        for name in (name for name, looks in self._looks.items() if looks >= _SILENT):
             told[True].append(
                 f"queue {name}: this process consumes from it, and RabbitMQ counts no consumer; "
                 "if its disk was full the queue has ended: restart the node"
@@ -108,15 +109,13 @@ class TopologyWatch:
 
     def _show(self, states: Iterable[State]) -> None:
         """Whoever runs asks: nobody who consumes or publishes would tell that he is not there."""
-        consumed, self._unconsumed = self._topology.consumed, []
+        consumed, self._unconsumed, self._silent = self._topology.consumed, [], set()
         for each in states:
             if each.queue is not None:
                 self._metrics.queue_messages.labels(each.name).set(each.messages)
                 self._metrics.queue_consumers.labels(each.name).set(each.consumers)
-            if each.consumers or each.name not in self._broker.consuming:
-                self._deaf.pop(each.name, None)
-            else:
-                self._deaf[each.name] += 1
+            if not each.consumers and each.name in self._broker.consuming:
+                self._silent.add(each.name)
             if each.queue in consumed and each.messages and not each.consumers:
                 self._unconsumed.append(f"{each.messages} messages in {each.name}, no consumer")
 

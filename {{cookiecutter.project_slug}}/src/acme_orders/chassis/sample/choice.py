@@ -6,7 +6,7 @@ from typing import Any
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.retention.closure import Reference
 from acme_orders.chassis.retention.target import quoted
-from acme_orders.chassis.sample.places import Part
+from acme_orders.chassis.sample.part import Part
 from acme_orders.chassis.sample.tables import Sampled
 
 Key = tuple[str, ...]

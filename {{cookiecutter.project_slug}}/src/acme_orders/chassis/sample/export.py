@@ -29,7 +29,8 @@ from acme_orders.chassis.retention.target import quoted
 from acme_orders.chassis.sample.choice import Choice
 from acme_orders.chassis.sample.leaks import Leaks
 from acme_orders.chassis.sample.masking import Masking
-from acme_orders.chassis.sample.places import Part, parts
+from acme_orders.chassis.sample.part import Part
+from acme_orders.chassis.sample.places import parts
 from acme_orders.chassis.sample.pseudonyms import Pseudonyms
 from acme_orders.chassis.sample.tables import Sampled, kinds_of, tables_in
 

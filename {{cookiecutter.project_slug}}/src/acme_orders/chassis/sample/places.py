@@ -1,10 +1,9 @@
 """Where the rows of a sample are."""
 
-from typing import NamedTuple
-
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.errors import ConfigurationError  # feature: row, rls
 from acme_orders.chassis.migrations.records import SHARED
+from acme_orders.chassis.sample.part import Part
 
 _OWNER, _OWNERS = "", "SELECT %s::text, %s WHERE false"  # rows belong to nobody
 # feature: row, rls {
@@ -13,28 +12,6 @@ _OWNERS = """
 SELECT id::text FROM public.tenants WHERE %s::text IN ('', id::text) ORDER BY id LIMIT %s
 """
 # feature: row, rls }
-
-
-class Part(NamedTuple):
-    """Rows of one schema.
-
-    Args:
-        place: the schema.
-        column: by which they are chosen; empty for all rows of tables that belong to nobody.
-        value: of that column.
-        table: of these rows; empty for each that has the column.
-    """
-
-    place: str
-    column: str = ""
-    value: str = ""
-    table: str = ""
-
-    def has(self, table: str, columns: set[str]) -> bool:
-        """Whether rows of this table are taken."""
-        if self.column:
-            return self.column in columns and self.table in {"", table}
-        return _OWNER not in columns
 
 
 def parts(rows: Rows, whose: str, most: int) -> list[Part]:
@@ -53,5 +30,5 @@ def parts(rows: Rows, whose: str, most: int) -> list[Part]:
     if whose and not owners:
         raise ConfigurationError(f"no tenant {whose}: `tenants list` shows them")
     # feature: row, rls }
-    shared = [] if whose else [Part(SHARED)]
+    shared = [] if whose else [Part(SHARED, without=_OWNER)]
     return [*shared, *(Part(SHARED, _OWNER, owner) for owner in owners)]

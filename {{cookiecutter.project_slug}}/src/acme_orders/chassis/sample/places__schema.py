@@ -1,35 +1,14 @@
 """Where the rows of a sample are."""
 
-from typing import NamedTuple
-
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.records import SHARED
+from acme_orders.chassis.sample.part import Part
 
 _TENANTS = """
 SELECT id::text, schema_name FROM public.tenants
 WHERE %s::text IN ('', id::text) AND to_regnamespace(schema_name) IS NOT NULL ORDER BY id LIMIT %s
 """
-
-
-class Part(NamedTuple):
-    """Rows of one schema.
-
-    Args:
-        place: the schema.
-        column: by which they are chosen; empty for all rows.
-        value: of that column.
-        table: of these rows; empty for each that has the column.
-    """
-
-    place: str
-    column: str = ""
-    value: str = ""
-    table: str = ""
-
-    def has(self, table: str, columns: set[str]) -> bool:
-        """Whether rows of this table are taken."""
-        return not self.column or (self.column in columns and self.table in {"", table})
 
 
 def parts(rows: Rows, whose: str, most: int) -> list[Part]:
