@@ -71,11 +71,12 @@ def family() -> list[psutil.Process]:
 
 def left(processes: list[psutil.Process]) -> list[str]:
     """Those that still run; a zombie runs no more, it only waits for its parent to look."""
-    return [
-        str(process)
-        for process in processes
-        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    ]
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(str(process))
+    return found
 
 
 def eventually(condition: Callable[[], bool], *, within: float = 20) -> None:

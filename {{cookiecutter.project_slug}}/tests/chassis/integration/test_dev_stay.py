@@ -16,7 +16,7 @@ from acme_orders.chassis.settings import ChassisSettings
 from dev.places import service_ports
 from dev.postgres_binaries import server_user
 from dev.virtual_hosts import VirtualHosts
-from tests.chassis.integration.test_dev_servers import NO_RABBITMQ, OTHERS, ask, eventually
+from tests.chassis.integration.test_dev_servers import NO_RABBITMQ, OTHERS, ask, eventually, left
 from tests.chassis.place import SERVICE, START, Place, place
 
 __all__ = ["place"]
@@ -105,7 +105,7 @@ def test_servers_that_outlived_who_ran_them_are_replaced(place: Place) -> None:
 
     assert place.start()["DATABASE_URL"] == url
 
-    assert not server.is_running()
+    assert not left([server])
     assert ask(url, "select 1") == "1"
 
 
@@ -116,7 +116,7 @@ def test_a_server_that_is_killed_comes_back(place: Place) -> None:
 
     server.send_signal(signal.SIGKILL)
 
-    eventually(lambda: not server.is_running() and _answers(url))
+    eventually(lambda: not left([server]) and _answers(url))
 
 
 def test_data_of_a_server_that_was_never_ready_is_made_anew(place: Place) -> None:
