@@ -188,6 +188,8 @@ def test_a_choice_lives_without_extras(shipped: Shipped) -> None:
     shipped.call("doctor")
     shipped.call("topology", "--json")
     assert "order.placed" in shipped.call("asyncapi")
+    if shipped.answers["http_api"]:
+        assert '"/orders"' in shipped.call("openapi")
     shipped.call("explain", "orders.page", *tenant)
     shipped.call("migrate verify")
     shipped.call("migrate repair")

@@ -1,19 +1,18 @@
-"""Refuses a stale document of messages, and what breaks others: `python -m dev.documents`."""
+"""Refuses stale documents in `contracts/`, and what breaks others: `python -m dev.documents`."""
 
 import sys
 from pathlib import Path
 
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.process.described import messages_of
 from acme_orders.service import SERVICE
 
-from readiness.contracts.documents import KeptDocument
+from readiness.contracts.documents import KeptDocuments, documents_of
 
 
 def main() -> int:
     """Print what was found; status 1 if it is anything."""
     try:
-        found = list(KeptDocument(Path("contracts")).findings(messages_of(SERVICE)))
+        found = list(KeptDocuments(Path("contracts")).findings(documents_of(SERVICE)))
     except ConfigurationError as error:
         found = [str(error)]
     for line in found or ["what others send and read is what they rely on"]:

@@ -13,12 +13,11 @@ from acme_orders.chassis.cli.session import (
 )
 from acme_orders.chassis.migrations.files import migrations
 from acme_orders.chassis.observability import logs
-from acme_orders.chassis.process.described import messages_of
 from acme_orders.service import SERVICE  # lint: D10 (its queries are recorded)
 
 from readiness.contracts import release
 from readiness.contracts.compatibility import column_types
-from readiness.contracts.documents import KeptDocument
+from readiness.contracts.documents import KeptDocuments, documents_of
 from readiness.contracts.folder import Folder
 from readiness.contracts.recording import Recording, record
 from readiness.contracts.release import Release
@@ -47,21 +46,21 @@ def keep_release() -> None:
 async def _update(rehearsal: Rehearsal, recording: Recording) -> None:
     for line in Folder(rehearsal.subject.contracts).write(recording.contracts):
         typer.echo(line)
-    for line in KeptDocument(rehearsal.subject.contracts).write(messages_of(SERVICE)):
+    for line in KeptDocuments(rehearsal.subject.contracts).write(documents_of(SERVICE)):
         typer.echo(line)
     typer.echo(f"{len(recording.contracts)} contracts are up to date")
 
 
 async def _release(rehearsal: Rehearsal, recording: Recording) -> None:
     subject, contracts = rehearsal.subject, recording.contracts
-    folder, kept = Folder(subject.contracts), KeptDocument(subject.contracts)
-    document = messages_of(SERVICE)
-    if found := [*folder.differences(contracts), *kept.findings(document)]:
+    folder, kept = Folder(subject.contracts), KeptDocuments(subject.contracts)
+    documents = documents_of(SERVICE)
+    if found := [*folder.differences(contracts), *kept.findings(documents)]:
         raise typer.Exit(_refused("\n".join(found)))
     columns = await column_types(rehearsal.service.manager, contracts)
     state = release.state_of(contracts, migrations(subject.migrations), columns)
     release.keep(folder, Release(state, contracts))
-    kept.release(document)
+    kept.release(documents)
     typer.echo(
         f"kept {len(contracts)} contracts and {len(state.migrations)} migrations of version "
         f"{state.version} in {folder.released}: commit them with the release"

@@ -1,63 +1,87 @@
-"""The document of messages in `contracts/`, and what others rely on in it."""
+"""The documents in `contracts/`, and what others rely on in them."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.process.described import messages_of
+from acme_orders.chassis.process.described_routes import routes_of  # feature: http_api
+from acme_orders.chassis.slice import Definition
 
-from readiness.contracts.narrowing import Tree, narrowing
+from readiness.contracts.messages import broken_messages
+from readiness.contracts.routes import broken_routes  # feature: http_api
 
-NAME = "asyncapi.json"
 AGREED = "agreed.txt"
 _RELEASED = "released"
 _LINE = re.compile(r"(?P<what>\S.*?) +\((?P<why>.*\S.*)\)")
 _HELP = (
-    "give what is new a name of its own (an optional field, or another type of messages), and let "
-    "the old one go when nobody uses it. Once all agree, a line in {0} lets it pass: `{1} (why)`"
+    "give what is new a name of its own beside the old one, which can go when nobody uses it. Once "
+    "all agree, a line in {0} lets it pass: `{1} (why)`"
 )
 Document = Mapping[str, Any]
+Documents = Mapping[str, Document]  # by the names of their files
+_BROKEN: Mapping[str, Callable[[Document, Document], Iterator[tuple[str, str]]]] = {
+    "asyncapi.json": broken_messages,
+    "openapi.json": broken_routes,  # feature: http_api
+}
+NAMES = frozenset(_BROKEN)
 
 
-class KeptDocument:
-    """The document in `contracts/`.
+def documents_of(definition: Definition[Any]) -> Documents:
+    """What a service says now; raises ConfigurationError."""
+    return {
+        "asyncapi.json": messages_of(definition),
+        "openapi.json": routes_of(definition),  # feature: http_api
+    }
+
+
+class KeptDocuments:
+    """The documents in `contracts/`.
 
     Args:
-        folder: of it; that of the last release is in `released/`.
+        folder: of them; those of the last release are in `released/`.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._file = folder, folder / NAME
+        self._folder = folder
 
-    def write(self, document: Document) -> Iterator[str]:
-        """Make the file this document, and say so if it has changed."""
-        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-        if not self._file.exists() or self._file.read_text("utf-8") != text:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._file.write_text(text, encoding="utf-8")
-            yield f"written {self._file}"
+    def write(self, documents: Documents) -> Iterator[str]:
+        """Make the files these documents, and name those that have changed."""
+        for name, document in documents.items():
+            file, text = self._folder / name, f"{_text(document)}\n"
+            if not file.exists() or file.read_text("utf-8") != text:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+                yield f"written {file}"
 
-    def release(self, document: Document) -> None:
-        """Keep this as what others rely on; what was agreed on is done with."""
-        list(KeptDocument(self._folder / _RELEASED).write(document))
+    def release(self, documents: Documents) -> None:
+        """Keep these as what others rely on; what was agreed on is done with."""
+        list(KeptDocuments(self._folder / _RELEASED).write(documents))
         (self._folder / AGREED).unlink(missing_ok=True)
 
-    def findings(self, document: Document) -> Iterator[str]:
+    def findings(self, documents: Documents) -> Iterator[str]:
         """What is stale, and what breaks others. A project that has recorded nothing has none."""
-        if self._file.exists() and _compared(_read(self._file)) != _compared(document):
-            yield f"{self._file} is not what the code says: `make contracts-update` writes it"
-        yield from self._broken(document)
+        files = {self._folder / name: document for name, document in documents.items()}
+        recorded = any(file.exists() for file in files)
+        for file, document in files.items() if recorded else ():
+            if not file.exists():
+                yield f"{file} is missing: `make contracts-update` writes it"
+            elif _compared(_read(file)) != _compared(document):
+                yield f"{file} is not what the code says: `make contracts-update` writes it"
+        yield from self._broken(documents)
 
-    def _broken(self, document: Document) -> Iterator[str]:
+    def _broken(self, documents: Documents) -> Iterator[str]:
         agreed, used = self._agreed(), set[str]()
-        released = self._folder / _RELEASED / NAME
-        for what, why in broken(_read(released), document) if released.exists() else ():
-            used.add(what)
-            if what not in agreed:
-                helps = _HELP.format(self._folder / AGREED, what)
-                yield f"{what}: {why}, and the last release had it otherwise: {helps}"
+        for name, document in documents.items():
+            released = self._folder / _RELEASED / name
+            for what, why in _BROKEN[name](_read(released), document) if released.exists() else ():
+                used.add(what)
+                if what not in agreed:
+                    helps = _HELP.format(self._folder / AGREED, what)
+                    yield f"{what}: {why}, and the last release had it otherwise: {helps}"
         for what in sorted(agreed - used):
             yield f"{self._folder / AGREED}: {what!r} is no longer a difference: take the line out"
 
@@ -76,39 +100,6 @@ class KeptDocument:
         return found
 
 
-def broken(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What those who rely on the old document would miss or send in vain.
-
-    What is accepted may be widened. What is published stays as it is; fields may be added.
-    """
-    before, after = _forms(old), _forms(new)
-    for (side, name), schema in before.items():
-        what = f"{side} {name}"
-        if (side, name) not in after:
-            yield what, "is gone"
-            continue
-        here, there = Tree(schema, old), Tree(after[side, name], new)
-        found = dict(narrowing(here, there))
-        if side == "published":
-            found = {place: why for place, why in found.items() if why != "is required"}
-            for place, why in narrowing(there, here):
-                if why == "is required":
-                    found.setdefault(place, "is not always there")
-                elif why != "is gone":  # a field that was added
-                    found.setdefault(place, f"may be what it never was: to the old form, {why}")
-        for place, why in found.items():
-            yield f"{what}: {place or 'the whole'}", why
-
-
-def _forms(document: Mapping[str, Any]) -> Mapping[tuple[str, str], Any]:
-    """The schema of each message that is accepted or published, by its type."""
-    messages = document.get("components", {}).get("messages", {})
-    return {
-        (key.partition(".")[0], message["name"]): message["payload"]
-        for key, message in messages.items()
-    }
-
-
 def _read(file: Path) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(file.read_text("utf-8"))
@@ -117,6 +108,10 @@ def _read(file: Path) -> dict[str, Any]:
     return document
 
 
-def _compared(document: Mapping[str, Any]) -> dict[str, Any]:
+def _text(document: Document) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _compared(document: Document) -> dict[str, Any]:
     """Without the version, which changes with each release and is known when it is installed."""
     return {**document, "info": {**document["info"], "version": ""}}

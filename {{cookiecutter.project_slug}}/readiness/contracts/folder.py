@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from readiness.contracts.contract import Contract
-from readiness.contracts.documents import NAME
+from readiness.contracts.documents import NAMES
 
 RELEASED = "released"
 _LONGEST_DIFF = 40  # lines in a finding
@@ -77,7 +77,7 @@ class Folder:
         return {
             each.as_posix(): (self._path / each).read_text(encoding="utf-8")
             for each in files
-            if each.parts[0] not in {RELEASED, "release.json", NAME}
+            if each.parts[0] not in {RELEASED, "release.json", *NAMES}
         }
 
 

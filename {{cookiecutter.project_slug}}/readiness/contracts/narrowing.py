@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Schema = Mapping[str, Any]
+_GONE, _REQUIRED = "is gone", "is required"
 _LOWER = ("minLength", "minItems", "minProperties")
 _UPPER = ("maxLength", "maxItems", "maxProperties")
 _EXACT = ("pattern", "format", "multipleOf", "contentMediaType", "contentEncoding")
@@ -51,6 +52,20 @@ def narrowing(old: Tree, new: Tree, place: str = "") -> Iterator[tuple[str, str]
     A field that is gone is one as well: nobody would read it.
     """
     yield from _compare(old, new, place, frozenset())
+
+
+def surprises(old: Tree, new: Tree) -> Mapping[str, str]:
+    """Why whoever reads values misses something in a new one, or finds what never was, by place.
+
+    Nobody may wait for what never comes, or be surprised; fields may be added.
+    """
+    found = {place: why for place, why in narrowing(old, new) if why != _REQUIRED}
+    for place, why in narrowing(new, old):
+        if why == _REQUIRED:
+            found.setdefault(place, "is not always there")
+        elif why != _GONE:  # a field that was added
+            found.setdefault(place, f"may be what it never was: to the old form, {why}")
+    return found
 
 
 def _compare(
@@ -134,11 +149,11 @@ def _fields(
     for name, schema in before.items():
         inner = f"{place}.{name}" if place else name
         if name not in after:
-            yield inner, "is gone"
+            yield inner, _GONE
             continue
         yield from _compare(old.at(schema), new.at(after[name]), inner, seen)
     for name in sorted(needed - was_needed):
-        yield f"{place}.{name}" if place else name, "is required"
+        yield f"{place}.{name}" if place else name, _REQUIRED
     if others is False and old.schema.get("additionalProperties", True) is not False:
         yield place, "other fields are refused"
     elif isinstance(others, Mapping) and "type" in old.schema:

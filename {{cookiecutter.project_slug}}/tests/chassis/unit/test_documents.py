@@ -14,12 +14,11 @@ from acme_orders.chassis.messaging.asyncapi import asyncapi
 from acme_orders.chassis.messaging.envelope import Payload
 from acme_orders.chassis.process.described import messages_of
 
-from readiness.contracts.documents import (
-    AGREED,
-    KeptDocument,
-    broken,
-)
+from readiness.contracts.documents import AGREED, KeptDocuments
+from readiness.contracts.messages import broken_messages
 from tests.chassis.service import SERVICE
+
+NAME = "asyncapi.json"
 
 
 class Scan(Payload):
@@ -54,6 +53,11 @@ def document(kind: type[Payload], side: str = "accepts") -> dict[str, Any]:
     sides: dict[str, Mapping[str, type[Payload]]] = {"accepts": {}, "publishes": {}}
     sides[side] = {"parcel.sent": kind}
     return asyncapi(title="Parcels", version="1", queue="parcels", exchange="events", **sides)
+
+
+def documents(kind: type[Payload]) -> dict[str, dict[str, Any]]:
+    """The same in its file."""
+    return {NAME: document(kind)}
 
 
 class Placed(Payload):
@@ -127,7 +131,7 @@ def test_what_breaks_others_is_found(case: str) -> None:
         name = {"accepts": "accepted", "publishes": "published"}[side]
         found = [
             f"{what.removeprefix(f'{name} parcel.sent: ')}: {why}"
-            for what, why in broken(document(Sent, side), document(kind, side))
+            for what, why in broken_messages(document(Sent, side), document(kind, side))
         ]
         missing = [each for each in places if not any(one.startswith(each) for one in found)]
         assert (missing, bool(found)) == ([], bool(places)), (side, found)
@@ -136,36 +140,36 @@ def test_what_breaks_others_is_found(case: str) -> None:
 def test_a_type_that_is_gone_breaks_others() -> None:
     """However much else there is."""
     nothing = {**document(Sent), "components": {}}
-    assert list(broken(document(Sent), nothing)) == [("accepted parcel.sent", "is gone")]
+    assert list(broken_messages(document(Sent), nothing)) == [("accepted parcel.sent", "is gone")]
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> KeptDocument:
+def kept(tmp_path: Path) -> KeptDocuments:
     """The document of this release, in a folder."""
-    kept = KeptDocument(tmp_path)
-    list(kept.write(document(Sent)))
-    kept.release(document(Sent))
+    kept = KeptDocuments(tmp_path)
+    list(kept.write(documents(Sent)))
+    kept.release(documents(Sent))
     return kept
 
 
 def test_a_stale_document_is_refused_with_the_verb_that_writes_it(
-    kept: KeptDocument, tmp_path: Path
+    kept: KeptDocuments, tmp_path: Path
 ) -> None:
     """Another version of the service alone makes none stale."""
-    now = document(with_fields(weight=(int, 0)))
+    now = documents(with_fields(weight=(int, 0)))
     (finding,) = kept.findings(now)
     assert "asyncapi.json is not what the code says: `make contracts-update` writes it" in finding
     list(kept.write(now))
-    now["info"]["version"] = "2"
+    now[NAME]["info"]["version"] = "2"
     assert list(kept.findings(now)) == []
     assert (
-        list(KeptDocument(tmp_path / "new").findings(now)) == []
+        list(KeptDocuments(tmp_path / "new").findings(now)) == []
     )  # nothing has been recorded there
 
 
-def test_what_breaks_others_stays_red_until_all_agree(kept: KeptDocument, tmp_path: Path) -> None:
+def test_what_breaks_others_stays_red_until_all_agree(kept: KeptDocuments, tmp_path: Path) -> None:
     """Writing the document does not help; a line with a reason does, as long as it is needed."""
-    now = document(with_fields("note"))
+    now = documents(with_fields("note"))
     list(kept.write(now))
     (finding,) = kept.findings(now)
     assert finding.startswith("accepted parcel.sent: note: is gone")
@@ -175,8 +179,8 @@ def test_what_breaks_others_stays_red_until_all_agree(kept: KeptDocument, tmp_pa
         list(kept.findings(now))
     file.write_text("# agreed\n\naccepted parcel.sent: note (nobody sends it)\n")
     assert list(kept.findings(now)) == []
-    list(kept.write(document(Sent)))
-    (needless,) = kept.findings(document(Sent))
+    list(kept.write(documents(Sent)))
+    (needless,) = kept.findings(documents(Sent))
     assert "take the line out" in needless
     kept.release(now)
     assert not file.exists()

@@ -19,6 +19,7 @@ from acme_orders.chassis.cli.doctor import examine, inspect_topology
 from acme_orders.chassis.cli.erase import erase
 from acme_orders.chassis.cli.migrate import migrations
 from acme_orders.chassis.cli.migrate import migrator as migrator_of  # feature: schema
+from acme_orders.chassis.cli.openapi import openapi  # feature: http_api
 from acme_orders.chassis.cli.retention import retention
 from acme_orders.chassis.cli.sample import export_sample
 from acme_orders.chassis.cli.send import send
@@ -52,6 +53,7 @@ cli.add_typer(dead_letters, name="dead-letters")
 cli.command()(send)
 cli.command()(export_sample)
 cli.command()(asyncapi)
+cli.command()(openapi)  # feature: http_api
 
 
 def _say_version(context: typer.Context, asked: bool) -> None:  # noqa: FBT001

@@ -43,7 +43,16 @@ _LATER = {
         "schema": {"type": "integer", "examples": [int(RETRY_AFTER["Retry-After"])]},
     }
 }
+_SCHEME = "guard"
 _PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+def protect(document: dict[str, Any], scheme: Mapping[str, Any]) -> None:
+    """Say of each operation by what it is admitted."""
+    document.setdefault("components", {})["securitySchemes"] = {_SCHEME: dict(scheme)}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            operation["security"] = [{_SCHEME: []}]
 
 
 def complete(document: dict[str, Any]) -> None:

@@ -4,15 +4,13 @@
 A kept answer is given again before any route is asked, so a route cannot protect it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from acme_orders.chassis.http.docs import PUBLIC
 from acme_orders.chassis.http.problem import Refused
-
-_SCHEME = "guard"
 
 
 class Guard(Protocol):
@@ -32,28 +30,16 @@ class Guard(Protocol):
         """
 
 
-def guarded(guard: Guard, document: dict[str, Any]) -> Callable[[ASGIApp], ASGIApp]:
-    """Ask a guard about each request.
+def guarded(guard: Guard, app: ASGIApp) -> ASGIApp:
+    """Ask a guard about each request, and let it on to the application."""
 
-    Args:
-        guard: to be asked.
-        document: of OpenAPI, which says so of each operation.
-    """
-    document.setdefault("components", {})["securitySchemes"] = {_SCHEME: dict(guard.scheme)}
-    for methods in document["paths"].values():
-        for operation in methods.values():
-            operation["security"] = [{_SCHEME: []}]
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] not in PUBLIC:
+            try:
+                await guard.admit(scope)
+            except Refused as error:
+                await error.answer(scope, receive, send)
+                return
+        await app(scope, receive, send)
 
-    def before(app: ASGIApp) -> ASGIApp:
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["path"] not in PUBLIC:
-                try:
-                    await guard.admit(scope)
-                except Refused as error:
-                    await error.answer(scope, receive, send)
-                    return
-            await app(scope, receive, send)
-
-        return answer
-
-    return before
+    return answer

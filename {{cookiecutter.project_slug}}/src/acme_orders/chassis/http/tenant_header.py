@@ -1,7 +1,7 @@
 # feature: row, rls, schema
 """The tenant of a request: a header that whoever authenticates requests has to set."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -22,31 +22,28 @@ _PARAMETER = {
 }
 
 
-def scoped_by_header(document: Mapping[str, Any]) -> Callable[[ASGIApp], ASGIApp]:
-    """Open the scope of the tenant around each request; refuse a request without one.
-
-    Args:
-        document: of OpenAPI, which says of each operation that it needs the header.
-    """
+def ask_for_header(document: Mapping[str, Any]) -> None:
+    """Say of each operation in a document of OpenAPI that it needs the header."""
     for methods in document["paths"].values():
         for operation in methods.values():
             operation.setdefault("parameters", []).append(_PARAMETER)
 
-    def scope_opened(app: ASGIApp) -> ASGIApp:
-        async def scoped(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http" or scope["path"] in PUBLIC:
-                await app(scope, receive, send)
-                return
-            try:
-                # Sent twice it is refused: nobody knows which of the two was checked.
-                tenant = tenant_id(", ".join(Headers(scope=scope).getlist(HEADER)))
-            except Malformed as error:
-                answer = refusal(400, f"header {HEADER}: {error}", [(HEADER, str(error))])
-                await answer(scope, receive, send)
-                return
-            with tenant_scope(tenant):
-                await app(scope, receive, send)
 
-        return scoped
+def scoped_by_header(app: ASGIApp) -> ASGIApp:
+    """Open the scope of the tenant around each request; refuse a request without one."""
 
-    return scope_opened
+    async def scoped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PUBLIC:
+            await app(scope, receive, send)
+            return
+        try:
+            # Sent twice it is refused: nobody knows which of the two was checked.
+            tenant = tenant_id(", ".join(Headers(scope=scope).getlist(HEADER)))
+        except Malformed as error:
+            answer = refusal(400, f"header {HEADER}: {error}", [(HEADER, str(error))])
+            await answer(scope, receive, send)
+            return
+        with tenant_scope(tenant):
+            await app(scope, receive, send)
+
+    return scoped

@@ -27,8 +27,7 @@ def unconnected(
     Raises:
         ConfigurationError: they do not go together.
     """
-    if settings is None:
-        settings = definition.settings.model_construct(database_url=_NOWHERE, pool_size=1)
+    settings = settings or unset(definition)
     manager = Manager(settings, Metrics())
     return definition.built_on(Chassis(settings, manager, Outbox(manager)))
 
@@ -44,6 +43,11 @@ def messages_of(definition: Definition[Any]) -> dict[str, Any]:
         accepts={type_: each.payload for one in slices for type_, each in one.handlers.items()},
         publishes={each.name: each.payload for one in slices for each in one.publishes},
     )
+
+
+def unset(definition: Definition[Any]) -> Any:
+    """Settings of nobody, who has connected nothing."""
+    return definition.settings.model_construct(database_url=_NOWHERE, pool_size=1)
 
 
 def version_of(definition: Definition[Any]) -> str:

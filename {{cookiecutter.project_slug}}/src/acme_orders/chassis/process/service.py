@@ -234,10 +234,12 @@ def _api(
 ) -> ASGIApp:
     # FastAPI is half of all that is imported, and only a process that serves the API needs it.
     from acme_orders.chassis.http.api import api  # noqa: PLC0415
+    from acme_orders.chassis.process.described import version_of  # noqa: PLC0415
 
     routers = [each.routes() for each in slices if each.routes]
     guard = definition.guard(more["settings"]) if definition.guard else None
-    return api(definition.title, routers, *others, guard=guard, **more)
+    version = version_of(definition)
+    return api(definition.title, routers, *others, version=version, guard=guard, **more)
 
 
 # feature: http_api }

@@ -1,0 +1,98 @@
+# feature: http_api
+"""The routes of every slice as one application, and the OpenAPI document that it has of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.params import Depends
+from fastapi.routing import APIRoute
+
+from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.http.document import UNFIT, complete, protect
+from acme_orders.chassis.http.explained import HANDLERS
+from acme_orders.chassis.http.tenant_header import ask_for_header  # feature: row, rls, schema
+
+
+@dataclass(frozen=True)
+class Application:
+    """What answers, and what it says of itself.
+
+    Args:
+        app: of FastAPI; nothing surrounds its requests yet.
+        served: method and path of each route, such as `GET /parcels`.
+        document: of OpenAPI.
+    """
+
+    app: FastAPI
+    served: frozenset[str]
+    document: Mapping[str, Any]
+
+
+def application(
+    title: str,
+    version: str,
+    routers: Iterable[APIRouter],
+    *,
+    scheme: Mapping[str, Any] | None = None,
+    dependencies: Sequence[Depends] = (),
+) -> Application:
+    """Put the routes together.
+
+    Args:
+        title: of the service.
+        version: of it.
+        routers: of its slices.
+        scheme: of OpenAPI, by which requests are admitted; None: all are.
+        dependencies: of each route.
+
+    Raises:
+        ConfigurationError: two slices have the same route.
+    """
+    app = FastAPI(
+        title=title,
+        version=version,
+        dependencies=dependencies,
+        responses=UNFIT,
+        exception_handlers=HANDLERS,
+        docs_url=None,  # those of FastAPI load their scripts from another host
+        redoc_url=None,
+        redirect_slashes=False,  # it would send clients to whatever host they have named
+        # feature: tracing {
+        # Its own spans hold paths and queries as clients wrote them.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        # feature: tracing }
+    )
+    served = _include(app, routers)
+    document = app.openapi()
+    if scheme:
+        protect(document, scheme)
+    complete(document)
+    ask_for_header(document)  # feature: row, rls, schema
+    app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI has for it
+    # With those of routers in routers.
+    paths = document["paths"].items()
+    served |= {f"{method.upper()} {path}" for path, methods in paths for method in methods}
+    return Application(app, frozenset(served), document)
+
+
+def _include(app: FastAPI, routers: Iterable[APIRouter]) -> set[str]:
+    """Add the routes of all slices, and name them.
+
+    FastAPI would let the first of two answer, and be silent.
+    """
+    taken: dict[tuple[str, str], str] = {}
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                place = route.endpoint.__module__
+                for method in sorted(route.methods or ()):
+                    other = taken.setdefault((method, route.path), place)
+                    if other != place:
+                        raise ConfigurationError(
+                            f"{other} and {place} both have the route {method} {route.path}: give "
+                            "the router of each slice a prefix of its own"
+                        )
+        app.include_router(router)
+    return {f"{method} {path}" for method, path in taken}
