@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dev.databases import Databases
 
 from tests.conftest import Bake, git
 
@@ -40,8 +41,16 @@ GO = {
     "last steps": (FIRST_STEP, LAST_STEP),
 }
 
+# What production has beside what examples lead to; the dead letter speaks against no release.
+ROWS = (
+    "INSERT INTO customers"
+    " VALUES ('c0ffee00-0000-4000-8000-000000000000', 'zoe-1234-5678@shop.example');"
+    "INSERT INTO dead_letters (id, reason, body, body_bytes, failed_at)"
+    " VALUES ('c0ffee00-0000-4000-8000-000000000000', 'malformed', '', 0, now());"
+)
+
 pytestmark = pytest.mark.timeout(900)
-Rehearse = Callable[[str, str], subprocess.CompletedProcess[str]]
+Rehearse = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def migrate(project: Path, name: str, sql: str) -> None:
@@ -51,13 +60,35 @@ def migrate(project: Path, name: str, sql: str) -> None:
     up.with_name(f"{name}.down.sql").write_text("", "utf-8")
 
 
+def export(project: Path) -> None:
+    """Write a sample of a database with these rows."""
+    databases = Databases(os.environ["DATABASE_URL"])
+    url = databases.create()
+    try:
+        settings = {"ENVIRONMENT": "test", "DATABASE_URL": url, "MIGRATION_DATABASE_URL": url}
+        for arguments in (
+            ("-m", "acme_orders", "migrate", "up"),
+            ("-c", f"from readiness.scratch import rows_of; rows_of({url!r}, {ROWS!r})"),
+            ("-m", "acme_orders", "export-sample", "tests/sample.jsonl.gz"),
+        ):
+            ended = python(project, *arguments, **settings)
+            assert ended.returncode == 0, ended.stdout + ended.stderr
+    finally:
+        databases.drop(url)
+
+
 def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the rehearsal with the servers of these tests, which are real."""
+    return python(project, "-m", "dev.deploy", *arguments)
+
+
+def python(project: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run something of the project."""
     paths = os.pathsep.join(map(str, (project / "src", project)))
     return subprocess.run(
-        [sys.executable, "-m", "dev.deploy", *arguments],
+        [sys.executable, *arguments],
         cwd=project,
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": paths, **settings},
         capture_output=True,
         text=True,
         check=False,
@@ -69,9 +100,13 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def rehearse(bake_fresh: Bake) -> Rehearse:
     """Release a project with a migration, change its schema by another, and rehearse."""
 
-    def rehearse(before: str, change: str) -> subprocess.CompletedProcess[str]:
+    def rehearse(
+        before: str, change: str, *, sample: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         project = bake_fresh()
         migrate(project, UNUSED, before)
+        if sample:
+            export(project)
         git(project, "init", "--quiet")
         git(project, "add", "--all", "--force")
         git(project, "commit", "--quiet", "--message=Release")
@@ -123,6 +158,16 @@ def test_what_breaks_the_old_release_is_no_go(rehearse: Rehearse, change: str) -
 def test_a_last_step_is_go(rehearse: Rehearse) -> None:
     """The old release uses nothing of what is taken away."""
     allowed(rehearse, "last steps")
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("digits", "status"), [(5, 0), (4, 1)])
+def test_the_rows_of_a_sample_are_there(rehearse: Rehearse, digits: int, status: int) -> None:
+    """A migration has to get along with them; what waits among them speaks against nobody."""
+    check = f"ALTER TABLE customers ADD CHECK (email !~ '-[0-9]{{4}}-[0-9]{{{digits}}}@');"
+    ended = rehearse("SELECT 1;", check, sample=True)
+    assert "the rows of tests/sample.jsonl.gz are there" in ended.stdout
+    assert ended.returncode == status, ended.stdout + ended.stderr
 
 
 def test_a_release_to_begin_with_is_needed(bake_fresh: Bake) -> None:

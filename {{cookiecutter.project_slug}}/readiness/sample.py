@@ -96,21 +96,40 @@ def _insert(cursor: Any, tables: Mapping[str, list[str]], *, conflict: str = "")
 def on_sample(url: str, folder: Path, file: Path) -> Iterator[str]:
     """Apply the migrations that are newer than a sample to its rows; yields what is wrong."""
     try:
-        sample = SampleFile(file)
-        with TemporaryDirectory() as then:
-            for each in migrations(folder):
-                if each.id in sample.migrations:
-                    for one in (each.up, each.down):
-                        there = Path(then, one.relative_to(folder))
-                        there.parent.mkdir(exist_ok=True)
-                        copy(one, there)
-            before = Migrator(url, folder=Path(then))
-            list(before.up())
-            # feature: row, rls, schema {
-            sample.register(url)
-            list(before.up())
-            # feature: row, rls, schema }
-            sample.load(url)
+        plant(url, folder, file)
         list(Migrator(url, folder=folder).up())
     except ServiceError as error:
         yield f"on the rows of {file.name}: {error}"
+
+
+def plant(url: str, folder: Path, file: Path) -> None:
+    """Make the schema of the time of a sample in an empty database, and insert its rows.
+
+    Args:
+        url: of the database.
+        folder: of migrations; those that the sample does not know yet are left to come.
+        file: of the sample.
+
+    Raises:
+        ConfigurationError: it is no sample, is newer than the migrations, or does not fit.
+    """
+    sample, known = SampleFile(file), migrations(folder)
+    if newer := sorted(sample.migrations - {each.id for each in known}):
+        raise ConfigurationError(
+            f"{file.name} has rows of a schema with {', '.join(newer)}, which is not there yet: "
+            "write it where this release runs"
+        )
+    with TemporaryDirectory() as then:
+        for each in known:
+            if each.id in sample.migrations:
+                for one in (each.up, each.down):
+                    there = Path(then, one.relative_to(folder))
+                    there.parent.mkdir(exist_ok=True)
+                    copy(one, there)
+        before = Migrator(url, folder=Path(then))
+        list(before.up())
+        # feature: row, rls, schema {
+        sample.register(url)
+        list(before.up())
+        # feature: row, rls, schema }
+        sample.load(url)

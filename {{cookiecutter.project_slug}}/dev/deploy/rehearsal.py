@@ -10,13 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from acme_orders.chassis.errors import ServiceError
+from acme_orders.chassis.migrations.files import FOLDER
+
 from dev.deploy.fleet import SETTINGS, Broken, Fleet, Member
 from dev.deploy.load import Load
 from dev.deploy.releases import Release
 from dev.deploy.requests import Requests  # feature: http_api
+from readiness.sample import FILE, plant
+from readiness.scratch import rows_of
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 _INSIDE = Path("dev", "deploy", "inside.py")
+_REGISTERED = "SELECT 1 FROM public.tenants WHERE id = %s"  # feature: row, rls, schema
 _STORIES, _VARIED = 4000, 8  # of messages, and those with other values, which take time to find
 _WARM = 40  # messages that a release has to process
 _BEFORE_THE_KILL = 1.0  # seconds, in which the new release begins to migrate
@@ -106,14 +112,25 @@ class Rehearsal:
         await self._account(third)
 
     async def _prepare(self) -> None:
+        if (sample := self.new.folder / FILE).exists():
+            await asyncio.to_thread(self._plant, sample)
         if reason := await self._run(self.old, "migrate", "up"):
-            raise RuntimeError(
-                f"`migrate up` of {self.old.name} fails on an empty database: {reason}"
-            )
+            raise RuntimeError(f"`migrate up` of {self.old.name} fails by itself: {reason}")
         # feature: row, rls, schema {
+        if rows_of(self.database_url, _REGISTERED, (str(TENANT),)):
+            return  # the sample of a developer's database has it
         if reason := await self._run(self.old, "tenants", "add", "first", "--id", str(TENANT)):
             raise RuntimeError(f"`tenants add` of {self.old.name} fails: {reason}")
         # feature: row, rls, schema }
+
+    def _plant(self, sample: Path) -> None:
+        try:
+            plant(self.database_url, self.old.folder / FOLDER, sample)
+        except ServiceError as error:
+            raise RuntimeError(f"the sample cannot be loaded: {error}") from error
+        # What waits there was meant for others, and speaks against neither release.
+        rows_of(self.database_url, "TRUNCATE outbox, dead_letters")
+        self.say(f"the rows of {FILE} are there")
 
     async def _start(self, release: Release) -> Member:
         return await asyncio.to_thread(self._fleet.start, release)

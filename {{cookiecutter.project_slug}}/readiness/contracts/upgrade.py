@@ -2,6 +2,7 @@
 
 After each it runs what the last release sends, and what the code sends where that may meet this
 state of the schema: what takes something away (`phase: contract`) comes after the code is running.
+The rows of a sample are in the tables, if there is one.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from readiness.contracts.contract import Contract
 from readiness.contracts.release import Release
 from readiness.migrated import migrate
 from readiness.rehearsal import Rehearsal, rehearse
+from readiness.sample import FILE, plant
 from readiness.scratch import scratch_database
 from readiness.staging import backfilled
 
@@ -70,12 +72,12 @@ class Upgrade:
             return
         with TemporaryDirectory() as folder:
             before = [each for id_, each in known.items() if id_ in released]
-            async with self._at(Path(folder), before) as old:
-                try:
+            try:
+                async with self._at(Path(folder), before) as old:
                     async for finding in self._steps(old, Path(folder), later):
                         yield finding
-                except ServiceError as error:  # a migration failed: K5 says it as well
-                    yield str(error)
+            except ServiceError as error:  # a migration failed: K5 says it as well
+                yield str(error)
 
     @asynccontextmanager
     async def _at(self, folder: Path, some: Sequence[Migration]) -> AsyncIterator[Rehearsal]:
@@ -83,7 +85,10 @@ class Upgrade:
             _copy(each, folder)
         subject = replace(self.rehearsal.subject, migrations=folder, alter="", prepare=None)
         subject = replace(subject, gives=False)  # today's rows may not fit into yesterday's tables
+        sample = self.rehearsal.subject.migrations.parent / FILE
         with scratch_database(subject.settings.database_url) as url:
+            if sample.exists():
+                await asyncio.to_thread(plant, url, folder, sample)
             async with rehearse(subject, url, whole=False) as old:
                 yield old
 

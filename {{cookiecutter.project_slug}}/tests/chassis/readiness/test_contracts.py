@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from peewee_async.utils import sort_models
 
+from acme_orders.chassis.cli.sample import sample_of
 from acme_orders.chassis.migrations.ddl import table_sql
 from acme_orders.chassis.migrations.files import migrations
 from acme_orders.chassis.observability import logs
@@ -23,8 +24,10 @@ from readiness.contracts.folder import Folder
 from readiness.contracts.recording import Recording, record
 from readiness.contracts.release import Release, State
 from readiness.rehearsal import Subject, rehearse
+from readiness.sample import FILE
 from readiness.scratch import scratch_database
 from tests.chassis.conftest import home
+from tests.chassis.erasure.people import People
 from tests.chassis.service import SERVICE
 from tests.chassis.slices.parcels import models as parcels_models
 from tests.chassis.slices.parcels.slice import parcels
@@ -95,6 +98,18 @@ def subject(released: Subject, tmp_path: Path) -> Subject:
     for name in ("migrations", "contracts"):
         shutil.copytree(getattr(released, name), tmp_path / name)
     return replace(released, migrations=tmp_path / "migrations", contracts=tmp_path / "contracts")
+
+
+async def sampled(subject: Subject, file: Path) -> None:
+    """Write a sample of a database that has a sale."""
+    with scratch_database(subject.settings.database_url) as url:
+        async with rehearse(subject, url, whole=False) as rehearsal:
+            service = rehearsal.service
+            People(service).known("bob@example.org")
+            sample = sample_of(service.settings, service.slices, "s" * 16, whose="", most=10)
+            sales = {**sample.said["sales"], "note": "not_personal"}
+            sample = replace(sample, said={**sample.said, "sales": sales})
+            list(sample.write(file, overwrite=True))
 
 
 async def update(subject: Subject) -> None:
@@ -216,6 +231,27 @@ async def test_a_change_that_breaks_the_last_release_is_found(
     assert says in first
     assert re.search(r"its statement \d is `\w+ ", first)
     assert "phase: contract" in first
+
+
+async def test_the_rows_of_a_sample_are_there(subject: Subject) -> None:
+    """A key for which tables without rows have room; a sample of a later schema is refused."""
+    file = subject.migrations.parent / FILE
+    file.parent.mkdir()
+    write(subject.migrations, "0903_one", "CREATE UNIQUE INDEX one ON sales (currency);")
+    await update(subject)
+    assert (await inspected(subject)).findings == ()
+
+    (subject.migrations / "0903_one.up.sql").rename(late := subject.migrations.parent / "late.sql")
+    (subject.migrations / "0903_one.down.sql").rename(back := late.with_name("back.sql"))
+    await sampled(subject, file)
+    late.rename(subject.migrations / "0903_one.up.sql")
+    back.rename(subject.migrations / "0903_one.down.sql")
+    (finding,) = (await inspected(subject)).findings
+    assert finding.startswith("sales.add of release 0.0.9 breaks at 0903_one: ")
+
+    await sampled(subject, file)
+    (finding,) = (await inspected(subject)).findings
+    assert "has rows of a schema with 0903_one, which is not there yet" in finding
 
 
 async def test_the_same_changes_in_steps_break_nothing(subject: Subject) -> None:
