@@ -1,14 +1,16 @@
 """A pass deletes what is too old, all that refers to it, and nothing else."""
 
 import hashlib
+import re
 import signal
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 
 import pytest
 
 from acme_orders.chassis.errors import Conflict
+from acme_orders.chassis.retention import plausible
 from acme_orders.chassis.retention.policy import Retention
 
 from readiness.scratch import session
@@ -166,6 +168,25 @@ def test_too_much_is_refused_before_anything_goes(papers: Papers) -> None:
     with closing(papers.runner(most=0.5).run(anyway=True)) as steps:
         assert list(steps)[-1].state == "ok"
     assert papers.counts()[0] == 9000
+
+
+@pytest.mark.parametrize(("jump", "says"), [(400, "behind"), (-400, "ahead of")])
+def test_a_clock_that_jumped_deletes_nothing(
+    papers: Papers, monkeypatch: pytest.MonkeyPatch, jump: int, says: str
+) -> None:
+    """Ours or that of PostgreSQL: one of them is wrong, and who knows which."""
+
+    class Jumped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=jump)
+
+    papers.add(10, days=40)
+    monkeypatch.setattr(plausible, "datetime", Jumped)
+    ended = papers.run()
+    assert ended.state == "refused"
+    assert re.search(rf"clock of PostgreSQL is \d+ s {says} ours", ended.why)
+    assert papers.counts()[0] == 10
 
 
 def test_what_has_ended_is_never_changed(papers: Papers) -> None:
