@@ -11,12 +11,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from acme_orders.chassis.database.manager import Manager
-from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.messaging.envelope import Handler
-from acme_orders.chassis.messaging.memory import MemoryBroker
-from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.service import assemble
+from acme_orders.chassis.process.described import unconnected
 from acme_orders.service import SERVICE
 
 from dev.databases import Databases
@@ -31,12 +27,8 @@ Ranges = Callable[[], AbstractAsyncContextManager[Range]]
 
 def handlers() -> dict[str, Handler]:
     """Of the service, by the type of their messages; nothing is connected for it."""
-    metrics = Metrics()
-    url = "postgresql://nobody@nowhere/none"
-    manager = Manager(DatabaseSettings(database_url=url, pool_size=1), metrics)
-    settings = SERVICE.load_settings(_env_file=None, environment="test", database_url=url)
-    service = assemble(SERVICE, settings, metrics=metrics, manager=manager, broker=MemoryBroker())
-    return service.handlers
+    slices = unconnected(SERVICE)
+    return {type_: each for one in slices for type_, each in one.handlers.items()}
 
 
 TYPES = sorted(handlers())
