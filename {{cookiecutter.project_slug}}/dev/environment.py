@@ -8,6 +8,8 @@ from contextlib import contextmanager
 # address of a server leaves open.
 POSTGRES = ("PG",)
 RABBITMQ = ("RABBITMQ_", "ERL_")
+# Of the service, beside DATABASE_URL: they would name a database of another server.
+OTHER_ADDRESSES = ("DATABASE_SESSION_URL", "MIGRATION_DATABASE_URL")
 
 
 def without(*prefixes: str) -> dict[str, str]:

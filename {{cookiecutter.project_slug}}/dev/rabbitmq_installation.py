@@ -3,11 +3,10 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from dev import debian
 
 # The wrappers that Debian and Red Hat put into /usr/sbin only work for root and for the user
 # rabbitmq, and on the system's own data. The scripts behind them work for everybody.
@@ -17,8 +16,6 @@ ELSEWHERE = (
     "/opt/homebrew/opt/rabbitmq/sbin",
     "/usr/local/opt/rabbitmq/sbin",
 )
-POLICY = Path("/usr/sbin/policy-rc.d")
-STANDARD_ERROR = 2
 
 
 class NoRabbitMQ(RuntimeError):
@@ -68,25 +65,17 @@ def find_epmd(server: Path) -> str | None:
 
 
 def install_rabbitmq() -> Path:
-    """Return an installed RabbitMQ; where there is none, root on Debian installs it first.
-
-    The package's service isn't started now, but its unit is enabled: it starts when a real machine
-    is booted again.
-    """
+    """Return an installed RabbitMQ; where there is none, root on Debian installs it first."""
     if found := find_rabbitmq():
         return found
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+    if not debian.can_install():
         raise NoRabbitMQ
     print(
         "No RabbitMQ found: apt-get installs the package rabbitmq-server, to run a private node.",
         file=sys.stderr,
         flush=True,
     )
-    with _services_stay_down():
-        status = _apt_get("install", "--yes", "--no-install-recommends", "rabbitmq-server")
-        if status:  # an empty or an old list of packages, as in a fresh container
-            _apt_get("update")
-            status = _apt_get("install", "--yes", "--no-install-recommends", "rabbitmq-server")
+    status = debian.install("rabbitmq-server")
     found = find_rabbitmq()
     if found is None:
         raise NoRabbitMQ(f"apt-get install rabbitmq-server ended with status {status}, see above")
@@ -107,33 +96,3 @@ def _is_whole(server: Path) -> bool:
 
 def _version(folder: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", folder.parent.name)]
-
-
-def _apt_get(*arguments: str) -> int:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    # When two of us come at once, the second one waits.
-    command = ["apt-get", "--quiet", "-o", "DPkg::Lock::Timeout=120", *arguments]
-    done = subprocess.run(
-        command,
-        check=False,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=STANDARD_ERROR,  # standard output belongs to whoever called us
-    )
-    return done.returncode
-
-
-@contextmanager
-def _services_stay_down() -> Iterator[None]:
-    """Keep Debian from starting what it installs, unless this machine has its own policy."""
-    try:
-        policy = os.open(POLICY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755)
-    except FileExistsError:
-        yield
-        return
-    try:
-        with os.fdopen(policy, "w") as file:
-            file.write("#!/bin/sh\nexit 101\n")
-        yield
-    finally:
-        POLICY.unlink()

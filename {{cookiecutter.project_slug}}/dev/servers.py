@@ -9,7 +9,8 @@ helps.
 
 COMMAND gets none of the variables PG*, where PostgreSQL is ours, and none of RABBITMQ_* and ERL_*,
 where RabbitMQ is: a PGSSLMODE for another server would keep it from connecting to this one. Nor
-does it get a MIGRATION_DATABASE_URL, which would have it migrate another database.
+does it get a DATABASE_SESSION_URL or MIGRATION_DATABASE_URL, which would have it migrate another
+database.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from urllib.parse import urlsplit
 from dev.child import ServerFailed
 from dev.command import Ended, ends_with_the_block, run
 from dev.databases import Databases
-from dev.environment import POSTGRES, RABBITMQ, forgotten
+from dev.environment import OTHER_ADDRESSES, POSTGRES, RABBITMQ, forgotten
 from dev.kept import Kept
 from dev.postgres import Postgres
 from dev.postgres_binaries import NoPostgres
@@ -90,7 +91,7 @@ def servers(
     postgres = None if database_url else Postgres(folder=Kept(keep / "postgres") if keep else None)
     folder = Kept(keep / "rabbitmq") if keep else None
     rabbitmq = None if broker_url else _rabbitmq(broker, folder, report)
-    others = ["MIGRATION_DATABASE_URL", *(POSTGRES if postgres else ())]
+    others = [*OTHER_ADDRESSES, *(POSTGRES if postgres else ())]
     others += RABBITMQ if rabbitmq else ()
     # The pool is left first: a start that is under way when something else fails is finished, and
     # then undone.

@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 
 from dev.child import ServerFailed
 from dev.command import Ended, ends_with_the_block
+from dev.environment import OTHER_ADDRESSES
 from dev.kept import Lock, throw_away
 from dev.postgres_binaries import NoPostgres
 from dev.rabbitmq import NoRabbitMQ
@@ -131,7 +132,7 @@ def _start() -> None:
 @contextmanager
 def _told(running: Running) -> Iterator[None]:
     """Let commands in all terminals find these servers, and no owner of another database."""
-    own = {"MIGRATION_DATABASE_URL": "", "ENVIRONMENT": "development"}
+    own = {**dict.fromkeys(OTHER_ADDRESSES, ""), "ENVIRONMENT": "development"}
     _write(TOLD, {**running.environment(), **own})
     try:
         yield

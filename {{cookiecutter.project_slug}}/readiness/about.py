@@ -43,7 +43,7 @@ def about(subject: Subject) -> About:
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    ((server,),) = rows_of(subject.settings.database_url, "SHOW server_version")
+    ((server,),) = rows_of(subject.settings.session_url, "SHOW server_version")
     return About(
         title=subject.definition.title,
         version=metadata.version(subject.definition.name),

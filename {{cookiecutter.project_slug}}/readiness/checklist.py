@@ -58,7 +58,7 @@ async def go_through(
         ConfigurationError: the role of DATABASE_URL may not create databases.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    results, server = [], subject.settings.database_url
+    results, server = [], subject.settings.session_url
     with scratch_database(server) as pattern:
         broken = await _broken(subject, pattern)
         for check in checks:

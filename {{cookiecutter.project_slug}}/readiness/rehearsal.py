@@ -168,7 +168,7 @@ class Rehearsal:
     @asynccontextmanager
     async def another(self, *, whole: bool = True) -> AsyncIterator["Rehearsal"]:
         """The same once more, on a database of its own."""
-        with scratch_database(self.subject.settings.database_url, like=self.pattern) as url:
+        with scratch_database(self.subject.settings.session_url, like=self.pattern) as url:
             async with rehearse(
                 self.subject, url, whole=whole, pattern=self.pattern, migrated=not self.pattern
             ) as rehearsal:
@@ -197,6 +197,7 @@ async def rehearse(
         await asyncio.to_thread(catalog.restore_inbox_key, url)
     here = {
         "database_url": url,
+        "database_session_url": None,
         "pool_size": 4,
         "slow_statement": 60,  # this measures nothing
         "tenant_guard": "off",  # feature: row, rls, schema

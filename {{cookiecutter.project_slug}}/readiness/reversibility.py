@@ -56,11 +56,11 @@ class MigrationsAreReversible(Check):
                 yield str(refused).partition("\n")[0]
         for finding in await asyncio.to_thread(lambda: list(unfit(folder))):
             yield finding
-        with scratch_database(rehearsal.subject.settings.database_url) as url:
+        with scratch_database(rehearsal.subject.settings.session_url) as url:
             for finding in await asyncio.to_thread(lambda: list(stairway(url, folder))):
                 yield finding
         if (file := folder.parent / FILE).exists():
-            with scratch_database(rehearsal.subject.settings.database_url) as url:
+            with scratch_database(rehearsal.subject.settings.session_url) as url:
                 for finding in await asyncio.to_thread(lambda: list(on_sample(url, folder, file))):
                     yield finding
 

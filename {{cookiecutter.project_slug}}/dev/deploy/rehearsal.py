@@ -17,6 +17,7 @@ from dev.deploy.fleet import SETTINGS, Broken, Fleet, Member
 from dev.deploy.load import Load
 from dev.deploy.releases import Release
 from dev.deploy.requests import Requests  # feature: http_api
+from dev.environment import OTHER_ADDRESSES
 from readiness.sample import FILE, plant
 from readiness.scratch import rows_of
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
@@ -56,7 +57,7 @@ class Rehearsal:
     begun: bool = False  # the old release runs, so that there can be a verdict
 
     def __post_init__(self) -> None:
-        urls = {"DATABASE_URL": self.database_url, "MIGRATION_DATABASE_URL": self.database_url}
+        urls = dict.fromkeys(("DATABASE_URL", *OTHER_ADDRESSES), self.database_url)
         self._settings = {**SETTINGS, **urls, "BROKER_URL": self.broker_url}
         self._fleet = Fleet(self.folder, self._settings)
         self._load = Load(self.database_url, self.broker_url)

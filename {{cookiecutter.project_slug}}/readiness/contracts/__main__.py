@@ -77,7 +77,7 @@ def _carry_out(work: Work) -> None:
 
 
 async def _recorded(subject: Subject, work: Work) -> Recording:
-    with scratch_database(subject.settings.database_url) as url:
+    with scratch_database(subject.settings.session_url) as url:
         async with rehearse(subject, url, whole=False) as rehearsal:
             recording = await record(rehearsal)
             await work(rehearsal, recording)

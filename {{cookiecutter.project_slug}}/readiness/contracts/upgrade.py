@@ -86,7 +86,7 @@ class Upgrade:
         subject = replace(self.rehearsal.subject, migrations=folder, alter="", prepare=None)
         subject = replace(subject, gives=False)  # today's rows may not fit into yesterday's tables
         sample = self.rehearsal.subject.migrations.parent / FILE
-        with scratch_database(subject.settings.database_url) as url:
+        with scratch_database(subject.settings.session_url) as url:
             if sample.exists():
                 await asyncio.to_thread(plant, url, folder, sample)
             async with rehearse(subject, url, whole=False) as old:

@@ -100,7 +100,7 @@ class ChassisSettings(
     def _logins(self) -> dict[str, tuple[str, str]]:
         """User and password of each variable that has some; a token has no user."""
         found = {}
-        for name in ("database_url", "migration_database_url"):
+        for name in ("database_url", "database_session_url", "migration_database_url"):
             if url := getattr(self, name):
                 address = DatabaseAddress.parse(url)
                 found[name.upper()] = address.user, address.password

@@ -155,6 +155,20 @@ def test_the_doctor_looks_at_each_part(database_url: str) -> None:
     assert "secret" not in ended.stdout + ended.stderr
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "command", [("retention", "plan"), ("erase", "list"), ("migrate", "status")]
+)
+def test_what_needs_a_session_has_one(database_url: str, command: tuple[str, ...]) -> None:
+    """Behind a pooler of transactions: the address says so, and would be refused for a session."""
+    ended = run(
+        *command,
+        DATABASE_URL=f"{database_url}?pooler=transaction",
+        DATABASE_SESSION_URL=database_url,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_queue_that_somebody_changed_is_shown(database_url: str, broker_url: str) -> None:
     """Its name, what differs, and both values; the service does not start with it."""
 

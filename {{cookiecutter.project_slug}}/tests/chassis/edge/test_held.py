@@ -4,6 +4,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ import pytest
 from dev.databases import Databases
 from dev.virtual_hosts import VirtualHosts
 from readiness.scratch import rows_of
-from tests.chassis.conftest import Connect, send, sold
+from tests.chassis.conftest import PROJECT, Connect, send, sold
 from tests.chassis.edge.process import Running, head, held, running, soon
 from tests.chassis.slices.sales.messages import SaleForm
 
@@ -96,6 +98,25 @@ def requests_that_take_long(service: Running) -> AbstractContextManager[object]:
 
 
 @contextmanager
+def two_thousand_slow_clients(service: Running, port: int | None = None) -> Iterator[None]:
+    """Byte by byte: heads, bodies and answers."""
+    command = [sys.executable, "-m", "tests.chassis.edge.slow", str(port or service.port), "2000"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as clients:
+        assert clients.stdout
+        try:
+            assert clients.stdout.readline() == "all of them have been connected\n"
+            yield
+            assert clients.poll() is None
+        finally:
+            clients.kill()
+
+
+def two_thousand_slow_clients_for_operations(service: Running) -> AbstractContextManager[None]:
+    """On the port with few places."""
+    return two_thousand_slow_clients(service, service.operations)
+
+
+@contextmanager
 def endless_bodies(service: Running) -> Iterator[None]:
     """Of 500 MB, announced or not."""
     over, threads = threading.Event(), list[threading.Thread]()
@@ -145,7 +166,8 @@ def a_flood_of_requests(service: Running) -> Iterator[None]:
     assert seen >= {202, 422}
 
 
-HOLDS: tuple[Callable[[Running], AbstractContextManager[object]], ...] = (
+Hold = Callable[[Running], AbstractContextManager[object]]
+HOLDS: tuple[Hold, ...] = (
     unfinished_bodies,
     slow_heads,
     idle_sockets,
@@ -155,14 +177,19 @@ HOLDS: tuple[Callable[[Running], AbstractContextManager[object]], ...] = (
     endless_bodies,
     a_flood_of_requests,
 )
+LONG: tuple[Hold, ...] = (two_thousand_slow_clients, two_thousand_slow_clients_for_operations)
 
 
-@pytest.mark.parametrize("hold", HOLDS, ids=lambda hold: hold.__name__)
+@pytest.mark.parametrize(
+    "hold",
+    [*HOLDS, *(pytest.param(each, marks=pytest.mark.long) for each in LONG)],
+    ids=lambda hold: hold.__name__,
+)
 async def test_messages_and_probes_go_on_whatever_clients_hold(
     service: Running,
     connect: Connect,
     environment: dict[str, str],
-    hold: Callable[[Running], AbstractContextManager[object]],
+    hold: Hold,
 ) -> None:
     """At the usual pace; and whoever behaves is served, at the latest when it is over."""
     usual, lines = await pace(connect, environment), log_size(service)
@@ -174,7 +201,7 @@ async def test_messages_and_probes_go_on_whatever_clients_hold(
                 answer = service.operation(path)
                 assert (answer.status, answer.seconds < 3) == (200, True), answer
             assert service.files < FILES
-        if hold is not requests_that_take_long:
+        if hold not in {requests_that_take_long, *LONG}:  # those take all places again and again
             assert service.ask("POST", "/sales", FORM).status in {202, 503}
 
     soon(lambda: service.ask("POST", "/sales", FORM).status == 202, within=30)

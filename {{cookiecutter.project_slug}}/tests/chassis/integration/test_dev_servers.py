@@ -21,6 +21,7 @@ from aio_pika.exceptions import ChannelPreconditionFailed
 from pamqp.commands import Basic
 
 from dev.child import ServerFailed
+from dev.environment import OTHER_ADDRESSES
 from dev.postgres import Postgres
 from dev.postgres_binaries import installed_binaries
 from dev.rabbitmq import NoRabbitMQ, RabbitMQ
@@ -320,6 +321,7 @@ OTHERS = {
     "PGCLIENTENCODING": "LATIN1",
     "PGDATA": "/nonexistent",
     "MIGRATION_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+    "DATABASE_SESSION_URL": "postgresql://nobody@127.0.0.1:1/nothing",
     "RABBITMQ_NODENAME": "other@elsewhere",
     "RABBITMQ_CONFIG_FILE": "/nonexistent/rabbitmq.conf",
     "RABBITMQ_USE_LONGNAME": "true",
@@ -331,7 +333,7 @@ OTHERS = {
     "ERL_LIBS": "/nonexistent",
     "ERL_EPMD_PORT": "1",
 }
-ABOUT_OTHERS = ("PG", "RABBITMQ_", "ERL_", "MIGRATION_")
+ABOUT_OTHERS = ("PG", "RABBITMQ_", "ERL_", *OTHER_ADDRESSES)
 VARIABLES = "import os, json; print(json.dumps(dict(os.environ)))"
 
 
@@ -355,10 +357,10 @@ def test_somebodys_own_server_keeps_its_variables() -> None:
     printed, progress = user.communicate(timeout=60)
 
     assert user.returncode == 0, progress
-    kept = OTHERS.keys() - {"MIGRATION_DATABASE_URL"}
+    kept = OTHERS.keys() - set(OTHER_ADDRESSES)
     found = json.loads(printed)
     assert {name: found.get(name) for name in kept} == {name: OTHERS[name] for name in kept}
-    assert "MIGRATION_DATABASE_URL" not in found
+    assert not set(OTHER_ADDRESSES) & found.keys()
 
 
 def test_a_server_of_a_test_does_not_care_either(

@@ -13,6 +13,7 @@ import pytest
 
 from acme_orders.chassis.settings import ChassisSettings
 
+from dev.environment import OTHER_ADDRESSES
 from dev.places import service_ports
 from dev.postgres_binaries import server_user
 from dev.virtual_hosts import VirtualHosts
@@ -134,6 +135,7 @@ def test_the_command_line_finds_them_without_a_variable(
     """Before those of `.env`, whose owner of the tables owns those of another server."""
     (place.folder / ".env").write_text(
         "DATABASE_URL=postgresql://a@db.example/x\n"
+        "DATABASE_SESSION_URL=postgresql://a@db.example/x\n"
         "MIGRATION_DATABASE_URL=postgresql://b@db.example/x\n"
     )
     found = place.start()
@@ -143,7 +145,8 @@ def test_the_command_line_finds_them_without_a_variable(
 
     settings = ChassisSettings()  # type: ignore[call-arg]
 
-    assert settings.database_url == settings.owner_url == found["DATABASE_URL"]
+    urls = {settings.database_url, settings.session_url, settings.owner_url}
+    assert urls == {found["DATABASE_URL"]}
     assert (settings.broker_url, settings.environment) == ("memory://", "development")
     assert (place.folder / ".env.running").stat().st_mode & 0o777 == 0o600
 
@@ -151,7 +154,8 @@ def test_the_command_line_finds_them_without_a_variable(
 def test_make_dev_runs_the_service_on_them(place: Place) -> None:
     """It migrates their database, says where everything is, and runs once in a folder."""
     url = "postgresql://nobody@127.0.0.1:1/nothing"
-    (place.folder / ".env").write_text(f"MIGRATION_DATABASE_URL={url}\n")
+    lines = (f"{name}={url}\n" for name in OTHER_ADDRESSES)
+    (place.folder / ".env").write_text("".join(lines))
     first = place.terminal("-m", "dev.start", variables={**OTHERS, **SERVICE, **NO_RABBITMQ})
     said = list[str]()
     for line in first.stderr or ():

@@ -217,6 +217,8 @@ def test_options_are_added_to_ours(options: str, expected: str) -> None:
         ("options=endpoint%3Dx", "write -c name=value"),
         ("options=-cwork_mem%3D1%20%5C", "write -c name=value"),
         ("client_encoding=LATIN1", "client_encoding"),
+        ("pooler=statement", "write session or transaction"),
+        ("pooler=transaction&options=-c%20work_mem%3D1MB", "set them by ALTER ROLE"),
         ("replication=database", "replication"),
         ("host=other", "host twice"),
         ("user=other", "user twice"),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dev import debian
 from dev import rabbitmq_installation as installation
 from dev.rabbitmq_installation import NoRabbitMQ, find_epmd, find_rabbitmq, install_rabbitmq
 
@@ -24,8 +25,8 @@ class Machine:
         monkeypatch.delenv("TEST_RABBITMQ_SERVER", raising=False)
         monkeypatch.setattr(installation, "PACKAGED", packaged)
         monkeypatch.setattr(installation, "ELSEWHERE", ())
-        monkeypatch.setattr(installation, "POLICY", self.policy)
-        monkeypatch.setattr(installation, "_apt_get", self.apt_get)
+        monkeypatch.setattr(debian, "_POLICY", self.policy)
+        monkeypatch.setattr(debian, "_apt_get", self.apt_get)
 
     def add(self, program: Path) -> Path:
         """Install one program."""

@@ -20,6 +20,7 @@ PLACEHOLDERS = [
     ("database_url", "postgresql://me:CHANGE-ME@server/name"),
     ("database_url", "postgresql://postgres:postgres@server/name"),
     ("database_url", "postgresql://me@server/name?password=secret"),
+    ("database_session_url", "postgresql://me:password@server/name"),
     ("migration_database_url", "postgresql://owner:password@server/name"),
     ("broker_url", "amqp://guest:guest@server/"),
     ("broker_url", "amqp://server/"),  # aiormq logs in as guest then

@@ -32,7 +32,7 @@ def plan(context: typer.Context, *, policy: _Only = None, json: _Json = False) -
     with explained():
         settings = command_settings(context.obj)
         chosen, subjects = _chosen(context, settings, policy)
-        planned = list(verification.plan(settings.database_url, chosen, subjects))
+        planned = list(verification.plan(settings.session_url, chosen, subjects))
         if json:
             typer.echo(json_text.dumps([asdict(each) for each in planned], indent=2))
         else:
@@ -83,7 +83,7 @@ def verify(context: typer.Context, *, policy: _Only = None, json: _Json = False)
     with explained():
         settings = command_settings(context.obj)
         chosen, subjects = _chosen(context, settings, policy)
-        url, interval = settings.database_url, settings.retention_interval
+        url, interval = settings.session_url, settings.retention_interval
         found = list(verification.verify(url, chosen, interval=interval, subjects=subjects))
         if json:
             typer.echo(json_text.dumps(found, indent=2))

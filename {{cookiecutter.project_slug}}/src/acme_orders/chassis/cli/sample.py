@@ -60,4 +60,4 @@ def sample_of(
     models = models_beside(each for one in slices for each in one.repositories)
     known = [classes_of(each) for each in models]
     said = {**{each.table: each.kinds for each in known}, **OWN}
-    return Sample(settings.database_url, said, known, seed, whose=whose, most=most)
+    return Sample(settings.session_url, said, known, seed, whose=whose, most=most)

@@ -20,7 +20,7 @@ from acme_orders.chassis.slice import Definition, Settings
 
 MISCONFIGURED = 78  # EX_CONFIG of sysexits.h
 _LAST_LINES = 1.0  # seconds for the log at the end; whoever reads it has had all the time before
-_ADDRESSES = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "BROKER_URL")
+_ADDRESSES = ("DATABASE_URL", "DATABASE_SESSION_URL", "MIGRATION_DATABASE_URL", "BROKER_URL")
 log = structlog.get_logger()
 
 

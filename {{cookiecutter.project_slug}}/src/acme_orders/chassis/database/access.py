@@ -7,7 +7,7 @@ from acme_orders.chassis.errors import ConfigurationError
 SERVICE_ROLE = "acme_orders_service"
 
 _TOO_MUCH = """
-SELECT 'is not ' || %s || ' (a proxy that drops startup options?)' WHERE current_user <> %s
+SELECT 'is not ' || %s || ' (a pooler that drops startup options?)' WHERE current_user <> %s
 UNION ALL
 SELECT 'may write outside a transaction'
 WHERE current_setting('default_transaction_read_only') <> 'on'

@@ -7,13 +7,14 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Literal, Self
 
 from acme_orders.chassis import addresses
 from acme_orders.chassis.database import driver, session
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.observability.redaction import Redactor
 
+Pooler = Literal["", "session", "transaction"]
 _SECRET = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 _TOKEN = re.compile(r"(?:\\.|[^\s\\])+")
 _READ: Mapping[str, Callable[[str], object]] = {
@@ -34,10 +35,13 @@ class DatabaseAddress:
 
     Args:
         place: hosts and ports, for people.
+        pooler: what the pooler in between gives a client alone, of sessions of PostgreSQL; empty if
+            there is none.
         redact: takes the passwords out of a text.
     """
 
     place: str
+    pooler: Pooler
     redact: Redactor
     _login: Mapping[str, str] = field(repr=False)
     _options: Mapping[str, str] = field(repr=False)
@@ -50,11 +54,12 @@ class DatabaseAddress:
             ConfigurationError: it cannot be read in one way only, names no host or no parameter
                 that libpq knows, or sets what the service sets itself.
         """
-        login, options = _login(addresses.parse(url, "postgresql", "postgres"))
+        login, options, pooler = _login(addresses.parse(url, "postgresql", "postgres"))
         secrets = (*(login.get(name, "") for name in _SECRET), os.environ.get("PGPASSWORD", ""))
         user = login.get("user", "")
         return cls(
             place=_place(login),
+            pooler=pooler,
             redact=Redactor(each for each in secrets if not addresses.is_placeholder(user, each)),
             _login=login,
             _options=options,
@@ -71,8 +76,24 @@ class DatabaseAddress:
             **self._login,
             "client_encoding": session.ENCODING,
             "fallback_application_name": application,
-            "options": session.startup_options({**self._options, **session.PINNED, **own}),
+            "options": "" if self.pooler else session.startup_options(self._settings(own)),
         }
+
+    def first(self, own: Mapping[str, str]) -> str:
+        """What is sent first, so that a session is as the parameters cannot make it.
+
+        Args:
+            own: as for `parameters`.
+        """
+        match self.pooler:
+            case "transaction":  # the next statement may have another session
+                return "SELECT 1"
+            case "session":
+                return f"{session.assignments(self._settings(own))}; {session.PIN}"
+        return session.PIN
+
+    def _settings(self, own: Mapping[str, str]) -> dict[str, str]:
+        return {**self._options, **session.PINNED, **own}
 
     @property
     def user(self) -> str:
@@ -95,9 +116,14 @@ class DatabaseAddress:
         return float(self._login.get("connect_timeout", 0)) or float("inf")
 
 
-def _login(address: addresses.Address) -> tuple[dict[str, str], dict[str, str]]:
+def _login(address: addresses.Address) -> tuple[dict[str, str], dict[str, str], Pooler]:
     given = dict(address.parameters)
     options = _options(given.pop("options", ""))
+    pooler = _pooler(given.pop("pooler", ""))
+    if options and pooler == "transaction":
+        raise ConfigurationError(
+            "has options, which a pooler of transactions cannot keep: set them by ALTER ROLE"
+        )
     named = {"user": address.user, "password": address.password, "dbname": address.path}
     named["host"] = ",".join(host for host, _ in address.hosts)
     named["port"] = ",".join(str(port or "") for _, port in address.hosts)
@@ -110,7 +136,17 @@ def _login(address: addresses.Address) -> tuple[dict[str, str], dict[str, str]]:
         if not driver.knows(name):
             raise ConfigurationError(f"has {name}, which is no parameter of libpq: leave it out")
     _verify_places({**named, **given})
-    return {**named, **given}, options
+    return {**named, **given}, options, pooler
+
+
+def _pooler(text: str) -> Pooler:
+    match text:
+        case "" | "session" | "transaction":
+            return text
+    raise ConfigurationError(
+        f"has pooler={text}: write session or transaction, the pool_mode of the pooler that stands "
+        "between, or nothing if there is none"
+    )
 
 
 def _verify_places(login: Mapping[str, str]) -> None:

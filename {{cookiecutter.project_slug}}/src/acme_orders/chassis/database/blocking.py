@@ -6,7 +6,7 @@ from typing import Any
 
 from acme_orders.chassis.database import driver, session
 from acme_orders.chassis.database.address import DatabaseAddress
-from acme_orders.chassis.errors import DatabaseUnavailable
+from acme_orders.chassis.errors import ConfigurationError, DatabaseUnavailable
 
 Rows = Callable[..., list[Any]]  # runs SQL with its parameters, and returns the rows
 _NAME = "acme-orders migrate"
@@ -30,16 +30,22 @@ def open_blocking(url: str, *, application: str = _NAME) -> Any:
         application: name that PostgreSQL shows.
 
     Raises:
-        ConfigurationError: the address cannot be read, or the database has another encoding.
+        ConfigurationError: the address cannot be read or gives no session, or the database has
+            another encoding.
         DatabaseUnavailable: PostgreSQL does not answer or refuses us.
     """
     address = DatabaseAddress.parse(url)
+    if address.pooler == "transaction":
+        raise ConfigurationError(
+            f"the pooler at {address.place} gives no session of one's own, which this needs: use "
+            "an address without it, or one with ?pooler=session"
+        )
     with ExitStack() as stack:
         try:
             parameters = address.parameters(_OWN, application=application)
             connection = stack.enter_context(closing(driver.connect(**parameters)))
             cursor = connection.cursor()
-            cursor.execute(session.PIN)
+            cursor.execute(address.first(_OWN))
             cursor.execute(_UNLIMITED)
             cursor.execute("SHOW server_encoding")
             session.refuse_others({"server_encoding": cursor.fetchone()[0]})

@@ -67,12 +67,44 @@ UNION ALL SELECT 'search_path', (current_schemas(false))[1]
 """
 
 
+# Of a session that we cannot set up, beside `SETTINGS`.
+STANDING = f"""
+{SETTINGS}
+UNION ALL SELECT name, setting FROM pg_settings
+WHERE name IN ({", ".join(f"'{name}'" for name in sorted(OURS))}) AND name <> 'search_path'
+UNION ALL SELECT 'role', current_setting('role')
+"""
+
+
 def startup_options(settings: Mapping[str, str]) -> str:
     """Settings as libpq's parameter `options` takes them."""
     escaped = {
         name: value.replace("\\", "\\\\").replace(" ", "\\ ") for name, value in settings.items()
     }
     return " ".join(f"-c {name}={value}" for name, value in escaped.items())
+
+
+def assignments(settings: Mapping[str, str]) -> str:
+    """A statement that gives the session these settings."""
+    calls = (f"set_config('{name}', {_quoted(value)}, false)" for name, value in settings.items())
+    return f"SELECT {', '.join(calls)}"
+
+
+def standing(settings: Mapping[str, str]) -> dict[str, str]:
+    """What each session has to begin with where we cannot set it up, those beside ours included."""
+    return {**PINNED, "search_path": SCHEMA, **settings}
+
+
+def alterations(login: str, database: str, settings: Mapping[str, str]) -> str:
+    """Statements that let each session of a login in a database begin with these settings."""
+    whose = f'ALTER ROLE "{login}" IN DATABASE "{database}" SET'
+    return " ".join(f"{whose} {name} = {_quoted(value)};" for name, value in settings.items())
+
+
+def _quoted(value: str) -> str:
+    # Read as it is meant whatever standard_conforming_strings is in the session so far.
+    escaped = value.replace("\\", "\\\\").replace("'", "''")
+    return f"E'{escaped}'" if "\\" in value else f"'{escaped}'"
 
 
 def refuse_others(found: Mapping[str, Any]) -> None:
@@ -92,6 +124,7 @@ def refuse_others(found: Mapping[str, Any]) -> None:
             f"{name} = {value!r} instead of {_RELIED_ON[name]!r}" for name, value in wrong.items()
         )
         raise ConfigurationError(
-            f"sessions have {told}: connect without a proxy that drops startup options (PgBouncer "
-            "with ignore_startup_parameters), and take back what ALTER ROLE or ALTER DATABASE sets"
+            f"sessions have {told}: say in the address which pooler is in between (?pooler=session "
+            "for PgBouncer, whose ignore_startup_parameters must not have options), and take back "
+            "what ALTER ROLE or ALTER DATABASE sets"
         )

@@ -53,7 +53,7 @@ class Sessions:
             DatabaseUnavailable: there is none in time.
         """
         parameters = self._address.parameters(self._session, application=self._application)
-        return await self._opened(parameters, session.PIN)
+        return await self._opened(parameters, self._address.first(self._session))
 
     async def _opened(self, parameters: dict[str, str], first: str) -> Any:
         """A connection on which `first` has run.
@@ -87,6 +87,11 @@ class Sessions:
         only, in the language of the server.
         """
         place = self._address.place
+        if "startup parameter" in str(failure) and not self._address.pooler:
+            return ConfigurationError(
+                f"what answers at {place} (DATABASE_URL) is a pooler ({failure}): say which, by "
+                "?pooler=session or ?pooler=transaction at the end of the address"
+            )
         with suppress(DatabaseError):
             parameters = self._address.parameters({}) | {"options": ""}
             connection = await self._opened(parameters, "SELECT 1")
@@ -114,11 +119,29 @@ class Sessions:
             ) from error
 
     async def verify(self, lease: Lease) -> None:
-        """Check that PostgreSQL is new enough; raises ConfigurationError if not."""
+        """Check that PostgreSQL can be worked with.
+
+        Raises:
+            ConfigurationError: it is too old, or sessions of a pooler do not begin as they have to.
+        """
         ((number,),) = await lease.rows("SHOW server_version_num")
         if (version := int(number) // 10_000) < OLDEST_SERVER:
             raise ConfigurationError(
                 f"PostgreSQL at {self._address.place} (DATABASE_URL) is version {version}: "
                 f"{OLDEST_SERVER} or newer is needed, so that the query of a client that is gone "
                 "ends"
+            )
+        if self._address.pooler == "transaction":
+            await self._verify_standing(lease)
+
+    async def _verify_standing(self, lease: Lease) -> None:
+        wanted = session.standing(self._session)
+        found = dict(await lease.rows(session.STANDING))
+        if wrong := [name for name, value in wanted.items() if found.get(name) != value]:
+            ((login, database),) = await lease.rows("SELECT session_user, current_database()")
+            raise ConfigurationError(
+                f"sessions behind the pooler at {self._address.place} (DATABASE_URL) do not begin "
+                f"with our {', '.join(wrong)}: connect to PostgreSQL without the pooler, run "
+                f"{session.alterations(login, database, wanted)} and then RECONNECT in the console "
+                "of the pooler"
             )

@@ -35,8 +35,15 @@ class DatabaseSettings(Timeouts):
     database_url: _Url = Field(
         repr=False, description="postgresql://user:password@host:port/database"
     )
+    database_session_url: _Url | None = Field(
+        default=None,
+        repr=False,
+        description="without a pooler of transactions, which has no locks; unset: DATABASE_URL",
+    )
     migration_database_url: _Url | None = Field(
-        default=None, repr=False, description="of the owner of the tables; unset: DATABASE_URL"
+        default=None,
+        repr=False,
+        description="of the owner of the tables; unset: DATABASE_SESSION_URL",
     )
     pool_size: int | None = Field(
         default=None,
@@ -68,7 +75,7 @@ class DatabaseSettings(Timeouts):
     )
     # feature: row, rls, schema }
 
-    @field_validator("migration_database_url", mode="before")
+    @field_validator("database_session_url", "migration_database_url", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: str | None) -> str | None:
         return value or None
@@ -80,6 +87,16 @@ class DatabaseSettings(Timeouts):
                 "DATABASE_URL has target_session_attrs=read-write, which no server satisfies: "
                 "sessions of this service begin read-only; set target_session_attrs=primary"
             )
+        for name, url in (
+            ("DATABASE_SESSION_URL", self.session_url),
+            ("MIGRATION_DATABASE_URL", self.owner_url),
+        ):
+            if DatabaseAddress.parse(url).pooler == "transaction":
+                raise ValueError(
+                    f"{name} is, or is by default, behind a pooler of transactions, which gives no "
+                    "session to migrate, to check and to delete in: set it to PostgreSQL itself, "
+                    "or to a pool with ?pooler=session"
+                )
         return self
 
     @property
@@ -95,4 +112,9 @@ class DatabaseSettings(Timeouts):
     @property
     def owner_url(self) -> str:
         """Where migrations are run, by the role that owns the tables."""
-        return self.migration_database_url or self.database_url
+        return self.migration_database_url or self.session_url
+
+    @property
+    def session_url(self) -> str:
+        """Where a session is one's own: for checks, retention and erasure."""
+        return self.database_session_url or self.database_url

@@ -50,7 +50,7 @@ async def verify(settings: ChassisSettings, manager: Manager) -> None:
     limit = settings.statement_timeout
     try:
         async with asyncio.timeout(limit):
-            await asyncio.to_thread(Migrator(settings.database_url).verify)
+            await asyncio.to_thread(Migrator(settings.session_url).verify)
     except TimeoutError as error:
         raise DatabaseUnavailable(
             f"no answer within {limit:g} s (STATEMENT_TIMEOUT): PostgreSQL or the network hangs"

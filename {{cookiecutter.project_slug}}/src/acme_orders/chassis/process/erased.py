@@ -13,7 +13,7 @@ def eraser_of(settings: ChassisSettings, slices: tuple[Slice, ...]) -> Eraser:
     models = models_beside(each for one in slices for each in one.repositories)
     known = {each.table: each.kinds for each in map(classes_of, models)}
     return Eraser(
-        settings.database_url,
+        settings.session_url,
         subjects_of(slices),
         {**known, **OWN},
         owner_url=settings.owner_url,

@@ -30,7 +30,7 @@ def runner_of(
 ) -> Runner:
     """Who deletes, as it is configured."""
     limits, most = limits_of(settings), settings.retention_most
-    return Runner(settings.database_url, policies, limits=limits, most=most, subjects=subjects)
+    return Runner(settings.session_url, policies, limits=limits, most=most, subjects=subjects)
 
 
 def deleting(
@@ -41,5 +41,5 @@ def deleting(
     interval, names = settings.retention_interval, [each.name for each in policies]
     return (
         Deleter(runner_of(settings, policies, subjects), interval=interval, metrics=metrics),
-        RetentionReport(settings.database_url, policies=names, interval=interval, metrics=metrics),
+        RetentionReport(settings.session_url, policies=names, interval=interval, metrics=metrics),
     )

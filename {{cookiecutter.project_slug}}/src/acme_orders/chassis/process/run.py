@@ -100,7 +100,7 @@ async def run(
             if api_socket is not None:
                 parts["api"] = partial(serve, service.api(), api_socket, clients=clients["api"])
             # feature: http_api }
-            migrations = MigrationReport(Migrator(settings.database_url), metrics)
+            migrations = MigrationReport(Migrator(settings.session_url), metrics)
             updates = (
                 service.backfill_report.update,
                 service.retention_report.update,
@@ -157,7 +157,7 @@ def _page(title: str, service: Service, probes: Mapping[str, Probe], *, consumes
             probes,
             dead_letters=service.dead_letters,
             outbox=service.relay_queries.backlog,
-            migrator=Migrator(settings.database_url),
+            migrator=Migrator(settings.session_url),
         ),
         dead_letters=service.dead_letters,
         replay=replay if consumes else None,
