@@ -148,19 +148,19 @@ async def _quiet(site: Site, acknowledged: set[str], fleet: Fleet, *, within: fl
 
 
 async def _ended(site: Site) -> set[str]:
-    ended = f"SELECT id FROM inbox UNION {_DEAD}"
+    ended = f"{site.entered} UNION {_DEAD}"
     return {identity for (identity,) in await site.rows(ended)}
 
 
 async def _find(site: Site) -> Found:
     effects = await site.rows(_EFFECTS)
-    dead = Counter(str(each) for (each,) in await site.rows(_DEAD))
+    dead = Counter(str(each) for (each,) in await site.rows(f"{_DEAD}{site.late}"))
     for incoming in await site.taken(_dead_letters(site.topology)):
         dead[str(incoming.message_id)] += 1
     return Found(
         effects=Counter(dict(effects)),
         events=await site.announced(),
-        entered={identity for (identity,) in await site.rows("SELECT id FROM inbox")},
+        entered={identity for (identity,) in await site.rows(site.entered)},
         dead=dead,
     )
 

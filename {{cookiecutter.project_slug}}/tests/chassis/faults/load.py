@@ -5,6 +5,7 @@ import contextlib
 import random
 import time
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -44,14 +45,15 @@ class Load:
         site: where to.
         seed: of all ids and choices.
         patience: seconds for one message.
+        timed: messages say when they were sent, and copies say the same.
     """
 
-    def __init__(self, site: Site, *, seed: int, patience: float = 60) -> None:
+    def __init__(self, site: Site, *, seed: int, patience: float = 60, timed: bool = False) -> None:
         self.attempted: dict[str, Sent] = {}
         self.acknowledged: set[str] = set()
         self.confirmed: dict[str, float] = {}  # sales, and when; of `time.monotonic()`
         self.copies = 0  # published once more: on purpose, or because the confirm was missing
-        self._site, self._patience = site, patience
+        self._site, self._patience, self._timed = site, patience, timed
         self._random = random.Random(seed)
         self._channel: aio_pika.abc.AbstractChannel | None = None
         self._stack = contextlib.AsyncExitStack()
@@ -89,7 +91,7 @@ class Load:
     async def publish(self, sent: Sent) -> bool:
         """Publish a message, until it is confirmed; whether it was."""
         self.copies += sent.id in self.attempted
-        self.attempted.setdefault(sent.id, sent)
+        sent = self.attempted.setdefault(sent.id, self._now(sent))
         until = time.monotonic() + self._patience
         async with self._window:
             while True:
@@ -120,6 +122,14 @@ class Load:
         sale, identity = self._uuid(), self._uuid()
         message = replace(sold(sale_id=sale, buyer_email=buyer), message_id=identity)
         return Sent(identity, sale, expected, message)
+
+    def _now(self, sent: Sent) -> Sent:
+        if not self._timed:
+            return sent
+        time = {"cloudEvents:time": datetime.now(UTC).isoformat()}
+        return replace(
+            sent, message=replace(sent.message, headers={**sent.message.headers, **time})
+        )
 
     def _uuid(self) -> str:
         return str(UUID(int=self._random.getrandbits(128), version=4))

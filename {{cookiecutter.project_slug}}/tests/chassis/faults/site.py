@@ -44,12 +44,16 @@ class Site:
         broker_url: likewise.
         topology: of the service.
         environment: of its processes.
+        entered: SQL for the ids of all messages that were processed.
+        late: condition, with its AND, of dead letters that count.
     """
 
     database_url: str
     broker_url: str
     topology: Topology
     environment: Mapping[str, str]
+    entered: str = "SELECT id FROM inbox"
+    late: str = ""
 
     async def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What is committed."""

@@ -2,7 +2,8 @@
 
 Three processes of the service reach a PostgreSQL and a RabbitMQ of this run alone through proxies.
 Two of them are killed now and then; the first has to survive everything else. At the end all is
-healed, and every message is accounted for. Exit status 0 means that nothing was lost, doubled or
+healed, and every message is accounted for; the inbox has forgotten those that were sent early on,
+and refuses copies of them. Exit status 0 means that nothing was lost, doubled or
 surprising, and that the first process holds no more than at the beginning.
 """
 
@@ -31,6 +32,8 @@ from dev.rabbitmq import RabbitMQ, install_rabbitmq
 from tests.chassis.conftest import eventually, migrate
 from tests.chassis.faults.account import Account, settled
 from tests.chassis.faults.fleet import Fleet
+from tests.chassis.faults.forgetful import ENVIRONMENT as FORGETFUL
+from tests.chassis.faults.forgetful import age, forgetful, went
 from tests.chassis.faults.load import Load
 from tests.chassis.faults.mixture import send
 from tests.chassis.faults.nemesis import PROCESSES, SURROUNDINGS, Scene, haunt
@@ -50,6 +53,7 @@ ENVIRONMENT = {
     "STALL_TIMEOUT": "10s",
     "DRAIN_TIMEOUT": "10s",
     "OTEL_SDK_DISABLED": "true",  # nobody collects spans here, and memory is compared
+    **FORGETFUL,
 }
 _PATIENCE = 180.0  # seconds, for what is left when the faults are over
 
@@ -87,7 +91,8 @@ async def soak(plan: Plan, folder: Path) -> tuple[Account, list[str]]:
     with servers() as (postgres, rabbitmq, to_postgres, to_rabbitmq):
         database_url, broker_url = postgres.create_database(), rabbitmq.create_virtual_host()
         migrate(database_url)
-        async with opened(database_url, broker_url, ENVIRONMENT) as site:
+        async with opened(database_url, broker_url, ENVIRONMENT) as plain:
+            site = forgetful(plain)
             # A new queue that RabbitMQ has not written yet does not survive that it is killed.
             await eventually(rabbitmq.queues_written)
             proxied = {
@@ -124,7 +129,7 @@ def servers() -> Iterator[tuple[Postgres, RabbitMQ, Proxy, Proxy]]:
 
 async def _under_faults(plan: Plan, scene: Scene, fleet: Fleet) -> Outcome:
     first, outcome = fleet.members[0], Outcome()
-    load = Load(scene.site, seed=plan.seed, patience=plan.seconds + _PATIENCE)
+    load = Load(scene.site, seed=plan.seed, patience=plan.seconds + _PATIENCE, timed=True)
     until = time.monotonic() + plan.seconds
     # Two at once: what hits a process, and what hits all that it needs.
     other = replace(scene, choice=random.Random(plan.seed + 1))
@@ -132,6 +137,7 @@ async def _under_faults(plan: Plan, scene: Scene, fleet: Fleet) -> Outcome:
         group.create_task(send(load, plan.messages, seconds=plan.seconds))
         for place, faults, pause in ((scene, PROCESSES, 12), (other, SURROUNDINGS, 4)):
             group.create_task(haunt(place, faults, pause=pause, until=until, done=outcome.faults))
+        group.create_task(age(scene.site, until=until))
         group.create_task(_watch(plan, until, load, fleet, outcome))
     say("healed; waiting for what is left")
     await asyncio.gather(*(member.ready(within=60) for member in fleet.members))
@@ -140,6 +146,9 @@ async def _under_faults(plan: Plan, scene: Scene, fleet: Fleet) -> Outcome:
     outcome.reconnects = await first.metric("broker_reconnects_total")
     outcome.account = await settled(scene.site, [load], fleet, within=_PATIENCE)
     await load.close()
+    count, problems = await went(scene.site, seconds=plan.seconds)
+    outcome.account.notes += problems
+    say(f"the inbox has forgotten {count} messages")
     _report(plan, outcome, fleet)
     return outcome
 
