@@ -28,6 +28,7 @@ EXAMPLES = {
     "author_name": "Acme Team",
     "author_email": "team@acme.example",
 }
+WRITTEN = ("project_name", "project_slug", "package_name")  # with letters from a to z
 FLAGS = ("http_api", "tracing", "kubernetes", "chassis_tests")
 
 # What the service installs and imports, by both of its names: one must not hide the other.
@@ -54,6 +55,12 @@ WORDS = """
     com0 com1 com2 com3 com4 com5 com6 com7 com8 com9
     lpt0 lpt1 lpt2 lpt3 lpt4 lpt5 lpt6 lpt7 lpt8 lpt9
 """
+# How letters are written without their marks, where leaving these out is not enough.
+LETTERS = {
+    "ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "æ": "ae",
+    "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "oe", "Ø": "Oe", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D",
+    "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "\u0131": "i", "\u2019": "'",
+}  # fmt: skip
 # What cookiecutter takes for an answer to a question of yes or no.
 SWITCH = "1 true t yes y on 0 false f no n off"
 
@@ -62,7 +69,10 @@ def name(value: str) -> str | None:
     if not 2 <= len(value) <= 50:
         return "must have 2 to 50 characters"
     if not NAME.fullmatch(value) or value.endswith(" "):
-        return "may have letters, digits, spaces and -_.&'()+, and begins with a letter or digit"
+        return (
+            "may have letters from a to z, digits, spaces and -_.&'()+, and begins with a letter "
+            "or digit"
+        )
     return None
 
 
@@ -105,6 +115,13 @@ def email(value: str) -> str | None:
     return None if len(value) <= 254 and EMAIL.fullmatch(value) else "is not an e-mail address"
 
 
+def plain(value: str) -> str:
+    """The same with letters from a to z, as far as it is known how they are written with them."""
+    parts = unicodedata.normalize("NFC", value).translate(str.maketrans(LETTERS))
+    decomposed = unicodedata.normalize("NFKD", parts)
+    return "".join(each for each in decomposed if not unicodedata.combining(each))
+
+
 def problems(answers: Mapping[str, object]) -> list[str]:
     """One line for each bad answer."""
     rules = {
@@ -119,7 +136,10 @@ def problems(answers: Mapping[str, object]) -> list[str]:
     for question, rule in rules.items():
         answer = answers.get(question)
         if reason := rule(answer) if isinstance(answer, str) else "is not text":
-            found.append(f"{question}={answer!a:.60}: {reason}; for example {EXAMPLES[question]}")
+            example = EXAMPLES[question]
+            if question in WRITTEN and isinstance(answer, str) and not rule(plain(answer)):
+                example = plain(answer)
+            found.append(f"{question}={answer!a:.60}: {reason}; for example {example}")
     for question in FLAGS:
         answer = answers.get(question)
         if not isinstance(answer, bool):

@@ -147,6 +147,33 @@ def test_a_bad_answer_is_refused(question: str, answer: object) -> None:
     assert example == "yes" or problems(complete({question: example})) == []
 
 
+WRITTEN = [
+    ("project_name", "Größe", "Groesse"),
+    ("project_name", "Gro\u0308ße", "Groesse"),
+    ("project_name", "Żółta Łódź", "Zolta Lodz"),
+    ("project_name", "Commandes d\u2019été", "Commandes d'ete"),
+    ("project_name", "Smørrebrød & Æbler", "Smoerrebroed & Aebler"),
+    ("project_slug", "aufträge", "auftraege"),
+    ("package_name", "señales", "senales"),
+    ("package_name", "klasße", "klassse"),
+    # Nobody here knows how these are written, or the result would not do either.
+    ("project_name", "Заказы", "Acme Orders"),
+    ("project_name", "注文", "Acme Orders"),
+    ("package_name", "clàss", "acme_orders"),
+    ("author_email", "müller@acme.example", "team@acme.example"),
+]
+
+
+@pytest.mark.parametrize(("question", "answer", "other"), WRITTEN)
+def test_letters_of_other_languages_are_refused_with_a_name_that_would_do(
+    question: str, answer: str, other: str
+) -> None:
+    """The same in letters from a to z; an address would be somebody else's."""
+    (line,) = problems(complete({question: answer}))
+
+    assert line.endswith(f"; for example {other}")
+
+
 def test_every_bad_answer_is_named_at_once() -> None:
     """One line each, in the order of the questions."""
     bad = {question: answers[-1] for question, answers in BAD.items()}
