@@ -78,12 +78,13 @@ matrix: $(READY) ## those tests of the template that make all choices, ways and 
 faults: $(READY) ## every fault on real servers, 10,000 interleavings, and an account of it all
 	@$(IN_LIVE) faults
 
-# Debian's stable and testing; each is fetched once.
-versions: $(READY) ## the same faults on newer RabbitMQs: 4.0 and 4.3, unpacked into build/
+# Debian's stable and testing; each is fetched once. PostgreSQL 15 has to be installed.
+versions: $(READY) ## the same faults on newer RabbitMQs: 4.0 and 4.3, unpacked into build/; schema changes on PostgreSQL 15
 	@for suite in trixie forky; do \
 		server=$$(python -m tests.debian $$suite build/rabbitmq) && \
 		TEST_RABBITMQ_SERVER="$$server" $(IN_LIVE) faults || exit 1; \
 	done
+	@$(MAKE) --no-print-directory test-template ONLY="-m '' -k postgresql_15"
 
 soak: $(READY) ## random faults under load for MINUTES=15, with MESSAGES=20000 and SEED=1
 	@$(IN_LIVE) soak

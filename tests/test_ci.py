@@ -54,6 +54,16 @@ def python(version: str, real: bool) -> Path | None:
     return found if real else None
 
 
+def beside(address: str, host: str, image: str) -> bool:
+    """Whether a step is for the PostgreSQL beside the job, which no container engine starts here.
+
+    tests/test_versions.py does the same with programs of that version.
+    """
+    if address:
+        assert (address, image) == (f"postgresql://postgres@{host}/postgres", "postgres:15")
+    return bool(address)
+
+
 def gitlab(machine: Machine, project: Path, number: int, real: bool) -> None:
     """One job of the matrix, in the container of its image, as root, its lines in one shell."""
     pipeline = load(project / ".gitlab-ci.yml")
@@ -67,7 +77,12 @@ def gitlab(machine: Machine, project: Path, number: int, real: bool) -> None:
     place = Workplace(
         machine, project, "/builds/acme/acme-orders", "root", python(version[1], real)
     )
-    lines = [*pipeline.get("before_script", []), *job.get("before_script", []), *job["script"]]
+    (service,) = job["services"]
+    script, last = job["script"][:-1], job["script"][-1]
+    address, _, command = last.partition(" ")
+    assert command == "make readiness"
+    assert beside(address.removeprefix("TEST_DATABASE_URL="), service["alias"], service["name"])
+    lines = [*pipeline.get("before_script", []), *job.get("before_script", []), *script]
     script = "\n".join(["set -eo pipefail", *lines])
     place.run("bash", "-c", script, PYTEST_ADDOPTS=FEW, **variables)
 
@@ -94,6 +109,9 @@ def github(machine: Machine, project: Path, number: int, real: bool) -> None:
     for step in job["steps"]:
         if action := step.get("uses"):
             assert action in ("actions/checkout@v4", "actions/setup-python@v5")
+            continue
+        address = step.get("env", {}).get("TEST_DATABASE_URL", "")
+        if beside(address, "localhost", job["services"]["postgres"]["image"]):
             continue
         shell = ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c")
         line = filled(step["run"])

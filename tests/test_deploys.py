@@ -1,6 +1,7 @@
 """`make deploy-rehearsal`: go and no-go for changes of the schema, on a project with a history."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,8 @@ import pytest
 from dev.databases import Databases
 
 from tests.conftest import Bake, git
+from tests.test_service import edit
+from tests.test_slices import add
 
 UNUSED = "0090_unused"
 CHANGE = "0091_change"
@@ -40,6 +43,43 @@ GO = {
     "first steps": ("SELECT 1;", FIRST_STEP),
     "last steps": (FIRST_STEP, LAST_STEP),
 }
+# The same of a slice of another shape: the release before, the change, and the query that breaks.
+PARCELS_FIRST = (
+    "ALTER TABLE parcels ADD COLUMN signed text, ADD COLUMN lane text DEFAULT '', "
+    "ADD COLUMN grams integer, ADD COLUMN grams_small numeric(3);"
+)
+PARCELS = {
+    "rename": (
+        "SELECT 1;",
+        "ALTER TABLE parcels RENAME COLUMN registered_at TO handed_in_at;",
+        "parcels.register",
+    ),
+    "dropped column": (
+        "SELECT 1;",
+        "ALTER TABLE parcels DROP COLUMN contents;",
+        "parcels.register",
+    ),
+    "new NOT NULL": (
+        "SELECT 1;",
+        "ALTER TABLE parcels ADD COLUMN lane text; UPDATE parcels SET lane = '';"
+        "ALTER TABLE parcels ALTER COLUMN lane SET NOT NULL;",
+        "parcels.register",
+    ),
+    "narrowed type": (
+        "SELECT 1;",
+        "ALTER TABLE parcels ALTER COLUMN weight_grams TYPE numeric(3) "
+        "USING least(weight_grams, 999);",
+        "parcels.register",
+    ),
+    "first steps": ("SELECT 1;", PARCELS_FIRST, ""),
+    "last steps": (
+        PARCELS_FIRST,
+        "ALTER TABLE parcels DROP COLUMN signed, DROP COLUMN grams;"
+        "UPDATE parcels SET lane = '' WHERE lane IS NULL;"
+        "ALTER TABLE parcels ALTER COLUMN lane SET NOT NULL;",
+        "",
+    ),
+}
 
 # What production has beside what examples lead to; the dead letter speaks against no release.
 ROWS = (
@@ -53,10 +93,10 @@ pytestmark = pytest.mark.timeout(900)
 Rehearse = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def migrate(project: Path, name: str, sql: str) -> None:
+def migrate(project: Path, name: str, sql: str, head: str = "") -> None:
     """Write a migration; it is not taken back here."""
     up = project / "migrations" / f"{name}.up.sql"
-    up.write_text(f"-- reversible: no (a rehearsal goes one way)\n{sql}\n", "utf-8")
+    up.write_text(f"-- reversible: no (a rehearsal goes one way)\n{head}{sql}\n", "utf-8")
     up.with_name(f"{name}.down.sql").write_text("", "utf-8")
 
 
@@ -96,9 +136,27 @@ def python(project: Path, *arguments: str, **settings: str) -> subprocess.Comple
     )
 
 
+def prepare(project: Path, before: str, change: str, head: str = "") -> None:
+    """Release a project with a migration, and change its schema by another."""
+    migrate(project, UNUSED, before, head)
+    git(project, "init", "--quiet")
+    git(project, "add", "--all", "--force")
+    git(project, "commit", "--quiet", "--message=Release")
+    git(project, "tag", "1.0")
+    migrate(project, CHANGE, change, head)
+
+
+def rehearsed(
+    project: Path, before: str, change: str, head: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Prepare it, and rehearse."""
+    prepare(project, before, change, head)
+    return run(project)
+
+
 @pytest.fixture
 def rehearse(bake_fresh: Bake) -> Rehearse:
-    """Release a project with a migration, change its schema by another, and rehearse."""
+    """Rehearse with a project of the example."""
 
     def rehearse(
         before: str, change: str, *, sample: bool = False
@@ -107,30 +165,32 @@ def rehearse(bake_fresh: Bake) -> Rehearse:
         migrate(project, UNUSED, before)
         if sample:
             export(project)
-        git(project, "init", "--quiet")
-        git(project, "add", "--all", "--force")
-        git(project, "commit", "--quiet", "--message=Release")
-        git(project, "tag", "1.0")
-        migrate(project, CHANGE, change)
-        return run(project)
+        return rehearsed(project, before, change)
 
     return rehearse
 
 
 def refused(rehearse: Rehearse, change: str) -> None:
-    """The verdict names the release, the query, the error and the statement."""
+    """See the verdict of a change of the example."""
     sql, query = NO_GO[change]
-    ended = rehearse("SELECT 1;", sql)
+    is_no_go(rehearse("SELECT 1;", sql), query)
+
+
+def is_no_go(ended: subprocess.CompletedProcess[str], query: str) -> None:
+    """The verdict names the release, the query, the error and the statement."""
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "NO-GO" in ended.stdout
-    assert query in ended.stdout
-    assert "1.0" in ended.stdout
-    assert "SQLSTATE" in ended.stdout
+    where = r"on the new schema: .* \(SQLSTATE \w{5}\) in: \w+ "
+    assert re.search(rf"1\.0 cannot run {re.escape(query)} {where}", ended.stdout)
 
 
 def allowed(rehearse: Rehearse, change: str) -> None:
+    """See the verdict of a step of the example."""
+    is_go(rehearse(*GO[change]))
+
+
+def is_go(ended: subprocess.CompletedProcess[str]) -> None:
     """Every message comes to an end, and nothing speaks against it."""
-    ended = rehearse(*GO[change])
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert " GO: both releases ran" in ended.stdout
     assert "with 2 files that are not committed" in ended.stdout
@@ -168,6 +228,55 @@ def test_the_rows_of_a_sample_are_there(rehearse: Rehearse, digits: int, status:
     ended = rehearse("SELECT 1;", check, sample=True)
     assert "the rows of tests/sample.jsonl.gz are there" in ended.stdout
     assert ended.returncode == status, ended.stdout + ended.stderr
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("tenancy", "change"),
+    [*(("rls", each) for each in PARCELS), ("schema", "dropped column"), ("schema", "last steps")],
+)
+def test_a_slice_of_another_shape(bake_fresh: Bake, tenancy: str, change: str) -> None:
+    """Beside the example, without an API, with the other driver, and tenants kept apart."""
+    project = bake_fresh(
+        project_name="My Shop",
+        project_slug="my-shop",
+        package_name="my_shop",
+        tenancy=tenancy,
+        database_driver="psycopg",
+        http_api=False,
+    )
+    add(project, "parcels", tenancy=tenancy)
+    before, sql, query = PARCELS[change]
+    ended = rehearsed(
+        project, before, sql, "-- applies to: each tenant\n" if tenancy == "schema" else ""
+    )
+    is_no_go(ended, query) if query else is_go(ended)
+
+
+# What would make the verdict another one: file, old and new text.
+LOOKS_AWAY = {
+    "examples": (
+        "dev/deploy/rehearsal.py",
+        'if each["query"] not in known and of_schema:',
+        'if each["query"] in known and of_schema:',
+    ),
+    "reasons": (
+        "dev/deploy/__main__.py",
+        "    if rehearsal.reasons:\n        say(",
+        "    if rehearsal.reasons and not rehearsal.begun:\n        say(",
+    ),
+}
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("defect", LOOKS_AWAY)
+def test_a_rehearsal_that_looks_away_is_noticed(bake_fresh: Bake, defect: str) -> None:
+    """The assertions above can fail."""
+    project, (sql, query) = bake_fresh(), NO_GO["dropped column"]
+    edit(project, *LOOKS_AWAY[defect])
+    ended = rehearsed(project, "SELECT 1;", sql)
+    with pytest.raises(AssertionError):
+        is_no_go(ended, query)
 
 
 def test_a_release_to_begin_with_is_needed(bake_fresh: Bake) -> None:

@@ -112,19 +112,186 @@ SCHEMA_MUTATIONS = {
         "integration/test_migration_kinds.py::"
         "test_what_cannot_run_in_a_transaction_runs_without_a_word",
     ),
+    "begun and not recorded": (
+        f"{SCHEMA}/applying.py",
+        '        history.write(migration, 0, Effort(), status="running")\n',
+        "",
+        "integration/test_migration_kills.py::"
+        "test_a_runner_that_is_killed_while_an_index_waits_is_followed_by_one_that_ends_it",
+    ),
+    "edited file accepted": (
+        f"{SCHEMA}/history.py",
+        "if each.id in checksums and not each.has(checksums[each.id]):",
+        "if each.id in checksums and not each.id:",
+        "integration/test_migration_files.py::test_an_applied_file_that_was_changed_is_refused",
+    ),
+    "late number accepted": (
+        f"{SCHEMA}/history.py",
+        "        if numbered(late)[1] <= taken:\n",
+        "        if numbered(late)[1] < 0:\n",
+        "integration/test_migration_files.py::test_a_number_that_comes_too_late_is_refused",
+    ),
+    "contract before its backfill": (
+        f"{SCHEMA}/gates.py",
+        'if state != "completed" and _filled(rows, migration, schema):',
+        'if state == "failed" and _filled(rows, migration, schema):',
+        "integration/test_migration_gates.py::test_a_contract_waits_for_its_backfill",
+    ),
+    "contract before its release": (
+        f"{SCHEMA}/gates.py",
+        "numbers_of(stated) > numbers_of(running)",
+        "numbers_of(stated) < numbers_of(running)",
+        "integration/test_migration_gates.py::test_a_release_that_is_not_yet_is_refused",
+    ),
+    "two kinds in a file": (
+        f"{SCHEMA}/script.py",
+        "    for each in statements if alone else ():\n",
+        "    for each in ():\n",
+        "integration/test_migration_kinds.py::"
+        "test_a_file_of_two_kinds_is_refused_before_anything_runs",
+    ),
+    "a number that loses digits": (
+        f"{SCHEMA}/type_changes.py",
+        "(scale == same and before <= more)",
+        "(before <= more)",
+        "schema/test_type_changes.py::test_what_is_written_anew_is_what_we_say",
+    ),
+    "a text that does not fit": (
+        f"{SCHEMA}/type_changes.py",
+        "    if names <= _TEXTS:\n        return one.limit > other.limit\n",
+        "    if names <= _TEXTS:\n        return False\n",
+        "schema/test_type_changes.py::test_what_does_not_fit_is_what_we_say",
+    ),
+    "values of a blocker are told": (
+        f"{SCHEMA}/blockers.py",
+        'shown += gap + ("?" if value else source',
+        'shown += gap + ("?" if not gap else source',
+        "integration/test_migration_locks.py::test_values_and_comments_are_not_shown",
+    ),
+    "an index that blocks is drafted": (
+        f"{SCHEMA}/recipes.py",
+        "changed(node, idxname=name, concurrent=True, if_not_exists=False)",
+        "changed(node, idxname=name, concurrent=False, if_not_exists=False)",
+        "schema/test_recipes.py::test_the_recipe_passes_and_runs[an index]",
+    ),
+    "NOT NULL is drafted without a proof": (
+        f"{SCHEMA}/recipes.py",
+        "        *validated(table, name, definition, gate.head),\n        Part(\n",
+        "        validated(table, name, definition, gate.head)[0],\n        Part(\n",
+        "schema/test_recipes.py::test_the_recipe_passes_and_runs[NOT NULL]",
+    ),
+    "a reference is drafted that reads all rows": (
+        f"{SCHEMA}/recipes.py",
+        "ADD CONSTRAINT {name} {definition} NOT VALID;",
+        "ADD CONSTRAINT {name} {definition};",
+        "schema/test_recipes.py::test_the_recipe_passes_and_runs[a foreign key]",
+    ),
+    "a type is drafted that writes all rows": (
+        f"{SCHEMA}/recipes.py",
+        '    add = f"ALTER TABLE {table} ADD COLUMN {name} {type_};"\n',
+        '    add = f"ALTER TABLE {table} ALTER COLUMN {quoted(old)} TYPE {type_};"\n',
+        "schema/test_recipes.py::test_the_recipe_passes_and_runs[a wider integer]",
+    ),
+    "what is safe is refused": (
+        f"{SCHEMA}/lint/blocking.py",
+        "case ast.IndexStmt(concurrent=False, relation=relation):",
+        "case ast.IndexStmt(relation=relation):",
+        "schema/test_lint.py::test_a_safe_statement_passes[an index]",
+    ),
+    "rows of others are overwritten": (
+        "src/acme_orders/chassis/backfills/rows.py",
+        'ORDER BY {self._keys} FOR UPDATE"',
+        'ORDER BY {self._keys}"',
+        "backfills/test_runs.py::test_rows_of_others_are_not_overwritten",
+    ),
+    "a release before that nobody asks": (
+        "readiness/contracts/check.py",
+        "        if release:\n",
+        "        if release and not release.contracts:\n",
+        "readiness/test_contracts.py::test_a_change_that_breaks_the_last_release_is_found",
+    ),
+    "the history is no metric": (
+        f"{SCHEMA}/reported.py",
+        "line.milliseconds / 1000",
+        "line.milliseconds",
+        "integration/test_migration_history.py::test_the_history_is_a_metric",
+    ),
+    "a full disk without a word": (
+        f"{SCHEMA}/hints.py",
+        '    "53100": "free space',
+        '    "53200": "free space',
+        "integration/test_migration_full_disk.py::test_a_file_that_is_one_transaction",
+    ),
+    "half of a file stays on a full disk": (
+        f"{SCHEMA}/execution.py",
+        "            cursor.execute(script.sql)\n",
+        '            for each in script.sql.split(";"):\n'
+        '                cursor.execute(f"{each}; COMMIT; BEGIN")\n',
+        "integration/test_migration_full_disk.py::test_a_file_that_is_one_transaction",
+    ),
+    # The moment after the commit is made longer, so that one of the kills meets it.
+    "killed before it is recorded": (
+        f"{SCHEMA}/execution.py",
+        "        cursor.execute(_LEAVE)\n",
+        '        cursor.execute(f"COMMIT; {_LEAVE}; SELECT pg_sleep(0.5); BEGIN")\n',
+        "integration/test_migration_kills.py::test_a_runner_that_is_killed_at_any_time[0]",
+    ),
+    "a busy table waits behind a migration": (
+        f"{SCHEMA}/execution.py",
+        'cursor.execute(f"BEGIN; SET LOCAL lock_timeout = {limit}")',
+        'cursor.execute(f"BEGIN; SET LOCAL lock_timeout = {limit * 10}")',
+        "integration/test_busy_table.py::test_nobody_waits_for_a_recipe",
+    ),
+    "a busy table waits for an index": (
+        f"{SCHEMA}/recipes.py",
+        "changed(node, idxname=name, concurrent=True, if_not_exists=False)",
+        "changed(node, idxname=name, concurrent=False, if_not_exists=False)",
+        "integration/test_busy_table.py::test_nobody_waits_for_a_recipe",
+    ),
+    "rows that come back with other values": (
+        "readiness/digest.py",
+        "if now.columns.get(name) != sum_]",
+        "if name not in now.columns]",
+        "readiness/test_stairway.py::test_rows_are_harmed",
+    ),
 }
+# The same where each tenant has a schema.
+TENANT_MUTATIONS = {
+    "one schema that fails stops the others": (
+        f"{SCHEMA}/runner.py",
+        "            failed.append((schema, error))\n        else:\n",
+        "            refuse_failed([(schema, error)])\n        else:\n",
+        "tenancy/test_schemas.py::test_a_migration_that_fails_in_one_schema_is_done_in_the_others",
+    ),
+    "a backfill of one schema is enough": (
+        f"{SCHEMA}/runner.py",
+        "all_of = [schema] if schema != SHARED",
+        "all_of = [SHARED] if schema != SHARED",
+        "tenancy/test_schemas.py::test_a_contract_waits_for_the_backfill_of_each_schema",
+    ),
+    "a tenant twice after a kill": (
+        f"{SCHEMA}/applying.py",
+        "Records(partial(fetched, cursor), schema).write(migration, seconds, effort)",
+        'Records(partial(fetched, cursor), "public").write(migration, seconds, effort)',
+        "tenancy/test_schemas.py::"
+        "test_a_runner_that_is_killed_between_tenants_is_followed_by_one_that_goes_on[12]",
+    ),
+}
+OTHERS = {**SCHEMA_MUTATIONS, **TENANT_MUTATIONS}
 
 
 @pytest.mark.timeout(1200)  # what is broken may wait for its own limit first
 @pytest.mark.parametrize(
     "mutation",
-    [*MUTATIONS, *(pytest.param(each, marks=pytest.mark.matrix) for each in SCHEMA_MUTATIONS)],
+    [*MUTATIONS, *(pytest.param(each, marks=pytest.mark.matrix) for each in OTHERS)],
 )
 def test_a_mutation_turns_its_fault_red(bake_fresh: Bake, mutation: str) -> None:
     """It fails, and not because it could not begin; unbroken, it is among the project's own."""
-    *place, fault = {**MUTATIONS, **SCHEMA_MUTATIONS}[mutation]
-    project = bake_fresh(chassis_tests=True)
-    command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/chassis/{fault}"]
+    *place, fault = {**MUTATIONS, **OTHERS}[mutation]
+    tenancy = "schema" if mutation in TENANT_MUTATIONS else "none"
+    project = bake_fresh(chassis_tests=True, tenancy=tenancy)
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-m", ""]
+    command = ["-m", "pytest", *options, f"tests/chassis/{fault}"]
     edit(project, *place)
     ended = python(project, *command)
     assert ended.returncode == 1, ended.stdout[-10_000:] + ended.stderr

@@ -1,4 +1,4 @@
-"""The messaging of a generated project on the RabbitMQ of a newer Debian than this one."""
+"""A generated project on other servers: the RabbitMQ of a newer Debian, an older PostgreSQL."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ import pytest
 
 from tests.answers import ROOT
 from tests.debian import rabbitmq, works_here
+from tests.test_deploys import GO, NO_GO, prepare
 from tests.test_service import python
 
 Bake = Callable[..., Path]
@@ -20,6 +21,20 @@ MESSAGING = [
     "tests/chassis/integration/test_dead_letters.py",
     "tests/chassis/faults/test_crash_points.py",
 ]
+
+# What changes a schema, fills it and says whether two releases can share it.
+SCHEMA = [
+    "tests/chassis/backfills",
+    "tests/chassis/readiness/test_contracts.py",
+    "tests/chassis/schema",
+    *(
+        f"tests/chassis/integration/test_migration{each}.py"
+        for each in (
+            *("s", "_files", "_full_disk", "_gates", "_history", "_kills", "_kinds", "_locks"),
+        )
+    ),
+]
+POSTGRES = Path(os.environ.get("TEST_POSTGRES") or "/usr/lib/postgresql/15/bin")
 
 
 @pytest.mark.timeout(600)
@@ -37,3 +52,51 @@ def test_messaging_on_rabbitmq_4(bake_fresh: Bake) -> None:
     )
     assert ended.returncode == 0, ended.stdout[-10_000:] + ended.stderr
     assert "RabbitMQ 4." in ended.stderr
+
+
+def on_postgresql_15(project: Path, *arguments: str, status: int = 0) -> str:
+    """Run a module of a project on a server of its own, which is older; returns what it says."""
+    if not (POSTGRES / "postgres").exists():
+        pytest.skip(f"no postgres in {POSTGRES}: install postgresql-15, or set TEST_POSTGRES")
+    ended = python(
+        project,
+        *["-m", "dev.servers", "--broker", "rabbitmq", "--", sys.executable, "-m", *arguments],
+        TEST_POSTGRES=str(POSTGRES),
+        TEST_BROKER_URL=os.environ["BROKER_URL"],
+        TEST_RABBITMQ_MANAGEMENT_URL=os.environ["RABBITMQ_MANAGEMENT_URL"],
+    )
+    assert ended.returncode == status, ended.stdout[-10_000:] + ended.stderr
+    assert "PostgreSQL 15." in ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.timeout(900)
+def test_the_checklist_on_postgresql_15(bake: Bake) -> None:
+    """Migrations there and back with rows, and how each query is found."""
+    on_postgresql_15(bake(), "readiness")
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("tenancy", ["none", "row", "rls", "schema"])
+def test_changes_of_the_schema_on_postgresql_15(bake_fresh: Bake, tenancy: str) -> None:
+    """What waits, blocks, is killed and goes on; also where the disk is full."""
+    own = ["tests/chassis/tenancy/test_schemas.py"] if tenancy == "schema" else []
+    options = ["-q", "-p", "no:cacheprovider", "-m", ""]
+    project = bake_fresh(chassis_tests=True, tenancy=tenancy)
+    on_postgresql_15(project, "pytest", *options, *SCHEMA, *own)
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("change", ["dropped column", "last steps"])
+def test_the_rehearsal_on_postgresql_15(bake_fresh: Bake, change: str) -> None:
+    """Go and no-go are the same."""
+    project = bake_fresh()
+    if change in GO:
+        prepare(project, *GO[change])
+        assert " GO: both releases ran" in on_postgresql_15(project, "dev.deploy")
+    else:
+        sql, query = NO_GO[change]
+        prepare(project, "SELECT 1;", sql)
+        assert f"cannot run {query}" in on_postgresql_15(project, "dev.deploy", status=1)

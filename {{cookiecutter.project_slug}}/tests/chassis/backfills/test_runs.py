@@ -89,6 +89,8 @@ def test_rows_of_others_are_not_overwritten(tickets: Tickets) -> None:
     tickets.add(3000)
     tickets.write(
         """
+        import time
+
         class Fill(Backfill):
             table = "ticket"
             where = "note IS NULL"
@@ -96,6 +98,7 @@ def test_rows_of_others_are_not_overwritten(tickets: Tickets) -> None:
             verify = "SELECT count(*) FROM ticket WHERE note IS NULL"
 
             def process(self, rows):
+                time.sleep(0.2)  # in which others would change these rows, if they could
                 return [{"id": row["id"], "note": row["title"].upper()} for row in rows]
         """
     )
@@ -115,7 +118,7 @@ def test_rows_of_others_are_not_overwritten(tickets: Tickets) -> None:
     writer = threading.Thread(target=old_code)
     writer.start()
     try:
-        tickets.run(limits=FEW)
+        tickets.run(limits=replace(QUICK, first=1000, largest=1000))
     finally:
         stop.set()
         writer.join()

@@ -41,6 +41,8 @@ OLD = "INSERT INTO bookings (account, amount, note) VALUES (%s, %s, 'new')"
 NEW = "INSERT INTO bookings (account, amount, wide, note) VALUES (%s, %s, %s, 'new')"
 LAST = "INSERT INTO bookings (account, wide, note) VALUES (%s, %s, 'new')"
 READ = "SELECT account, note FROM bookings WHERE id = %s"
+# It takes seconds to make, so that a recipe that keeps writers waiting meanwhile is seen.
+SLOW = "CREATE INDEX ON bookings (account, md5(repeat(account::text, 2000)))"
 BACKFILLS = {
     "bookings_note": ("note IS NULL", "note = ''"),
     "bookings_wide": ("wide IS NULL", "wide = amount"),
@@ -151,9 +153,7 @@ def test_nobody_waits_for_a_recipe(project: Migrations) -> None:
     with clients(project.url) as (writer, reader):
         report.start()
         try:
-            apply(
-                project, recipes.index(parse("CREATE INDEX ON bookings (account)")[0].stmt), numbers
-            )
+            apply(project, recipes.index(parse(SLOW)[0].stmt), numbers)
             reference = "FOREIGN KEY (account) REFERENCES accounts (id)"
             apply(project, recipes.validated("bookings", "account_fkey", reference), numbers)
             list(runner.run("bookings_note"))

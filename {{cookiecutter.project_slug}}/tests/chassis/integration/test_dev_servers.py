@@ -363,6 +363,16 @@ def test_somebodys_own_server_keeps_its_variables() -> None:
     assert not set(OTHER_ADDRESSES) & found.keys()
 
 
+@pytest.mark.usefixtures("nothing_left")
+def test_another_postgresql_has_to_be_there() -> None:
+    """It was meant, so that of the environment is not taken in its place."""
+    user = run_servers("--broker", "memory", "--", "true", TEST_POSTGRES="/nowhere")
+    _, progress = user.communicate(timeout=60)
+
+    assert user.returncode == 78
+    assert "TEST_POSTGRES is /nowhere, and the program postgres is not in there" in progress
+
+
 def test_a_server_of_a_test_does_not_care_either(
     monkeypatch: pytest.MonkeyPatch, postgres: Postgres
 ) -> None:

@@ -125,6 +125,31 @@ def test_a_search_path_of_role_or_database_moves_neither_history_nor_tables(
         project.rows(f"REASSIGN OWNED BY {role} TO CURRENT_USER; DROP ROLE {role}")
 
 
+@pytest.mark.parametrize(
+    "sql",
+    ["ALTER TABLE fine ADD y text;\n", "CREATE INDEX CONCURRENTLY fine_id ON fine (id);\n"],
+)
+def test_a_role_that_may_not_do_it_changes_nothing(project: Migrations, sql: str) -> None:
+    """It is told whose it is; the owner goes on where it was."""
+    project.write("0002_more", sql)
+    list(project.migrator.up(count=1))
+    role = f"other_{uuid4().hex}"
+    project.rows(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    project.rows(f"GRANT USAGE, CREATE ON SCHEMA public TO {role}")
+    project.rows(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    parts = urlsplit(project.url)
+    theirs = parts._replace(netloc=f"{role}:x@{parts.netloc.rpartition('@')[2]}").geturl()
+    try:
+        with pytest.raises(ConfigurationError, match="must be owner of table fine") as refused:
+            Migrations(theirs, project.folder).up()
+        assert "0002_more.up.sql" in str(refused.value)
+        assert "need the owner of the tables (MIGRATION_DATABASE_URL)" in str(refused.value)
+        assert project.up() == ["0002_more"]
+        assert project.findings() == []
+    finally:
+        project.rows(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 def test_a_history_in_another_schema_is_not_passed_over(project: Migrations) -> None:
     """All would be applied once more, to tables that nobody fills."""
     project.up()
