@@ -15,7 +15,7 @@ from benchmarks.servers import Servers
 from tests.chassis.service import SERVICE
 
 # Each message leaves one event, and their last number costs nothing to read.
-_DONE = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM outbox_id_seq"
+DONE = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM outbox_id_seq"
 
 SINGLE = Contender("handler of one", [sys.executable, "-m", "benchmarks.service", "--one-by-one"])
 BULK = Contender("handler of many", [sys.executable, "-m", "benchmarks.service"])
@@ -41,4 +41,4 @@ async def drain(
                 for _ in range(processes)
             ]
             database = environment["DATABASE_URL"]
-            return await watch(pids, database, _DONE, messages=messages, seconds=seconds)
+            return await watch(pids, database, DONE, messages=messages, seconds=seconds)

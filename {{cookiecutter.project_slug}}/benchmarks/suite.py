@@ -6,6 +6,7 @@ from statistics import median, quantiles
 
 from benchmarks.backlog import backlog
 from benchmarks.drain import BULK, drain
+from benchmarks.forgetting import forgetting
 from benchmarks.latency import latencies
 from benchmarks.pool import rush  # feature: http_api
 from benchmarks.relay import relay
@@ -26,6 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--messages", type=int, default=50_000, help="in the queue of each drain")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="messages; 0: leave it out")
     parser.add_argument("--rows", type=int, default=10_000_000, help="per table; 0: leave it out")
+    parser.add_argument(
+        "--forgetting", type=float, default=0, help="seconds of an inbox that forgets; 0: leave out"
+    )
 
 
 async def suite(running: Servers, options: argparse.Namespace) -> AsyncIterator[Line]:
@@ -74,3 +78,8 @@ async def suite(running: Servers, options: argparse.Namespace) -> AsyncIterator[
                 f"one {name} with {options.rows:,} rows in each table, and with {small:,}",
                 f"{other * 1e3:.2f} ms, {one * 1e3:.2f} ms, ratio {other / one:.2f}",
             )
+    if options.forgetting:
+        async for line in forgetting(
+            running, rounds=options.rounds, seconds=options.forgetting, seed=options.seed
+        ):
+            yield line
