@@ -56,11 +56,11 @@ WORDS = """
     lpt0 lpt1 lpt2 lpt3 lpt4 lpt5 lpt6 lpt7 lpt8 lpt9
 """
 # How letters are written without their marks, where leaving these out is not enough.
-LETTERS = {
+LETTERS = str.maketrans({
     "ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "æ": "ae",
     "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "oe", "Ø": "Oe", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D",
     "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "\u0131": "i", "\u2019": "'",
-}  # fmt: skip
+})  # fmt: skip
 # What cookiecutter takes for an answer to a question of yes or no.
 SWITCH = "1 true t yes y on 0 false f no n off"
 
@@ -117,7 +117,7 @@ def email(value: str) -> str | None:
 
 def plain(value: str) -> str:
     """The same with letters from a to z, as far as it is known how they are written with them."""
-    parts = unicodedata.normalize("NFC", value).translate(str.maketrans(LETTERS))
+    parts = unicodedata.normalize("NFC", value).translate(LETTERS)
     decomposed = unicodedata.normalize("NFKD", parts)
     return "".join(each for each in decomposed if not unicodedata.combining(each))
 
