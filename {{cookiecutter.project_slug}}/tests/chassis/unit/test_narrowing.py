@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 from annotated_types import Ge, Le, MaxLen, MinLen
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError, conlist
 from typing_extensions import TypedDict
 
 from readiness.contracts.narrowing import Tree, narrowing, surprises
@@ -45,7 +45,7 @@ def pairs(draw: st.DrawFn, depth: int = 2) -> list[Form]:
         if kind == "null":
             null = draw(st.booleans())
             return Form(inner.kind | None, inner.values | st.none()) if null else inner
-        limited = Annotated[list.__class_getitem__(inner.kind), MaxLen(low + 1)]  # type: ignore[valid-type]
+        limited = conlist(inner.kind, max_length=low + 1)
         return Form(limited, st.lists(inner.values, max_size=low + 1))
 
     if depth and kind == "fields":
