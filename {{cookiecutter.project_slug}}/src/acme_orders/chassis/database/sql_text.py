@@ -14,6 +14,7 @@ from postgast.errors import PgQueryError
 
 QUERIES = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 
+_MOST_TOKENS = 5_000  # of deep SQL: at some 8,000 in one another protobuf ends the process
 _PLACEHOLDER = re.compile(r"%(?:(%)|s|\([^)]+\)s)")
 _AMBIGUOUS = (
     "a placeholder stands in quotes or a comment, or beside $1: write %s alone, as in "
@@ -68,6 +69,8 @@ def parse(sql: str) -> list[ast.RawStmt]:
     try:
         tree = postgast.parse(sql)
     except DecodeError:  # protobuf reads 100 messages in one another: 46 operators in a row
+        if len(postgast.scan(sql).tokens) > _MOST_TOKENS:
+            raise RecursionError("it is nested too deeply") from None
         with _any_depth():
             tree = postgast.parse(sql)
     return [ast.RawStmt(each) for each in tree.stmts]
