@@ -97,6 +97,7 @@ def standing(settings: Mapping[str, str]) -> dict[str, str]:
 
 def alterations(login: str, database: str, settings: Mapping[str, str]) -> str:
     """Statements that let each session of a login in a database begin with these settings."""
+    login, database = (each.replace('"', '""') for each in (login, database))
     whose = f'ALTER ROLE "{login}" IN DATABASE "{database}" SET'
     return " ".join(f"{whose} {name} = {_quoted(value)};" for name, value in settings.items())
 
