@@ -129,9 +129,9 @@ async def rounds(service: Service, step: str, causes: Sequence[Any]) -> None:
                 if step == "release":  # only of what is parked
                     await eventually(lambda: count(service, "parked_types"))
                     await service.broker.declare("events", [LATE])
-                await eventually(lambda: met() > before)  # noqa: B023
+                await eventually(lambda: met() > before, within=90)  # noqa: B023
                 wrong.clear()
-                await eventually(lambda: len(heard) > number, within=20)  # noqa: B023
+                await eventually(lambda: len(heard) > number, within=60)  # noqa: B023
                 if step == "release":
                     await unbind(service, UNHEARD, LATE.name)
             await eventually(lambda: _is_well(service), within=20)
