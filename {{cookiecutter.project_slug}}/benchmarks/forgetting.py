@@ -168,9 +168,8 @@ def _cpu() -> float:
     here, seconds = psutil.Process(), 0.0
     for each in (here, *here.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):
-            seconds += sum(
-                each.cpu_times()[:4]
-            )  # user and system, of itself and of what it awaited
+            # User and system, of itself and of what it awaited.
+            seconds += sum(each.cpu_times()[:4])
     return seconds
 
 

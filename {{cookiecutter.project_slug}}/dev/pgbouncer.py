@@ -18,7 +18,7 @@ from dev.postgres_binaries import server_user
 from dev.scratch import Scratch
 
 Mode = Literal["session", "transaction"]
-# The settings of docs/database.md, and those of a child of tests.
+# The settings of docs/database.md, and what a private one needs beside them.
 CONFIGURATION = """
 [databases]
 * = host={host} port={port}

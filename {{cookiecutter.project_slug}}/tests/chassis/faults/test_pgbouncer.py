@@ -12,7 +12,8 @@ from tests.chassis.faults.conftest import Settle
 from tests.chassis.faults.fleet import Fleet
 from tests.chassis.faults.load import Load
 from tests.chassis.faults.site import Site
-from tests.chassis.integration.test_pgbouncer import MODES, altered, as_login, bouncing, login
+from tests.chassis.integration.conftest import login
+from tests.chassis.integration.test_pgbouncer import MODES, altered, as_login, bouncing
 
 __all__ = ["login"]
 PATIENCE = 120.0  # seconds; the machine has other things to do

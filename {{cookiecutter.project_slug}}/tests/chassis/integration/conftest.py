@@ -1,17 +1,21 @@
-"""What tests share that compare with Peewee itself, and those that write migrations."""
+"""What tests share: each driver, a login, what Peewee itself does, a database without a schema."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing
+from uuid import uuid4
 
 import pytest
 
+from acme_orders.chassis.database.access import SERVICE_ROLE
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
 
 from dev.databases import Databases
 from readiness.scratch import rows_of
+from tests.chassis.conftest import PROJECT
 from tests.chassis.integration.fields import TYPES
 from tests.chassis.integration.hazards_bare import DRIVERS, driver_of, use_driver
 from tests.chassis.integration.migrating import emptied, empty_database
@@ -47,3 +51,21 @@ def blank(request: pytest.FixtureRequest, empty: str, monkeypatch: pytest.Monkey
     """The same without what the test before has left, for each driver."""
     use_driver(request.param, monkeypatch)
     return emptied(empty)
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each driver."""
+    use_driver(request.param, monkeypatch)
+    monkeypatch.chdir(PROJECT)
+    return str(request.param)
+
+
+@pytest.fixture
+def login(database_url: str) -> Iterator[str]:
+    """A role that may act as the service."""
+    name = f"login_{uuid4().hex}"
+    rows_of(database_url, f"CREATE ROLE {name} LOGIN PASSWORD 'x' IN ROLE {SERVICE_ROLE}")
+    rows_of(database_url, f"GRANT {SYSTEM_ROLE} TO {name}")  # feature: rls
+    yield name
+    rows_of(database_url, f"DROP OWNED BY {name}; DROP ROLE {name}")

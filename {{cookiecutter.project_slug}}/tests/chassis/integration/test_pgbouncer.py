@@ -7,7 +7,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
-from uuid import uuid4
 
 import pytest
 
@@ -21,12 +20,10 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.scope import system_scope  # feature: row, rls, schema
-from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
 
 from dev.pgbouncer import CONFIGURATION, Mode, NoPgBouncer, PgBouncer
 from readiness.scratch import rows_of
 from tests.chassis.conftest import PROJECT, consuming, eventually, send, settled, sold
-from tests.chassis.integration.hazards_bare import DRIVERS, use_driver
 from tests.chassis.service import SERVICE
 
 MODES: tuple[Mode, ...] = ("session", "transaction")
@@ -67,24 +64,6 @@ async def altered(url: str, pooled: str, login: str) -> str:
     assert f'ALTER ROLE "{login}"' in said
     rows_of(url, alterations[0])
     return said
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each driver."""
-    use_driver(request.param, monkeypatch)
-    monkeypatch.chdir(PROJECT)
-    return str(request.param)
-
-
-@pytest.fixture
-def login(database_url: str) -> Iterator[str]:
-    """A role that may act as the service."""
-    name = f"login_{uuid4().hex}"
-    rows_of(database_url, f"CREATE ROLE {name} LOGIN IN ROLE {SERVICE_ROLE}")
-    rows_of(database_url, f"GRANT {SYSTEM_ROLE} TO {name}")  # feature: rls
-    yield name
-    rows_of(database_url, f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 @pytest.fixture(params=MODES)

@@ -1,7 +1,7 @@
 """Sessions are the same whatever database, role, server and environment say."""
 
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from datetime import date
 from decimal import Decimal
@@ -26,13 +26,11 @@ from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 from acme_orders.chassis.tenancy.scope import tenant_scope  # feature: row, rls, schema
-from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
 
 from dev.databases import Databases
 from readiness.scratch import rows_of
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.conftest import PROJECT, consuming, eventually, home, send, settled, sold
-from tests.chassis.integration.hazards_bare import DRIVERS, use_driver
 from tests.chassis.service import SERVICE
 
 # What a database or a role can set, generated from the catalog: each switch is turned, of each
@@ -95,24 +93,6 @@ def set_all(url: str, whom: str, settings: dict[str, str]) -> None:
             continue
         shown = f"'{value}'" if name != "search_path" else value
         rows_of(url, f"ALTER {whom} SET {name} = {shown}")
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each driver."""
-    use_driver(request.param, monkeypatch)
-    monkeypatch.chdir(PROJECT)
-    return str(request.param)
-
-
-@pytest.fixture
-def login(database_url: str) -> Iterator[str]:
-    """A role that may act as the service."""
-    name = f"login_{uuid4().hex}"
-    rows_of(database_url, f"CREATE ROLE {name} LOGIN PASSWORD 'x' IN ROLE {SERVICE_ROLE}")
-    rows_of(database_url, f"GRANT {SYSTEM_ROLE} TO {name}")  # feature: rls
-    yield name
-    rows_of(database_url, f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 @asynccontextmanager

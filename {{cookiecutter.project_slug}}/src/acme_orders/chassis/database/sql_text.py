@@ -14,7 +14,7 @@ from postgast.errors import PgQueryError
 
 QUERIES = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 
-_MOST_TOKENS = 5_000  # of deep SQL: at some 8,000 in one another protobuf ends the process
+_MOST_TOKENS = 5_000  # of deep SQL: with some 8,000 levels protobuf 5 and 6 end the process
 _PLACEHOLDER = re.compile(r"%(?:(%)|s|\([^)]+\)s)")
 _AMBIGUOUS = (
     "a placeholder stands in quotes or a comment, or beside $1: write %s alone, as in "
