@@ -309,7 +309,7 @@ async def test_who_is_alone_spends_an_attempt_after_a_while(connect: Connect, dr
             await send(service, bad())
             await eventually(lambda: ended(service, 0, 1), within=LONG)
             assert time.monotonic() - began > 3  # three attempts
-    assert settled(service, "put_back") == 0
+    assert (await fates(service)).dead == {"retries_exhausted": 1}
 
 
 async def test_other_kinds_go_on(service: Service) -> None:
