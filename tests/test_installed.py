@@ -47,12 +47,17 @@ QUESTIONS = {
     "http_api": [True, False],
     "tracing": [False, True],
 }
-# Every pair of them; `make test` takes the default and one that differs from it in all.
-OFTEN: list[Answers] = [
-    {"database_driver": "aiopg", "tenancy": "none", "http_api": True, "tracing": False},
+# Every pair of them, and one that differs from the default in all; `make test` takes the default.
+OFTEN: Answers = {
+    "database_driver": "aiopg",
+    "tenancy": "none",
+    "http_api": True,
+    "tracing": False,
+}
+SELDOM = [
     {"database_driver": "psycopg", "tenancy": "rls", "http_api": True, "tracing": True},
+    *(each for each in pairwise(QUESTIONS) if each != OFTEN),
 ]
-SELDOM = [each for each in pairwise(QUESTIONS) if each not in OFTEN]
 BROKEN = ("Traceback", "ModuleNotFound", "ImportError", "ModuleRequired", "No module named")
 
 
@@ -143,7 +148,7 @@ class Shipped:
 
 
 @pytest.fixture(
-    params=[*OFTEN, *(pytest.param(each, marks=pytest.mark.matrix) for each in SELDOM)], ids=words
+    params=[OFTEN, *(pytest.param(each, marks=pytest.mark.matrix) for each in SELDOM)], ids=words
 )
 def shipped(
     request: pytest.FixtureRequest, bake: Bake, servers: dict[str, str], tmp_path: Path

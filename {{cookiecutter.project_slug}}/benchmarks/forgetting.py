@@ -75,16 +75,16 @@ class Inbox:
         found: tuple[int, int, int] = self._cursor.fetchone()
         return found
 
-    def turn(self, seconds: float, *, forget: bool) -> "Turn":
+    def turn(self, seconds: float, *, forget: float) -> "Turn":
         """Let the consumer work for so long.
 
         Args:
             seconds: until it stops, between two portions.
-            forget: delete as many rows as come.
+            forget: how many rows to delete for each that comes.
         """
         began, entered, deleted, cpu = time.monotonic(), self.entered(), self.deleted, _cpu()
         while (passed := time.monotonic() - began) < seconds:
-            if forget and self.deleted - deleted < self.entered() - entered:
+            if self.deleted - deleted < forget * (self.entered() - entered):
                 self.deleted += next(self.steps)
             else:
                 time.sleep(0.02)
@@ -125,15 +125,22 @@ async def inbox(servers: Servers, *, rows: int, messages: int, seed: int) -> Asy
 
 
 async def forgetting(
-    servers: Servers, *, rounds: int, seconds: float, seed: int, fastest: int = _FASTEST
+    servers: Servers,
+    *,
+    rounds: int,
+    seconds: float,
+    seed: int,
+    fastest: int = _FASTEST,
+    times: float = 1.0,
 ) -> AsyncIterator[tuple[str, str]]:
     """Measure both; what and how much. Afterwards vacuum looks every five seconds."""
     turns: dict[bool, list[Turn]] = {False: [], True: []}
     enough = round(fastest * (2 * rounds + 1) * _TURN)
-    async with inbox(servers, rows=enough, messages=enough, seed=seed) as one:
+    async with inbox(servers, rows=round(enough * times), messages=enough, seed=seed) as one:
         for number in range(2 * rounds):
             forget = number % 4 in {1, 2}
-            turns[forget].append(await asyncio.to_thread(one.turn, _TURN, forget=forget))
+            turn = await asyncio.to_thread(one.turn, _TURN, forget=times if forget else 0)
+            turns[forget].append(turn)
     told = "a consumer beside an inbox that forgets, and beside a quiet one"
     yield told, "; ".join(_line(*turns.values()))
     # What takes weeks elsewhere takes a minute here.
@@ -142,7 +149,7 @@ async def forgetting(
     enough = round(fastest * seconds)
     async with inbox(servers, rows=_WINDOW, messages=enough, seed=seed) as one:
         for _ in range(5):
-            await asyncio.to_thread(one.turn, seconds / 5, forget=True)
+            await asyncio.to_thread(one.turn, seconds / 5, forget=1)
             table, indexes, vacuums = one.size()
             line = f"{table / 2**20:.1f}, {indexes / 2**20:.1f} MiB, {vacuums} vacuums"
             yield f"the inbox, {one.deleted / _WINDOW:.1f} times replaced: table, indexes", line
@@ -179,6 +186,7 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=60, help="to see whether it grows")
     parser.add_argument("--fastest", type=int, default=_FASTEST, help="messages/s there may be")
+    parser.add_argument("--times", type=float, default=1, help="rows to delete for each that comes")
     parser.add_argument("--seed", type=int, default=1)
     with ends_with_the_block(), servers() as running:
         async for what, line in forgetting(running, **vars(parser.parse_args())):

@@ -141,7 +141,13 @@ async def rounds(service: Service, step: str, causes: Sequence[Any]) -> None:
     assert await count(service, "dead_letters") == expected
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(each, marks=[pytest.mark.long] if place % 2 else [])
+        for place, each in enumerate(STEPS)
+    ],
+)
 async def test_whatever_postgresql_says(service: Service, step: str) -> None:
     """An event that came in the bad time is out soon after it, once."""
     await rounds(service, step, STATES)
@@ -179,7 +185,7 @@ PUBLISHING = [
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("where", [pytest.param("before", marks=pytest.mark.long), "after"])
 async def test_whatever_a_publish_raises(service: Service, where: str) -> None:
     """Of every event for a while, before it is sent or after; no event is blamed for it."""
     heard, causes, met = await listen(service, HEARD), list[BaseException](), 0

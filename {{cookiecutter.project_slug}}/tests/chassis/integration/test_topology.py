@@ -219,7 +219,13 @@ SAID: dict[str, tuple[str, bool, Callable[[Management], Awaitable[None]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", SAID)
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(each, marks=[pytest.mark.long] if place % 3 else [])
+        for place, each in enumerate(SAID)
+    ],
+)
 async def test_what_differs_is_said(what: str, watch: Watch, operator: Management) -> None:
     """Once when it begins and once when it ends; nothing of it is changed."""
     (problem, loses, change), process = SAID[what], await watch()
@@ -353,7 +359,13 @@ async def test_a_management_api_that_does_not_answer(
     assert "wrong" not in process.broker.unseen
 
 
-@pytest.mark.parametrize("password", PASSWORDS[::9])
+@pytest.mark.parametrize(
+    "password",
+    [
+        *PASSWORDS[::30],
+        *(pytest.param(each, marks=pytest.mark.long) for each in PASSWORDS[1::9]),
+    ],
+)
 async def test_a_user_of_the_management_api(
     password: str, watch: Watch, operator: Management
 ) -> None:

@@ -203,18 +203,24 @@ async def test_a_file_that_does_not_fit_is_found(subject: Subject) -> None:
     assert (await inspected(subject)).passed
 
 
+BREAKS = [
+    ("ALTER TABLE sales RENAME COLUMN currency TO unit", "sales.add", 'column "currency"'),
+    ("ALTER TABLE parcels DROP COLUMN contents", "parcels.register", 'column "contents"'),
+    ("ALTER TABLE sales ADD COLUMN channel text NOT NULL", "sales.add", "give it a default"),
+    ("ALTER TABLE parcels ALTER signature SET NOT NULL", "parcels.register", "let the column"),
+    ("ALTER TABLE sales ALTER total_cents TYPE integer", "sales.add", "becomes integer"),
+    ("ALTER TABLE sale_lines ALTER sku TYPE varchar(9)", "sales.add", "varying(9)"),
+    ("ALTER TABLE journal RENAME TO diary", "sales.add", 'relation "journal"'),
+    ("ALTER TABLE dead_letters RENAME type TO sort", "dead_letters.page", "column t1.type"),
+    ("ALTER TABLE sales ADD CHECK (total_cents > 1000)", "sales.add", "add the check"),
+]
+
+
 @pytest.mark.parametrize(
     ("sql", "query", "says"),
     [
-        ("ALTER TABLE sales RENAME COLUMN currency TO unit", "sales.add", 'column "currency"'),
-        ("ALTER TABLE parcels DROP COLUMN contents", "parcels.register", 'column "contents"'),
-        ("ALTER TABLE sales ADD COLUMN channel text NOT NULL", "sales.add", "give it a default"),
-        ("ALTER TABLE parcels ALTER signature SET NOT NULL", "parcels.register", "let the column"),
-        ("ALTER TABLE sales ALTER total_cents TYPE integer", "sales.add", "becomes integer"),
-        ("ALTER TABLE sale_lines ALTER sku TYPE varchar(9)", "sales.add", "varying(9)"),
-        ("ALTER TABLE journal RENAME TO diary", "sales.add", 'relation "journal"'),
-        ("ALTER TABLE dead_letters RENAME type TO sort", "dead_letters.page", "column t1.type"),
-        ("ALTER TABLE sales ADD CHECK (total_cents > 1000)", "sales.add", "add the check"),
+        pytest.param(*each, marks=[pytest.mark.long] if place % 2 else [])
+        for place, each in enumerate(BREAKS)
     ],
 )
 async def test_a_change_that_breaks_the_last_release_is_found(
