@@ -22,6 +22,8 @@ from tests.workplace import Workplace
 # tests/test_service.py runs the others.
 FEW = "-n0 tests/contracts"
 
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
 pytestmark = pytest.mark.timeout(1500)
 
 
@@ -67,7 +69,7 @@ def beside(address: str, host: str, image: str) -> bool:
 def gitlab(machine: Machine, project: Path, number: int, real: bool) -> None:
     """One job of the matrix, in the container of its image, as root, its lines in one shell."""
     pipeline = load(project / ".gitlab-ci.yml")
-    (job,) = (each for each in pipeline.values() if "script" in each)
+    job = pipeline["test"]
     variables = {**pipeline.get("variables", {}), **job.get("variables", {})}
     variables |= matrix(job["parallel"]["matrix"][0])[number]
     image = re.sub(r"\$\{(\w+)\}", lambda match: variables[match[1]], job["image"])
@@ -108,7 +110,9 @@ def github(machine: Machine, project: Path, number: int, real: bool) -> None:
         variables["MAKEFLAGS"] = "n"  # says what it would do; GitLab's job has done the same
     for step in job["steps"]:
         if action := step.get("uses"):
-            assert action in ("actions/checkout@v4", "actions/setup-python@v5")
+            name, _, commit = action.partition("@")
+            assert name in ("actions/checkout", "actions/setup-python")
+            assert COMMIT.fullmatch(commit), f"{action}: a tag can be moved to other code"
             continue
         address = step.get("env", {}).get("TEST_DATABASE_URL", "")
         if beside(address, "localhost", job["services"]["postgres"]["image"]):
