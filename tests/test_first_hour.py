@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.answers import FLAGS
 from tests.conftest import Bake
 from tests.first_hour import DEV, Reader, blocks, changed, steps
 from tests.machine import Machine, impossible, python_here
@@ -35,10 +36,11 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     "answers",
     [
         {},
+        {**NAMES, "http_api": False, "ci": "none"},
         {**NAMES, "tenancy": "schema", "http_api": False, "ci": "none"},
-        {**NAMES, "tenancy": "rls", "database_driver": "psycopg", "tracing": True},
+        {**NAMES, "database_driver": "psycopg", "tenancy": "rls"} | dict.fromkeys(FLAGS, True),
     ],
-    ids=["default", "schema", "rls"],
+    ids=["default", "smallest", "schema", "everything"],
 )
 def test_the_hour_goes_as_it_is_written(
     machine: Machine, bake: Bake, answers: dict[str, object], capsys: pytest.CaptureFixture[str]

@@ -38,6 +38,12 @@ from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 GOOD, DUPLICATES, CONFLICTS, MALFORMED, FALTERING = 3000, 300, 5, 30, 60
 PUBLISHED = "outbox_published_total"
+NEXT = {
+    "src/acme_orders/service.py": "your slices: edit them",
+    "docs/architecture.md": "the way of a message, and what happens on failure",
+    "docs/first-hour.md": "from here to a slice of your own",
+    "make test, make readiness": "the proofs",
+}
 PATIENCE = 60.0  # seconds without progress; then the demo says what is missing
 
 
@@ -190,12 +196,10 @@ async def _account(
     console.print(
         f"{len(load.sent) / seconds:.0f} messages/s on this machine, everything included.\n"
     )
-    console.print(
-        "Where to look next:\n"
-        "  src/acme_orders/service.py     your slices: edit them\n"
-        "  docs/architecture.md           the way of a message, and what happens on failure\n"
-        "  make test, make readiness      the proofs"
-    )
+    places = Table.grid(padding=(0, 3))
+    for place, what in NEXT.items():
+        places.add_row(f"  {place}", what)
+    console.print("Where to look next:", places)
     return right
 
 
