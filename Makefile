@@ -29,7 +29,7 @@ UP := $(if $(filter /%,$(VENV)),,../)
 IN_LIVE = $(MAKE) --no-print-directory -C '$(LIVE)' VENV='$(UP)$(VENV)' -o '$(UP)$(READY)' WORKERS=$(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev dev-stop dev-reset test test-template matrix faults versions soak attack bench check bake readiness verify
+.PHONY: help setup demo dev dev-stop dev-reset test test-template matrix faults versions soak attack bench pictures check bake readiness verify
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -107,6 +107,11 @@ $(PEERS)/.ready: benchmarks/requirements.txt
 	@echo 'installing FastStream, SQLAlchemy and asyncpg into $(PEERS), for the comparison alone'
 	@'$(PYTHON)' -m venv '$(PEERS)' && '$(PEERS)/bin/pip' install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch '$@'
+
+pictures: $(READY) ## draw docs/pictures/ from what a generated project says
+	@rm -rf '$(DEMO)' && mkdir -p '$(DEMO)' docs/pictures
+	@cookiecutter . --no-input --default-config --output-dir '$(DEMO)' >/dev/null
+	@python docs/draw.py '$(DEMO)/acme-orders' '$(abspath $(VENV))'
 
 check: $(READY) ## formatting, lint, types, import contracts; of the template and the live project
 	@ruff format --check . && ruff check . && mypy

@@ -171,6 +171,7 @@ LONG_OF_TEMPLATE: dict[str, Verb] = {
     "test-template": make("test-template", tests="-k hooks_know_the_questions", says="passed"),
     "matrix": make("matrix", tests="tests/test_refusals.py -k lpt9-newest", says="passed"),
     "check": make("check", says="Contracts: "),
+    "pictures": make("pictures"),
     "faults": make("faults", tests=ONE_FAULT, says="passed"),
     "versions": make("versions", tests=ONE_FAULT, says="RabbitMQ 4.3"),
     "soak": make("soak", *SMALL),
