@@ -15,7 +15,7 @@ from typing import Any
 
 ANSWERS = r"""{{ cookiecutter | tojson }}"""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.&'()+,-]*")
+SIGNS = " _.&'()+,-"  # that a name may have beside letters and digits
 SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 PACKAGE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 EMAIL = re.compile(r"[A-Za-z0-9.!#$&'*+/=?^_|~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
@@ -28,7 +28,7 @@ EXAMPLES = {
     "author_name": "Acme Team",
     "author_email": "team@acme.example",
 }
-WRITTEN = ("project_name", "project_slug", "package_name")  # with letters from a to z
+WRITTEN = ("project_slug", "package_name")  # with letters from a to z
 FLAGS = ("http_api", "tracing", "kubernetes", "chassis_tests")
 
 # What the service installs and imports, by both of its names: one must not hide the other.
@@ -66,19 +66,22 @@ SWITCH = "1 true t yes y on 0 false f no n off"
 
 
 def name(value: str) -> str | None:
-    if not 2 <= len(value) <= 50:
-        return "must have 2 to 50 characters"
-    if not NAME.fullmatch(value) or value.endswith(" "):
-        return (
-            "may have letters from a to z, digits, spaces and -_.&'()+, and begins with a letter "
-            "or digit"
-        )
+    columns = sum(2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in value)
+    if not 1 <= columns <= 50:
+        return "must have 1 to 50 characters, of which wide ones count twice"
+    kinds = [unicodedata.category(each)[0] for each in value]
+    if kinds[0] not in "LN" or value.endswith(" "):
+        return "begins with a letter or digit, and ends with no space"
+    if any(
+        kind not in "LMN" and each not in SIGNS for kind, each in zip(kinds, value, strict=True)
+    ):
+        return f"may have letters and digits of any language, spaces and {SIGNS.strip()}"
     return None
 
 
 def identifier(value: str, shape: re.Pattern[str], separator: str) -> str | None:
-    if not 2 <= len(value) <= 30:
-        return "must have 2 to 30 characters"
+    if not 1 <= len(value) <= 30:
+        return "must have 1 to 30 characters"
     if not shape.fullmatch(value):
         return f"may have lower-case letters, digits and single {separator}s, a letter first"
     if value.replace("-", "_") in DEPENDENCIES.split():

@@ -32,9 +32,9 @@ OPPOSITE: Answers = {
 
 # One sorts before everything else, the other after it: imports are sorted by name.
 SHORTEST: Answers = {
-    "project_name": "Ab",
-    "project_slug": "ab",
-    "package_name": "ab",
+    "project_name": "A",
+    "project_slug": "a",
+    "package_name": "a",
     "description": "x",
     "author_name": "y",
     "author_email": "a@b.c",

@@ -121,7 +121,7 @@ def test_every_bad_answer_is_named(bench: Bench) -> None:
     """At once, also those from the configuration."""
     bench.configure(author_email="nobody")
 
-    printed = bench.refused("project_name=Größe", "package_name=json", "project_slug=a/b")
+    printed = bench.refused("project_name=Größe?", "package_name=json", "project_slug=a/b")
 
     named = [line.split("=")[0].strip() for line in printed.splitlines() if "=" in line]
     assert named == ["project_name", "project_slug", "package_name", "author_email"]
