@@ -123,7 +123,7 @@ async def port(service: Service) -> AsyncIterator[int]:
 
 
 # feature: http_api }
-async def eventually(condition: Callable[[], Any], *, within: float = 30) -> None:
+async def eventually(condition: Callable[[], Any], *, within: float = 90) -> None:
     """Wait until a condition holds; fail with its last value after `within` seconds."""
     async with asyncio.timeout(within):
         while True:

@@ -42,7 +42,7 @@ LIMIT = 1.0  # second, for each of them
 GRACE = 0.3  # seconds, instead of the Manager's own
 # A wait for a connection, and one statement without an answer: then the connection is given up.
 LONGEST = LIMIT + LIMIT + GRACE
-MARGIN = 2.0  # seconds; the machine has other things to do
+MARGIN = 4.0  # seconds; the machine has other things to do
 
 
 class Load:

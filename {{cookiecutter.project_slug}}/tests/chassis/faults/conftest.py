@@ -64,7 +64,7 @@ def settle(
 ) -> Settle:
     """Wait until everything is quiet, stop the fleet, and return the account."""
 
-    async def settle(*others: Load, within: float = 60) -> Account:
+    async def settle(*others: Load, within: float = 150) -> Account:
         account = await settled(site, [load, *others], fleet, within=within)
         record_property("account", json.dumps(account.row()))
         return account

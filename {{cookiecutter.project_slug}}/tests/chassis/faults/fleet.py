@@ -89,7 +89,7 @@ class Member:
         lines = [line for line in written if line.startswith(b"{") and event.encode() in line]
         return [found for line in lines if (found := json.loads(line)).get("event") == event]
 
-    async def ready(self, *, within: float = 30) -> None:
+    async def ready(self, *, within: float = 90) -> None:
         """Wait until it says that it is; RuntimeError if it ends instead."""
         await eventually(self._ready, within=within)
 
@@ -117,13 +117,13 @@ class Member:
         """SIGKILL, SIGSTOP, SIGCONT, SIGTERM, … to the process that is there."""
         os.kill(self.pid, number)
 
-    async def ended(self, *, within: float = 60) -> int:
+    async def ended(self, *, within: float = 120) -> int:
         """Wait until a life has ended; its exit status, negative for a signal."""
         before = len(self.statuses) if self.running else len(self.statuses) - 1
         await eventually(lambda: len(self.statuses) > before, within=within)
         return self.statuses[before]
 
-    async def terminate(self, *, within: float = 40) -> tuple[int, float]:
+    async def terminate(self, *, within: float = 80) -> tuple[int, float]:
         """Stop it for good as an orchestrator does; its exit status, and the seconds it took."""
         self.supervised, began = False, time.monotonic()
         if self.running:
@@ -232,7 +232,7 @@ class Fleet:
                 continue
         return total
 
-    async def terminate(self, *, within: float = 40) -> list[tuple[int, float]]:
+    async def terminate(self, *, within: float = 80) -> list[tuple[int, float]]:
         """Stop all that run at once; exit status and seconds of each."""
         ending = [
             member.terminate(within=within)

@@ -100,7 +100,7 @@ def holding(url: str, sql: str) -> Iterator[Any]:
         yield cursor
 
 
-def wait_until(condition: Callable[[], object], within: float = 30) -> None:
+def wait_until(condition: Callable[[], object], within: float = 90) -> None:
     """Wait for a condition; fail after `within` seconds."""
     deadline = time.monotonic() + within
     while not condition():

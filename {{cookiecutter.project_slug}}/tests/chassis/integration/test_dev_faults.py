@@ -174,7 +174,7 @@ def test_chunks_are_delayed_each_way(echo: Echo) -> None:
         proxy.delay(0.1)
         began = time.monotonic()
         assert echoed(session)
-        assert 0.2 <= time.monotonic() - began < 2
+        assert 0.2 <= time.monotonic() - began < 20
 
 
 async def test_a_connection_is_cut_after_so_many_bytes(echo: Echo) -> None:

@@ -81,7 +81,7 @@ def left(processes: list[psutil.Process]) -> list[str]:
     return found
 
 
-def eventually(condition: Callable[[], bool], *, within: float = 20) -> None:
+def eventually(condition: Callable[[], bool], *, within: float = 60) -> None:
     """Wait for a condition, and fail when it doesn't come."""
     deadline = time.monotonic() + within
     while not condition():

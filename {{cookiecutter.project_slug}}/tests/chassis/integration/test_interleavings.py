@@ -287,7 +287,7 @@ class Player:
                     raise AssertionError(f"{error!r} is no error of ours: {played}") from error
                 self._ends[type(error).__name__] += 1
         try:
-            await eventually(lambda: not self._used(), within=10)
+            await eventually(lambda: not self._used(), within=60)
         except TimeoutError:
             raise AssertionError(f"{self._used()} connections in use after {played}") from None
         idle = [pooled.connection for pooled in self._pool._idle]
@@ -304,7 +304,7 @@ class Player:
         """
         where = f"INTERLEAVINGS_SEED={SEED}, up to program {self._number}"
         try:
-            await eventually(lambda: not self._ask(BUSY), within=10)
+            await eventually(lambda: not self._ask(BUSY), within=60)
         except TimeoutError:
             raise AssertionError(f"not idle: {self._ask(BUSY)}; {where}") from None
         for pooled in list(self._pool._idle):
@@ -512,7 +512,7 @@ async def interleave(url: str, ask: Ask, numbers: range) -> Counter[str]:
             for number in batch:
                 await player.play(program(number))
             await player.settle(fresh)
-        await eventually(lambda: not ask(f"SELECT 1 {OURS}"), within=10)
+        await eventually(lambda: not ask(f"SELECT 1 {OURS}"), within=60)
         ask("DELETE FROM hazard WHERE id > 0")
     return ends
 

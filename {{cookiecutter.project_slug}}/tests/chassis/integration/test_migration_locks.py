@@ -79,8 +79,8 @@ def test_a_blocker_is_named_and_nobody_waits_longer_than_the_lock_timeout(
             project.up()
         took = time.monotonic() - began
         over.set()
-        assert LOCK / 2 < reading.result() < LOCK + 1
-    assert 2 * LOCK < took < 2 * LOCK + 5
+        assert LOCK / 2 < reading.result() < LOCK + 3
+    assert 2 * LOCK < took < 2 * LOCK + 15
     ((event, file, blockers),) = [
         (line["event"], line["file"], line["blocked_by"]) for line in logged
     ]

@@ -117,7 +117,7 @@ async def test_a_drain_in_an_outage_gives_the_messages_back(service: Service) ->
             await send(service, sold())
             await eventually(lambda: metric(service, "consumer_paused", reason="outage") == 1)
             began = time.monotonic()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15  # a drain has 25
     assert await service.broker.count(service.topology.main.name) == 1
 
 
