@@ -46,6 +46,7 @@ async def go_through(
     checks: Sequence[type[Check]] = CHECKS,
     *,
     begins: Callable[[type[Check]], None] = lambda _: None,
+    to_first: bool = False,
 ) -> list[Result]:
     """Carry out each check on a database of its own, so that none sees what another one did.
 
@@ -53,6 +54,7 @@ async def go_through(
         subject: what is inspected.
         checks: all of them, or some.
         begins: is called with each before it is carried out.
+        to_first: no other is carried out after one that fails.
 
     Raises:
         ConfigurationError: the role of DATABASE_URL may not create databases.
@@ -70,6 +72,8 @@ async def go_through(
                 continue
             with scratch_database(server, like=like) as url:
                 results.append(await _carry_out(check(), subject, url, like))
+            if to_first and not results[-1].passed:
+                break
     if all(each.passed for each in results):  # nobody has told of the cause
         return [replace(each, findings=(each.why_not,), why_not="") if each.why_not else each
                 for each in results]  # fmt: skip

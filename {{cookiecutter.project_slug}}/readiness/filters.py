@@ -12,6 +12,7 @@ from readiness.check import Check
 from readiness.evidence import Planned, drawn
 from readiness.plans import Index, complaints
 from readiness.rehearsal import Call, Rehearsal
+from readiness.routes import rehearse_routes  # feature: http_api
 from readiness.seeded import growing, rehearse_handlers
 
 _NO_ARBITER = "42P10"  # ON CONFLICT without its unique index: K3 finds that in every handler
@@ -34,7 +35,11 @@ class FiltersAreIndexed(Check):
         no other query stores, stand in `given`.
         """
         async with rehearsal.another() as used:
-            callers = await rehearse_handlers(used)
+            callers = dict(await rehearse_handlers(used))
+            # feature: http_api {
+            asked, untried = await rehearse_routes(used)
+            callers, self.left_out = {**asked, **callers}, [*self.left_out, *untried]
+            # feature: http_api }
         for repository, query, method in rehearsal.queries():
             caller = callers.get(query.name)
             if query.traffic != "high" and caller is None:

@@ -1,9 +1,10 @@
-"""H1: what handlers do beside their statements."""
+"""H1: what transactions do beside their statements."""
 
 from collections.abc import AsyncGenerator
 
 from readiness.check import Check
 from readiness.rehearsal import Rehearsal
+from readiness.routes import rehearse_routes  # feature: http_api
 from readiness.seeded import rehearse_handlers
 
 
@@ -19,6 +20,7 @@ class HandlersCanBeUndone(Check):
         the locks. What has to be asked of others is asked before `manager.transaction`.
         """
         await rehearse_handlers(rehearsal)
+        await rehearse_routes(rehearsal)  # feature: http_api
         for repository, query, method in rehearsal.queries():
             await rehearsal.call(repository, query, method)
         self.inspected = len(rehearsal.service.handlers) + len(list(rehearsal.queries()))

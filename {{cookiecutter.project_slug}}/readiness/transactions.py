@@ -11,7 +11,9 @@ from acme_orders.chassis.errors import WriteOutsideTransaction
 from readiness.catalog import contents_of
 from readiness.check import Check
 from readiness.rehearsal import Rehearsal
+from readiness.routes import rehearse_routes  # feature: http_api
 from readiness.sources import Source, calls, exposed, sources
+from readiness.watch import is_read_only, told
 
 _RAW = frozenset(
     {"aio_execute", "aio_create", "aio_save", "aio_atomic", "execute_sql", "fetch_sql"}
@@ -42,7 +44,8 @@ class TransactionsAreExplicit(Check):
             read_only = await lease.rows(_SESSION)
         if read_only != [("on",)]:
             yield "outside a transaction, PostgreSQL itself does not refuse writes"
-        for finding in _written(rehearsal):
+        told = list(_written(rehearsal))
+        for finding in told or await _refused(rehearsal):
             yield finding
         for type_ in rehearsal.service.handlers:
             self.inspected += 1
@@ -89,6 +92,15 @@ def _written(rehearsal: Rehearsal) -> Iterator[str]:
         if not _may_send_sql(source):
             for call in calls(source, _RAW):
                 yield f"{source.path}:{call.lineno} sends SQL outside a repository"
+
+
+async def _refused(rehearsal: Rehearsal) -> list[str]:
+    """Writes that PostgreSQL refuses because their transaction only reads."""
+    failures = rehearsal.watch.failures
+    seen = len(failures)
+    await rehearse_routes(rehearsal)  # feature: http_api
+    refused = [told(each) for each in failures[seen:] if is_read_only(each)]
+    return list(dict.fromkeys(f"a transaction that only reads writes: {each}" for each in refused))
 
 
 def _may_send_sql(source: Source) -> bool:

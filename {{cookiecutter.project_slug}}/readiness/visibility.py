@@ -15,6 +15,7 @@ from acme_orders.chassis.observability.probes import operations
 from readiness.check import Check
 from readiness.nameless import nameless
 from readiness.rehearsal import Rehearsal
+from readiness.routes import rehearse_routes  # feature: http_api
 from readiness.seeded import rehearse_handlers
 
 Scrape = Callable[[], Awaitable["Page"]]
@@ -88,6 +89,7 @@ class DatabaseIsObservable(Check):
                 yield finding
         async with rehearsal.another() as used:
             await rehearse_handlers(used)
+            await rehearse_routes(used)  # feature: http_api
         for finding in nameless(rehearsal, {**used.watch.named, **rehearsal.watch.named}):
             yield finding
 

@@ -25,6 +25,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from readiness.meeting import Meeting
 
 _INSIDE: ContextVar["Watch | None"] = ContextVar("inside", default=None)
+_READ_ONLY = "25006"
 _HERE = str(Path(__file__).parent)
 _CHASSIS = str(Path(chassis.__file__).parent)
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
@@ -196,6 +197,11 @@ def told(error: Exception) -> str:
         if not name.startswith(("<", _HERE, _CHASSIS, *_LIBRARIES)):
             return f"{text} ({short(name)}:{line})"
     return text
+
+
+def is_read_only(error: Exception) -> bool:
+    """Whether PostgreSQL has refused a write because the transaction only reads."""
+    return getattr(error, "sqlstate", None) == _READ_ONLY
 
 
 def short(path: str) -> str:

@@ -26,8 +26,9 @@ async def first_red(before: Sequence[str]) -> tuple[str, str] | None:
     logs.configure(level="CRITICAL", style=settings.log_format)  # defects are tried on purpose
     waivers = waivers_in(Path("pyproject.toml"), [each.id for each in CHECKS])
     subject = Subject(SERVICE, settings, waivers=waivers)
-    for check in sorted(CHECKS, key=lambda each: each.id not in before):
-        (result,) = await go_through(subject, [check])
+    known = {name: place for place, name in enumerate(before)}
+    checks = sorted(CHECKS, key=lambda each: known.get(each.id, len(known)))
+    for result in await go_through(subject, checks, to_first=True):
         if not result.passed:
             return result.id, result.findings[0]
     return None

@@ -16,6 +16,7 @@ from tests.chassis.slices import sales
 _PACKAGE = "changed_service"
 _SLICE = f"{_PACKAGE}.sales"
 _QUERY = '    @query("sales.revenue"'
+_ROUTE = '    @routes.get("")\n'  # feature: http_api
 _HANDLER = "    new = sales.add(sale)\n"
 _EXAMPLES = '"examples": [{"sale_id": "0b8f7c0e-0f4f-4e57-9d0c-5f6b1c1f2a3d", **_EXAMPLE}]'
 _NUMBER = "0950_changed"
@@ -71,6 +72,25 @@ def method(text: str) -> Edit:
 def handled(line: str, imports: str = "") -> Edit:
     """A line at the beginning of the handler."""
     return "handlers", _HANDLER, f"    {imports}\n    {line}\n{_HANDLER}"
+
+
+# feature: http_api {
+def route(path: str, takes: str, does: str) -> Edit:
+    """Another route, which does this inside a transaction that only reads."""
+    lines = (
+        "    import asyncio",
+        "    from datetime import date",
+        "    from typing import Literal",
+        f'    @routes.get("{path}")',
+        f"    async def another({takes}) -> str:",
+        '        async with manager.transaction("another", read_only=True):',
+        f"            {does}",
+        '        return ""',
+    )
+    return "api", _ROUTE, "\n".join((*lines, "", _ROUTE))
+
+
+# feature: http_api }
 
 
 def child_of(parent: str, *, given: str = "{}") -> Edit:

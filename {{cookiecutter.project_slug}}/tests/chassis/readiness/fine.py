@@ -10,6 +10,7 @@ from tests.chassis.readiness.change import (
     child_of,
     handled,
     method,
+    route,  # feature: http_api
 )
 from tests.chassis.readiness.mistakes import summaries
 
@@ -47,6 +48,20 @@ FINE = (
     reads("by key", summaries(".where(Sale.id == sale_id).limit(1)"), _SALE),
     reads("by several keys", summaries(".where(Sale.id.in_([sale_id])).limit(9)"), _SALE),
     reads("from a time on", summaries(f".where(Sale.made_at > since){_ORDER}"), _SINCE),
+    # feature: http_api {
+    works(
+        "a route for a query that is not rare",
+        route("/by/sale", "sale_id: UUID", "await sales.by_id(sale_id)"),
+    ),
+    works(
+        "a route with an enumeration and a number",
+        route(
+            "/by/state/{state}",
+            'state: Literal["a", "b"], most: Annotated[int, Query(ge=2)] = 9',
+            "assert state == 'a'; assert most in (2, 9); await sales.page(limit=most)",
+        ),
+    ),
+    # feature: http_api }
     reads("the newest", summaries(".order_by(Sale.made_at.desc(), Sale.id.desc()).limit(9)")),
     reads(
         "OR over two indexes",

@@ -9,6 +9,7 @@ from tests.chassis.readiness.change import (
     child_of,
     handled,
     method,
+    route,  # feature: http_api
 )
 
 _END = "def _booked(sale: SaleMade) -> SaleBooked:\n"
@@ -136,6 +137,45 @@ AT_WORK = (
             # feature: http_api }
         )
     ),
+    # feature: http_api {
+    # What only a route does
+    Change(
+        "K2",
+        "a write that the source does not show",
+        "a transaction that only reads writes: ",
+        (
+            route(
+                "/by/day",
+                "",
+                "await getattr(outbox, 'add')(SALE_MADE, SaleMade(**SaleMade.example()))",
+            ),
+        ),
+    ),
+    Change(
+        "K1",
+        "a rare query that a route calls",
+        "sales.revenue is called for every GET /sales/by/day, and is registered as rare",
+        (route("/by/day", "since: date", "await sales.revenue(since=since)"),),
+    ),
+    Change(
+        "K1",
+        "a rare query that a route calls if it is asked to",
+        "sales.revenue is called for every GET /sales/by/day, and is registered as rare",
+        (
+            route(
+                "/by/day",
+                "*, details: bool = False",
+                "await sales.revenue(since=date.today()) if details else None",
+            ),
+        ),
+    ),
+    Change(
+        "H1",
+        "a route that sleeps inside its transaction",
+        "sleeps for 0.01 s inside a transaction",
+        (route("/by/day", "", "await asyncio.sleep(0.01)"),),
+    ),
+    # feature: http_api }
     # What an example needs and nobody has given
     Change(
         "K1",

@@ -23,6 +23,7 @@ SHORT = {  # what `make test` tries; `make faults` tries all of them
     "a look before an insert",
     "a branch",
     "a use case in another module, inside a transaction",
+    "a rare query that a route calls",
 }
 
 

@@ -1,0 +1,160 @@
+# feature: http_api
+"""Each route, asked as its OpenAPI document describes it, so that what it calls is seen."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from acme_orders.chassis.process.exchange import Reply, exchange
+
+from readiness.rehearsal import Rehearsal
+from readiness.two_tenants import TENANT  # feature: row, rls, schema
+
+_BROKEN = 500
+_FORMATS = {
+    "uuid": "00000000-0000-0000-0000-000000000001",
+    "date": "2026-01-31",
+    "date-time": "2026-01-31T12:00:00Z",
+}
+_PLAIN = (str, int, date, UUID)  # what can stand in a path
+_TYPES = {"integer": "1", "number": "1", "boolean": "true", "string": "x"}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A route with its method.
+
+    Args:
+        method: GET, POST and so on.
+        path: with the names of its parameters in braces.
+        description: its part of the OpenAPI document.
+        document: all of it.
+        known: values of parameters by their names, where the document has no example.
+    """
+
+    method: str
+    path: str
+    description: Mapping[str, Any]
+    document: Mapping[str, Any]
+    known: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def example(self, *also: str) -> tuple[str, Any]:
+        """Path and body of a request.
+
+        Args:
+            also: parameters of the query that it could do without.
+
+        Raises:
+            LookupError: there are no examples to make it of.
+        """
+        path, query = self.path, []
+        for each in self.description.get("parameters", ()):
+            name = each["name"]
+            if each["in"] != "header" and (each["required"] or name in also):
+                value = self._value(each)
+                path = path.replace(f"{{{name}}}", str(value))
+                query += [f"{name}={value}"] if each["in"] == "query" else []
+        body = self.description.get("requestBody")
+        content = body and self._first(body["content"]["application/json"], "the body")
+        return path + ("?" + "&".join(query) if query else ""), content
+
+    def examples(self) -> Iterator[tuple[str, Any]]:
+        """Requests with what it must have, and one more with each parameter that it may have."""
+        yield self.example()
+        for each in self.description.get("parameters", ()):
+            if each["in"] == "query" and not each["required"]:
+                yield self.example(each["name"])
+
+    def _value(self, parameter: Mapping[str, Any]) -> Any:
+        name = parameter["name"]
+        try:
+            return self._first(parameter, f"the parameter {name}")
+        except LookupError:
+            if name in self.known:
+                return self.known[name]
+            whole = parameter["schema"]
+            for schema in map(self._followed, (whole, *whole.get("anyOf", ()))):
+                kinds = schema.get("format", ""), schema.get("type", "")
+                if made := _FORMATS.get(kinds[0]) or _TYPES.get(kinds[1]):
+                    return schema.get("enum", [schema.get("minimum", made)])[0]
+            raise
+
+    def _followed(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        name = schema.get("$ref", "").rpartition("/")[2]
+        found: Mapping[str, Any] = self.document["components"]["schemas"][name] if name else schema
+        return found
+
+    def _first(self, about: Mapping[str, Any], what: str) -> Any:
+        for found in (about, self._followed(about["schema"])):
+            examples = found.get("examples", [])
+            for each in examples.values() if isinstance(examples, dict) else examples:
+                return each["value"] if isinstance(examples, dict) else each
+        raise LookupError(f"{what} has no example")
+
+
+async def operations(rehearsal: Rehearsal) -> list[Operation]:
+    """Each route of the API with each of its methods."""
+    document = (await ask(rehearsal, "GET", "/openapi.json", None)).json
+    known = _known(rehearsal)
+    return [
+        Operation(method.upper(), path, description, document, known)
+        for path, methods in document["paths"].items()
+        for method, description in methods.items()
+    ]
+
+
+async def ask(
+    rehearsal: Rehearsal,
+    method: str,
+    path: str,
+    body: Any,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Send a request, without a socket."""
+    headers = dict(headers or {})
+    headers["X-Tenant-ID"] = str(TENANT)  # feature: row, rls, schema
+    return await exchange(rehearsal.service, method, path, body, headers)
+
+
+async def rehearse_routes(
+    rehearsal: Rehearsal,
+) -> tuple[Mapping[str, str], list[tuple[str, str]]]:
+    """Ask every route, after the handlers have stored what their examples lead to.
+
+    Returns:
+        Which route has called which query of a slice; the routes that could not be tried, and why.
+    """
+    callers, left_out = dict[str, str](), list[tuple[str, str]]()
+    slices = [each for one in rehearsal.service.slices for each in one.repositories]
+    names = {query.name for repository, query, _ in rehearsal.queries() if repository in slices}
+    for operation in await operations(rehearsal):
+        seen = len(rehearsal.statements)
+        try:
+            for path, body in operation.examples():
+                reply = await ask(rehearsal, operation.method, path, body)
+                if reply.status >= _BROKEN:
+                    left_out.append((str(operation), f"{path} is answered with {reply.status}"))
+        except Exception as error:
+            left_out.append((str(operation), f"cannot be tried: {error!r}"))
+        for each in rehearsal.statements[seen:]:
+            if each.query in names:
+                callers.setdefault(each.query, str(operation))
+    return callers, left_out
+
+
+def _known(rehearsal: Rehearsal) -> dict[str, Any]:
+    """What examples of messages and queries call by the name of a parameter."""
+    found: dict[str, Any] = {}
+    for each in rehearsal.service.handlers.values():
+        with suppress(LookupError):  # K3 tells of a payload without an example
+            for example in each.payload.examples():
+                found = {**example, **found}
+    for _, query, _ in rehearsal.queries():
+        found = {**query.example, **found}
+    return {name: each for name, each in found.items() if isinstance(each, _PLAIN)}
