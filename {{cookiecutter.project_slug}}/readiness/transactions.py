@@ -13,7 +13,7 @@ from readiness.check import Check
 from readiness.rehearsal import Rehearsal
 from readiness.routes import rehearse_routes  # feature: http_api
 from readiness.sources import Source, calls, exposed, sources
-from readiness.watch import is_read_only, told
+from readiness.watch import is_read_only, told  # feature: http_api
 
 _RAW = frozenset(
     {"aio_execute", "aio_create", "aio_save", "aio_atomic", "execute_sql", "fetch_sql"}
@@ -44,8 +44,9 @@ class TransactionsAreExplicit(Check):
             read_only = await lease.rows(_SESSION)
         if read_only != [("on",)]:
             yield "outside a transaction, PostgreSQL itself does not refuse writes"
-        told = list(_written(rehearsal))
-        for finding in told or await _refused(rehearsal):
+        found = list(_written(rehearsal))
+        found = found or await _refused(rehearsal)  # feature: http_api
+        for finding in found:
             yield finding
         for type_ in rehearsal.service.handlers:
             self.inspected += 1
@@ -94,13 +95,17 @@ def _written(rehearsal: Rehearsal) -> Iterator[str]:
                 yield f"{source.path}:{call.lineno} sends SQL outside a repository"
 
 
+# feature: http_api {
 async def _refused(rehearsal: Rehearsal) -> list[str]:
     """Writes that PostgreSQL refuses because their transaction only reads."""
     failures = rehearsal.watch.failures
     seen = len(failures)
-    await rehearse_routes(rehearsal)  # feature: http_api
+    await rehearse_routes(rehearsal)
     refused = [told(each) for each in failures[seen:] if is_read_only(each)]
     return list(dict.fromkeys(f"a transaction that only reads writes: {each}" for each in refused))
+
+
+# feature: http_api }
 
 
 def _may_send_sql(source: Source) -> bool:

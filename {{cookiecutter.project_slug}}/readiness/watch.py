@@ -25,7 +25,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from readiness.meeting import Meeting
 
 _INSIDE: ContextVar["Watch | None"] = ContextVar("inside", default=None)
-_READ_ONLY = "25006"
+_READ_ONLY = "25006"  # feature: http_api
 _HERE = str(Path(__file__).parent)
 _CHASSIS = str(Path(chassis.__file__).parent)
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
@@ -199,9 +199,13 @@ def told(error: Exception) -> str:
     return text
 
 
+# feature: http_api {
 def is_read_only(error: Exception) -> bool:
     """Whether PostgreSQL has refused a write because the transaction only reads."""
     return getattr(error, "sqlstate", None) == _READ_ONLY
+
+
+# feature: http_api }
 
 
 def short(path: str) -> str:
