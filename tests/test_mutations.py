@@ -99,6 +99,18 @@ SCHEMA_MUTATIONS = {
         '_IN_THE_WAY = {"40P01"}',
         "integration/test_migration_locks.py::test_it_succeeds_when_the_blocker_has_gone",
     ),
+    "pauses that do not grow": (
+        f"{SCHEMA}/patience.py",
+        "2.0 ** (attempt - 1)",
+        "1.0 ** (attempt - 1)",
+        "integration/test_migration_locks.py::test_the_pauses_between_the_tries_grow",
+    ),
+    "an old history is not carried over": (
+        f"{SCHEMA}/records.py",
+        "attname = 'error')",
+        "attname = 'id')",
+        "integration/test_migration_history.py::test_an_old_history_is_carried_over",
+    ),
     "invalid index left": (
         f"{SCHEMA}/repeat.py",
         "        return statement.sql, list(_dropped([name], rows))\n",

@@ -17,10 +17,9 @@ import pytest
 
 from tests.answers import PROJECT, ROOT
 from tests.conftest import Commit, Sample, generate, git, read, write
+from tests.first_state import arrives, empty_database, filled, first_state
 from tests.test_service import edit, passes, python
 
-# With the verb that makes slices, and before the one that updates; a tag takes its place one day.
-FIRST = "67a4227"
 NAMES = {"project_name": "My Shop", "project_slug": "my-shop", "package_name": "my_shop"}
 DURATIONS = "src/acme_orders/chassis/durations.py"
 NEW_MIGRATION = "migrations/chassis/0006_erasure"
@@ -160,27 +159,26 @@ def test_what_a_team_has_done_stays(two_versions: Path, tmp_path: Path) -> None:
 @pytest.mark.matrix
 @pytest.mark.timeout(1500)
 def test_from_the_first_state_of_the_template(template: Path, tmp_path: Path) -> None:
-    """As it really was; the slices of the team pass their tests afterwards."""
-    assert git(ROOT, "cat-file", "-t", FIRST) == "commit", (
-        "a clone with its whole history: --unshallow"
-    )
-    origin = tmp_path / "template"
-    git(tmp_path, "clone", "--quiet", str(ROOT), str(origin))
-    git(origin, "checkout", "--quiet", "-B", "main", FIRST)
+    """As it really was, with a filled database; the team's slices pass their tests afterwards."""
+    origin = first_state(tmp_path)
     git(origin, "tag", "v0.0.1")
     project = made_of(origin, "v0.0.1", tmp_path / "out")
     worked_on(project)
-    git(origin, "checkout", "--quiet", "main")
-    git(origin, "rm", "-r", "--quiet", ".")
-    shutil.copytree(template, origin, ignore=shutil.ignore_patterns(".git"), dirs_exist_ok=True)
-    committed(origin, "Now")
-    git(origin, "tag", "v0.1.0")
+    with empty_database() as url:
+        before = filled(project, url)
+        assert "parcels" in before
+        git(origin, "checkout", "--quiet", "main")
+        git(origin, "rm", "-r", "--quiet", ".")
+        shutil.copytree(template, origin, ignore=shutil.ignore_patterns(".git"), dirs_exist_ok=True)
+        committed(origin, "Now")
+        git(origin, "tag", "v0.1.0")
 
-    done = update(project)
-    assert "conflict" not in done.stdout, done.stdout
-    assert done.returncode == 0, done.stdout + done.stderr
-    proof = python(project, "-m", "dev.template.proof")
-    assert proof.returncode == 0, proof.stdout + proof.stderr
+        done = update(project)
+        assert "conflict" not in done.stdout, done.stdout
+        assert done.returncode == 0, done.stdout + done.stderr
+        proof = python(project, "-m", "dev.template.proof")
+        assert proof.returncode == 0, proof.stdout + proof.stderr
+        arrives(project, url, before)
     passes(project, "tests/parcels", "tests/orders")
 
 

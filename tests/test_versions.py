@@ -19,8 +19,12 @@ MESSAGING = ["tests/chassis/contracts/test_broker.py", "tests/chassis/faults/tes
 
 # What changes a schema, fills it and says whether two releases can share it.
 SCHEMA = [
+    "tests/chassis/acceptance/test_backfill_command.py",
     "tests/chassis/backfills",
+    "tests/chassis/integration/test_drift.py",
     "tests/chassis/readiness/test_contracts.py",
+    "tests/chassis/readiness/test_staging.py",
+    "tests/chassis/readiness/test_stairway.py",
     "tests/chassis/schema",
     *(
         f"tests/chassis/integration/test_migration{each}.py"
@@ -29,6 +33,15 @@ SCHEMA = [
         )
     ),
 ]
+OF_TENANTS = {
+    "none": [],
+    "row": [],
+    "rls": ["tests/chassis/tenancy/test_backfills.py"],
+    "schema": [
+        "tests/chassis/tenancy/test_backfills_of_schemas.py",
+        "tests/chassis/tenancy/test_schemas.py",
+    ],
+}
 POSTGRES = Path(os.environ.get("TEST_POSTGRES") or "/usr/lib/postgresql/15/bin")
 
 
@@ -73,13 +86,12 @@ def test_the_checklist_on_postgresql_15(bake: Bake) -> None:
 
 @pytest.mark.matrix
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("tenancy", ["none", "row", "rls", "schema"])
+@pytest.mark.parametrize("tenancy", OF_TENANTS)
 def test_changes_of_the_schema_on_postgresql_15(bake_fresh: Bake, tenancy: str) -> None:
     """What waits, blocks, is killed and goes on; also where the disk is full."""
-    own = ["tests/chassis/tenancy/test_schemas.py"] if tenancy == "schema" else []
     options = ["-q", "-p", "no:cacheprovider", "-m", ""]
     project = bake_fresh(chassis_tests=True, tenancy=tenancy)
-    on_postgresql_15(project, "pytest", *options, *SCHEMA, *own)
+    on_postgresql_15(project, "pytest", *options, *SCHEMA, *OF_TENANTS[tenancy])
 
 
 @pytest.mark.matrix

@@ -125,6 +125,20 @@ def test_it_succeeds_when_the_blocker_has_gone(project: Migrations, way: str) ->
         assert waited >= LOCK * 1000
 
 
+def test_the_pauses_between_the_tries_grow(project: Migrations) -> None:
+    """Whoever was in the way has more and more time to end."""
+    settings = MigrationSettings(migration_lock_timeout=0.05, migration_attempts=4)
+    with (
+        holding(project.url, READ),
+        capture_logs() as logged,
+        pytest.raises(Conflict, match="all 4 attempts"),
+    ):
+        Migrations(project.url, project.folder, settings).up()
+    first, _, third = (line["again_in"] for line in logged)
+    assert 0.2 <= first <= 0.5
+    assert 1 <= third <= 2
+
+
 def test_a_deadlock_is_tried_again(project: Migrations) -> None:
     """PostgreSQL ends one of the two, and the other one is done at once."""
     project.rows("CREATE TABLE other (x text)")
