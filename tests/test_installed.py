@@ -188,6 +188,7 @@ def test_a_choice_lives_without_extras(shipped: Shipped) -> None:
 
     shipped.call("dead-letters list")
     shipped.call("dead-letters show", dead)
+    shipped.call("dead-letters reproduce", dead, status=1)  # it is no JSON
     shipped.call("dead-letters replay", "--all", "--dry-run")
     shipped.call("dead-letters discard", dead, "--yes")
     shipped.call("doctor")

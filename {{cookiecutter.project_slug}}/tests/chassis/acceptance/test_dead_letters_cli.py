@@ -4,11 +4,13 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 from uuid import uuid4
@@ -264,6 +266,37 @@ async def test_one_is_shown_without_its_body_unless_asked_for(
     assert shown["body"] == message.body.decode()
 
 
+async def test_one_becomes_a_test_that_make_check_takes(
+    service: Service, without_broker: Commands, tmp_path: Path
+) -> None:
+    """With nobody's data; what it is made into has to be a new file."""
+    message, file = failed(), tmp_path / "test_it.py"
+    await archived(service, message)
+    identity = str(identity_of(message))
+    text = await without_broker.well("reproduce", identity)
+    await without_broker.well("reproduce", identity, f"--output={file}")
+    assert "ada@example.com" in message.body.decode()
+    for each in (text, file.read_text("utf-8")):
+        assert "ada@example.com" not in each
+        assert '"sku": "TEA-1"' in each
+        assert f"async def test_dead_letter_{identity[:8]}(" in each
+    assert (
+        "name a new file"
+        in (await without_broker("reproduce", identity, f"--output={file}")).stderr
+    )
+    for command in (["check"], ["format", "--check"]):
+        name = f"--stdin-filename={PROJECT}/tests/sales/test_it.py"
+        said = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "ruff", *command, name, "-"],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert said.returncode == 0, said.stdout + said.stderr
+
+
 async def test_a_text_from_outside_does_nothing_to_the_terminal(
     service: Service, without_broker: Commands
 ) -> None:
@@ -338,6 +371,7 @@ async def test_discarding_asks_and_keeps_the_reason(
         (["replay", "--all", "--rate", "0"], 2, "--rate"),
         (["list", "--state", "lost"], 2, "discarded"),
         (["show", str(uuid4())], 1, "there is no dead letter"),
+        (["reproduce", str(uuid4())], 1, "there is no dead letter"),
         (["discard", str(uuid4()), "--yes"], 1, "unknown"),
         (["replay", "--all"], 78, "BROKER_URL=memory://"),
     ],
@@ -362,5 +396,5 @@ async def test_nothing_is_an_answer_too(without_broker: Commands) -> None:
 async def test_help_says_what_each_does(without_broker: Commands) -> None:
     """With a sentence for each."""
     said = await without_broker.well("--help")
-    for command in ("list", "show", "replay", "discard"):
+    for command in ("list", "show", "replay", "discard", "reproduce"):
         assert command in said

@@ -20,6 +20,7 @@ from acme_orders.chassis.cli.erase import erase
 from acme_orders.chassis.cli.migrate import migrations
 from acme_orders.chassis.cli.migrate import migrator as migrator_of  # feature: schema
 from acme_orders.chassis.cli.openapi import openapi  # feature: http_api
+from acme_orders.chassis.cli.reproduce import reproduce
 from acme_orders.chassis.cli.retention import retention
 from acme_orders.chassis.cli.sample import export_sample
 from acme_orders.chassis.cli.send import send
@@ -50,6 +51,7 @@ cli.add_typer(backfills, name="backfill")
 cli.add_typer(retention, name="retention")
 cli.add_typer(erase, name="erase")
 cli.add_typer(dead_letters, name="dead-letters")
+dead_letters.command()(reproduce)
 cli.command()(send)
 cli.command()(export_sample)
 cli.command()(asyncapi)

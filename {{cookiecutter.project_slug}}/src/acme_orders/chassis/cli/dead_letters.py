@@ -55,7 +55,7 @@ def list_(
     wanted = Selection(state, (), reason, fingerprint, type_)
 
     async def look() -> list[Any]:
-        async with _service(context) as service, looking(service.dead_letters):
+        async with service_of(context) as service, looking(service.dead_letters):
             if each:
                 return list(await service.dead_letters.page(wanted, limit=limit))
             return list(await service.dead_letters.groups(wanted, limit=limit))
@@ -84,7 +84,7 @@ def show(
     """Show one dead letter: its error, its headers, and what was decided about it."""
 
     async def look() -> dict[str, Any]:
-        async with _service(context) as service, looking(service.dead_letters):
+        async with service_of(context) as service, looking(service.dead_letters):
             found = await service.dead_letters.by_id(identity)
             if found is None:
                 raise ServiceError(f"there is no dead letter {identity}; `list --each` shows them")
@@ -126,7 +126,7 @@ def replay(
                 "BROKER_URL=memory:// has no queue that outlives this command: "
                 "name the RabbitMQ of the service"
             )
-        async with _service(context, broker=not dry_run) as service:
+        async with service_of(context, broker=not dry_run) as service:
             meant, chosen = await choose(service.dead_letters, wanted, limit)
             if dry_run:
                 async for one in chosen:
@@ -165,7 +165,7 @@ def discard(
     wanted = _selection(ids, reason, fingerprint, type_, everything=all_)
 
     async def give_up() -> int:
-        async with _service(context) as service:
+        async with service_of(context) as service:
             meant, chosen = await choose(service.dead_letters, wanted, limit)
             found = [one async for one in chosen]
             if not found or not (yes or typer.confirm(f"Discard {meant} dead letters?")):
@@ -200,7 +200,7 @@ def _selection(
 
 
 @asynccontextmanager
-async def _service(context: typer.Context, *, broker: bool = False) -> AsyncIterator[Service]:
+async def service_of(context: typer.Context, *, broker: bool = False) -> AsyncIterator[Service]:
     """The service, with a connection to RabbitMQ only where it is needed."""
     settings = command_settings(context.obj)
     if not broker:

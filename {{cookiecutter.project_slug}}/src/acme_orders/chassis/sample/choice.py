@@ -43,6 +43,14 @@ class Choice:
         self._down(began)
         self._up()
 
+    def take_these(self, table: Sampled, keys: Iterable[Key]) -> None:
+        """Take rows of a table by their keys; `complete` adds what they refer to."""
+        self.taken[table.oid].update(keys)
+
+    def complete(self) -> None:
+        """Take what rows refer to, until nothing is missing."""
+        self._up()
+
     def _ends(self, table: Sampled, part: Part) -> Iterator[Key]:
         key, where, given = table.key, "", list[Any]()
         if part.column:
