@@ -156,6 +156,9 @@ CAUSES = [
     Cause("ErasureOverdue", 5, {"erasure_overdue_seconds": gauge(0, 1)}),
     Cause("RetentionOverdue", 60, {"retention_overdue_seconds{policy='a'}": gauge(0, 1)}),
     Cause(
+        "RetentionFindings", 60, {"retention_findings{policy='a', kind='orphaned'}": gauge(0, 1)}
+    ),
+    Cause(
         "MigrationDidNotEnd",
         60,
         {"db_migration_duration_seconds_count{direction='up', outcome='failed'}": gauge(0, 1)},

@@ -31,14 +31,16 @@ CREATE TABLE line (
 """
 KEEP = timedelta(days=30)
 POLICY = Retention("paper", "at", KEEP, children=("page", "line"))
+ARCHIVED = replace(POLICY, archive={"paper": "paper_archive", "line": "line_archive"})
 QUICK = replace(LIMITS, share=1, lock=0.1, look=0.05, first=100, largest=100)
 CHILD = """
 import sys
 from dataclasses import replace
-from tests.chassis.retention.papers import POLICY, QUICK
+from tests.chassis.retention import papers
 from acme_orders.chassis.retention.runner import Runner
-limits = replace(QUICK, first=int(sys.argv[2]), largest=int(sys.argv[2]))
-for step in Runner(sys.argv[1], [POLICY], limits=limits).run(anyway=True):
+limits = replace(papers.QUICK, first=int(sys.argv[2]), largest=int(sys.argv[2]))
+policy = getattr(papers, sys.argv[3])
+for step in Runner(sys.argv[1], [policy], limits=limits).run(anyway=True):
     print(step.rows, step.state, flush=True)
 """
 
@@ -93,11 +95,10 @@ class Papers:
         ):
             return change(Requests(session.rows))
 
-    def child(self, size: int = 100) -> "subprocess.Popen[str]":
-        """Run it in a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-c", CHILD, self.url, str(size)], stdout=subprocess.PIPE, text=True
-        )
+    def child(self, size: int = 100, policy: str = "POLICY") -> "subprocess.Popen[str]":
+        """Run one of the policies above in a process of its own."""
+        command = [sys.executable, "-c", CHILD, self.url, str(size), policy]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def counts(self) -> tuple[int, int, int]:
         """Papers, pages and lines."""

@@ -173,7 +173,8 @@ def found_by_verify(papers: Papers) -> None:
         cursor.execute("SET session_replication_role = replica")
         cursor.execute("DELETE FROM paper WHERE id BETWEEN %s AND %s", (first, first + 9))
         cursor.execute("DELETE FROM page WHERE paper_id >= %s AND number = 2", (first + 30,))
-    expired, pages, lines = verify(papers.url, [POLICY], interval=3600)
+    found = verify(papers.url, [POLICY], interval=3600)
+    expired, pages, lines = (each.text for each in found)
     assert expired.startswith("30 rows of public.paper have expired")
     assert {pages.partition(" refer")[0], lines.partition(" refer")[0]} == {
         "20 rows of public.page",

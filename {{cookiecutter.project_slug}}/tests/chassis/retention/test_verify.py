@@ -2,12 +2,19 @@
 
 from acme_orders.chassis.retention.verify import Planned, plan, verify
 
+from readiness.scratch import session
 from tests.chassis.retention.papers import POLICY, Papers
 
 
 def findings(papers: Papers) -> list[str]:
     """As they are now."""
-    return list(verify(papers.url, [POLICY], interval=3600))
+    return [each.text for each in verify(papers.url, [POLICY], interval=3600)]
+
+
+def kinds(papers: Papers, *, statement: float = 0) -> dict[str, int]:
+    """The same, as the metric tells it."""
+    found = verify(papers.url, [POLICY], interval=3600, statement=statement)
+    return {each.kind: each.rows for each in found}
 
 
 def test_a_plan_counts_and_deletes_nothing(papers: Papers) -> None:
@@ -26,6 +33,7 @@ def test_a_plan_counts_and_deletes_nothing(papers: Papers) -> None:
 def test_what_should_not_be_there_is_found(papers: Papers) -> None:
     """Never run, expired, orphaned, overdue; and nothing when all is well."""
     papers.add(20, days=40)
+    assert kinds(papers) == {"never_run": 1, "expired": 20}
     never, expired = findings(papers)
     assert never == "paper was never run to its end: `retention run --policy paper`"
     assert expired.startswith("20 rows of public.paper have expired: older than 20")
@@ -41,6 +49,7 @@ def test_what_should_not_be_there_is_found(papers: Papers) -> None:
     pages, lines = sorted(findings(papers), reverse=True)
     assert pages.startswith("2 rows of public.page refer to rows of public.paper that are gone")
     assert lines.startswith("1 rows of public.line refer to rows of public.page that are gone")
+    assert set(kinds(papers)) == {"orphaned"}
     papers.sql("DELETE FROM line; DELETE FROM page; ALTER TABLE retention_run DISABLE TRIGGER USER")
     papers.sql("UPDATE retention_run SET ended_at = now() - interval '3 hours'")
     papers.sql("ALTER TABLE paper RENAME at TO made_at")
@@ -49,3 +58,14 @@ def test_what_should_not_be_there_is_found(papers: Papers) -> None:
     assert "paper is overdue: its last good pass ended 10" in overdue
     assert "the last pass was failed: public.paper has no column at" in overdue
     assert "has no column at" in unfit
+    assert kinds(papers) == {"overdue": 1, "unfit": 1}
+
+
+def test_what_takes_too_long_is_told(papers: Papers) -> None:
+    """A part of the process does not look for hours, and does not say that all is well either."""
+    papers.run()
+    with session(papers.url) as holder:
+        holder.execute("BEGIN; LOCK TABLE public.paper")
+        assert kinds(papers, statement=0.2) == {"unknown": 1}
+        holder.execute("ROLLBACK")
+    assert kinds(papers, statement=60) == {}

@@ -2,21 +2,19 @@
 
 import json as json_text
 import signal
-import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from acme_orders.chassis.backfills import control, runner
 from acme_orders.chassis.backfills.files import FOLDER, NAME, found, names
 from acme_orders.chassis.backfills.pace import Limits
 from acme_orders.chassis.backfills.session import backfill_session
+from acme_orders.chassis.cli.bar import Step, watched
 from acme_orders.chassis.cli.session import command_settings, explained
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.records import SHARED
@@ -24,7 +22,6 @@ from acme_orders.chassis.migrations.records import SHARED
 backfills = typer.Typer(
     help="Change many rows in portions, while the service runs.", no_args_is_help=True
 )
-_LINE_EVERY = 10.0  # seconds, where nobody watches a bar
 _TEMPLATE = '''"""{name}: why these rows are changed."""
 
 from acme_orders.chassis.backfills.backfill import Backfill
@@ -64,7 +61,7 @@ def run(
         console = Console()
         try:
             with closing(work) as steps:
-                done = (_bar if console.is_terminal else _lines)(name, steps, console)
+                done = watched(name, map(_step, steps), console)
         except KeyboardInterrupt:
             typer.echo(f"left; `backfill run {name}` goes on where it was", err=True)
             raise typer.Exit(130) from None
@@ -151,36 +148,6 @@ def _move(context: typer.Context, name: str, how: str, says: str) -> None:
             typer.echo(f"nobody runs it now: `backfill run {name}` does", err=True)
 
 
-def _bar(name: str, steps: Iterator[runner.Progress], console: Console) -> bool:
-    shown = ("{task.description}", "{task.completed:,.0f} of {task.total:,.0f}")
-    rate = "{task.fields[rate]}  {task.fields[waits]}"
-    texts = [TextColumn(each) for each in (*shown, rate)]
-    columns = (texts[0], BarColumn(), texts[1], TimeRemainingColumn(), texts[2])
-    done, tasks = False, {}
-    with Progress(*columns, console=console) as bar:
-        for step in steps:
-            total = max(step.estimate, step.rows, 1)
-            if step.place not in tasks:
-                tasks[step.place] = bar.add_task(name, completed=step.rows, rate="", waits="")
-            task = next(each for each in bar.tasks if each.id == tasks[step.place])
-            rate_now = f"{task.speed:,.0f}/s" if task.speed else ""
-            total = step.rows or 1 if step.completed else total
-            bar.update(task.id, completed=step.rows, total=total, rate=rate_now, waits=step.waits)
-            done = True
-    return done
-
-
-def _lines(name: str, steps: Iterator[runner.Progress], console: Console) -> bool:
-    began, told, first, waits = time.monotonic(), float("-inf"), None, ""
-    for step in steps:
-        first = step.rows if first is None else first
-        now = time.monotonic()
-        if now - told < _LINE_EVERY and bool(step.waits) == bool(waits) and not step.completed:
-            continue
-        told, waits = now, step.waits
-        rate = (step.rows - first) / max(now - began, 0.001)
-        left = f", {(step.estimate - step.rows) / rate:.0f} s left" if rate else ""
-        place = "" if step.place == SHARED else f" in {step.place}"
-        says = f"; waits: {waits}" if waits else f", {rate:.0f}/s{left}"
-        console.print(f"{name}{place}: {step.rows} of about {step.estimate} rows{says}")
-    return first is not None
+def _step(step: runner.Progress) -> Step:
+    part = "" if step.place == SHARED else step.place
+    return Step(step.rows, step.estimate, step.waits, step.completed, part)

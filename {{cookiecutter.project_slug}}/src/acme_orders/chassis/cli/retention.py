@@ -86,9 +86,10 @@ def verify(context: typer.Context, *, policy: _Only = None, json: _Json = False)
         url, interval = settings.session_url, settings.retention_interval
         found = list(verification.verify(url, chosen, interval=interval, subjects=subjects))
         if json:
-            typer.echo(json_text.dumps(found, indent=2))
+            typer.echo(json_text.dumps([asdict(each) for each in found], indent=2))
         else:
-            typer.echo("\n".join(found) or "nothing has been kept for too long")
+            lines = "\n".join(each.text for each in found)
+            typer.echo(lines or "nothing has been kept for too long")
         if found:
             raise typer.Exit(1)
 

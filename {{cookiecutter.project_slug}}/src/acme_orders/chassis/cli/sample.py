@@ -1,6 +1,7 @@
 """The command that writes a small, anonymised part of the database for tests."""
 
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID  # feature: row, rls, schema
@@ -8,12 +9,14 @@ from uuid import UUID  # feature: row, rls, schema
 import typer
 from rich.console import Console
 
+from acme_orders.chassis.cli.bar import Step, watched
 from acme_orders.chassis.cli.session import command_settings, explained
 from acme_orders.chassis.erasure.classes import classes_of, models_beside
 from acme_orders.chassis.erasure.own import OWN
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.process.described import unconnected
 from acme_orders.chassis.sample.export import Sample
+from acme_orders.chassis.sample.progress import Progress
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition, Slice
 
@@ -47,10 +50,16 @@ def export_sample(
         settings = command_settings(definition)
         slices = unconnected(definition, settings)
         sample = sample_of(settings, slices, seed or secrets.token_hex(16), whose=whose, most=rows)
-        with Console(stderr=True).status("looking") as status:
-            for name, count in sample.write(file, overwrite=overwrite):
-                status.update(f"{name}: {count} rows")
+        steps = steps_of(sample.write(file, overwrite=overwrite))
+        watched("values compared", steps, Console(stderr=True))
         typer.echo(f"{file} has {file.stat().st_size} bytes, and nothing that is personal")
+
+
+def steps_of(written: Iterator[Progress]) -> Iterator[Step]:
+    """What a bar shows: what takes long is the search for what was left in the sample."""
+    for at in written:
+        if at.estimate:
+            yield Step(at.compared, at.estimate, completed=at.completed)
 
 
 def sample_of(

@@ -135,6 +135,12 @@ class DatabaseMetrics(Families):
             "Time since a pass of a policy should have ended well: two RETENTION_INTERVAL",
             {"policy": "policies"},
         )
+        self.retention_findings = self.gauge(
+            "retention_findings",
+            "Rows that are expired or orphaned, and policies that are overdue, were never run, "
+            "cannot be, or could not be looked at",
+            {"policy": None, "kind": None},
+        )
         self.erasure_oldest = self.gauge(
             "erasure_oldest_seconds", "Age of the oldest request to be erased that is open"
         )

@@ -1,6 +1,7 @@
 """How long rows are kept: the rules of the chassis and those of the slices, put together."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.observability.metrics import Metrics
@@ -10,8 +11,11 @@ from acme_orders.chassis.retention.own import own_rules
 from acme_orders.chassis.retention.policy import Retention, gathered
 from acme_orders.chassis.retention.reported import RetentionReport
 from acme_orders.chassis.retention.runner import Runner, limits_of
+from acme_orders.chassis.retention.verify import verify
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Slice
+
+_LONGEST = 10.0  # seconds that a look may take: a process that ends waits for it
 
 
 def policies_of(settings: ChassisSettings, slices: tuple[Slice, ...]) -> list[Retention]:
@@ -39,7 +43,11 @@ def deleting(
     """The part of the process, and what is told of it."""
     policies, subjects = policies_of(settings, slices), subjects_of(slices)
     interval, names = settings.retention_interval, [each.name for each in policies]
+    look = partial(
+        verify, settings.session_url, interval=interval, subjects=subjects, statement=_LONGEST
+    )
+    looks = [partial(look, [each]) for each in policies]
     return (
-        Deleter(runner_of(settings, policies, subjects), interval=interval, metrics=metrics),
+        Deleter(runner_of(settings, policies, subjects), looks, interval=interval, metrics=metrics),
         RetentionReport(settings.session_url, policies=names, interval=interval, metrics=metrics),
     )

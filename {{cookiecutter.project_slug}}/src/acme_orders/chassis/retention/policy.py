@@ -22,6 +22,8 @@ class Retention:
         children: the tables, at any depth, whose rows go with the row that they refer to.
         only: columns with the value that a row has to have to be deleted.
         name: of the policy; that of the table without it.
+        archive: for the table or its children, the table where its rows are kept when they go, as
+            they are. Without it they are gone.
 
     Raises:
         ConfigurationError: it would keep nothing.
@@ -33,11 +35,14 @@ class Retention:
     children: Sequence[Named] = ()
     only: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
+    archive: Mapping[Named, Named] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", table_name(self.table))
         object.__setattr__(self, "children", tuple(map(table_name, self.children)))
         object.__setattr__(self, "name", self.name or self.table)
+        archive = {table_name(table): table_name(into) for table, into in self.archive.items()}
+        object.__setattr__(self, "archive", archive)
         if self.keep <= timedelta():
             raise ConfigurationError(
                 f"the policy {self.name} keeps rows for {self.keep}: say for how long, such as "

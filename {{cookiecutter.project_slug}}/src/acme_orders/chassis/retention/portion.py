@@ -70,11 +70,11 @@ class Doomed:
     def ahead(self, position: Position | None, size: int) -> Portion | None:
         """Lock the next ones, but for those that somebody else has; None if there is none.
 
-        Where nothing goes with them they are deleted at once. A single row never is: somebody may
-        have a hold on it, and then it has to be known which one it is.
+        Where nothing goes with them and no archive keeps them they are deleted at once. A single
+        row never is: somebody may have a hold on it, and then it has to be known which one it is.
         """
         selected, values = self._next(position, size)
-        if size > 1 and not self._related.chains:
+        if size > 1 and not self._related.chains and not self.target.archives:
             return self._at_once(selected, values)
         found = self._rows(f"SELECT {self._texts} {selected}", values)
         return Portion([tuple(row[1:]) for row in found], tuple(found[-1])) if found else None
@@ -86,8 +86,8 @@ class Doomed:
             return
         keys = [list(column) for column in zip(*portion.keys, strict=True)]
         for chain in self._related.chains:
-            yield chain[-1].short, self._count(f"DELETE FROM {self._joined(chain)}", keys)
-        yield self.target.policy.name, self._count(f"DELETE FROM {self._joined(())}", keys)
+            yield chain[-1].short, self._count(chain, chain[-1].short, keys)
+        yield self.target.policy.name, self._count((), str(self.target.policy.table), keys)
 
     def below(self, chain: Chain) -> int:
         """How many rows at the end of these references are to go."""
@@ -144,8 +144,14 @@ class Doomed:
         using = ", ".join([*names[:-1], doomed])
         return f"{names[-1]} USING {using} WHERE {' AND '.join([*same, *met(chain)])}"
 
-    def _count(self, delete: str, keys: Sequence[Any]) -> int:
-        sql = f"WITH gone AS ({delete} RETURNING 1) SELECT count(*) FROM gone"
+    def _count(self, chain: Chain, table: str, keys: Sequence[Any]) -> int:
+        # One statement: a row is in the archive if it is gone, and only then.
+        archive = self.target.archives.get(table)
+        kept, what = (f", kept AS ({archive})", f"t{len(chain)}.*") if archive else ("", "1")
+        sql = (
+            f"WITH gone AS (DELETE FROM {self._joined(chain)} RETURNING {what}){kept} "
+            "SELECT count(*) FROM gone"
+        )
         return int(self._rows(sql, keys)[0][0])
 
 

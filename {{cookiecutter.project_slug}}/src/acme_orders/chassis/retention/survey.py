@@ -7,6 +7,7 @@ from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.erasure.holding import held
 from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.retention.archive import archives
 from acme_orders.chassis.retention.closure import Closure, closure
 from acme_orders.chassis.retention.places import schemas
 from acme_orders.chassis.retention.policy import Retention
@@ -70,6 +71,13 @@ def survey(rows: Rows, policy: Retention, subjects: Sequence[Subject] = ()) -> l
             )
         related = closure(rows, target.oid, target.table, policy)
         problems += related.problems
+        going = {policy.table, *(chain[-1].short for chain in related.chains)}
+        try:
+            kept = archives(rows, place, policy, {str(each) for each in going})
+        except ConfigurationError as error:
+            problems.append(str(error))
+            continue
+        target = replace(target, archives=kept)
         stays = held(rows, place, target.oid, related.chains, subjects)
         found += (Site(place, replace(target, policy=part), related, stays) for part in parts)
     if problems:

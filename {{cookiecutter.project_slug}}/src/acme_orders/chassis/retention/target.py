@@ -1,7 +1,7 @@
 """The table of a policy, as PostgreSQL has it in one schema."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.errors import ConfigurationError
@@ -43,6 +43,7 @@ class Target:
         table: with its schema, as SQL writes it.
         key: the columns of its primary key.
         types: of its columns.
+        archives: for tables whose rows are kept elsewhere, SQL that puts those of `gone` there.
     """
 
     policy: Retention
@@ -50,6 +51,7 @@ class Target:
     table: str
     key: tuple[str, ...]
     types: dict[str, str]
+    archives: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rows: Rows, policy: Retention, place: str) -> "Target | None":

@@ -5,22 +5,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from acme_orders.chassis.backfills.pace import Limits
-from acme_orders.chassis.backfills.session import (
-    BackfillSession,
-    backfill_session,
-)
+from acme_orders.chassis.backfills.session import backfill_session
+from acme_orders.chassis.database import driver
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.retention.closure import Reference
+from acme_orders.chassis.retention.finding import (
+    EXPIRED,
+    NEVER_RUN,
+    ORPHANED,
+    OVERDUE,
+    UNFIT,
+    UNKNOWN,
+    Finding,
+)
 from acme_orders.chassis.retention.places import entered
 from acme_orders.chassis.retention.policy import Retention
 from acme_orders.chassis.retention.runner import APPLICATION
-from acme_orders.chassis.retention.survey import survey
+from acme_orders.chassis.retention.survey import Site, survey
 from acme_orders.chassis.retention.target import quoted
 
 _MOST = 100_000  # rows; what is wrong is wrong with fewer as well
+_TOO_LONG = {"57014", "55P03"}  # a statement, or the wait for a lock
 _LAST = """
 SELECT extract(epoch FROM clock_timestamp() - max(ended_at) FILTER (WHERE state = 'ok'))::float8,
     (SELECT format('%%s: %%s', state, error) FROM public.retention_run AS last
@@ -82,7 +90,8 @@ def verify(
     *,
     interval: float,
     subjects: Sequence[Subject] = (),
-) -> Iterator[str]:
+    statement: float = 0,
+) -> Iterator[Finding]:
     """Look for what should not be there; yields each finding.
 
     Args:
@@ -90,46 +99,67 @@ def verify(
         policies: that say what goes when.
         interval: seconds between two passes; what two of them have missed is a finding.
         subjects: people whose rows stay while somebody holds them.
+        statement: seconds that one may take; 0 for as long as it takes.
 
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
     with backfill_session(url, application=APPLICATION) as session:
         for policy in policies:
-            yield from _verified(session, policy, 2 * interval, subjects)
+            try:
+                with session.transaction(entered(SHARED), Limits(), statement=statement):
+                    found = list(_verified(session.rows, policy, 2 * interval, subjects))
+            except driver.DriverError as error:
+                if session.ended(error) or driver.sqlstate(error) not in _TOO_LONG:
+                    raise
+                found = [
+                    Finding(
+                        policy.name,
+                        UNKNOWN,
+                        f"{policy.name} could not be looked at within {statement:.0f} s: "
+                        f"`retention verify --policy {policy.name}` takes its time",
+                    )
+                ]
+            yield from found
 
 
 def _verified(
-    session: BackfillSession, policy: Retention, grace: float, subjects: Sequence[Subject]
-) -> Iterator[str]:
-    rows, name = session.rows, policy.name
-    with session.transaction(entered(SHARED), Limits(), statement=0):
-        ((since, last),) = rows(_LAST, (name, name))
-        told = f"; the last pass was {last}" if last and not last.startswith("ok") else ""
-        if since is None:
-            yield f"{name} was never run to its end{told}: `retention run --policy {name}`"
-        elif since > grace:
-            yield f"{name} is overdue: its last good pass ended {since:.0f} s ago{told}"
-        try:
-            sites = survey(rows, policy, subjects)
-        except ConfigurationError as error:
-            yield from (f"{name}: {line}" for line in str(error).splitlines())
-            return
-        cutoff = _cutoff(rows, policy, grace)
-        expired, references = Counter[str](), dict[tuple[str, str], Reference]()
-        for site in sites:
-            expired[site.target.table] += site.doomed(rows, cutoff).count(_MOST)
-            for *_, each in site.related.chains:
-                references[each.table, each.name] = each
-        for where, count in expired.items():
-            if count:
-                yield f"{count} rows of {where} have expired: older than {cutoff}"
-        for each in references.values():
-            if orphans := _orphans(rows, each):
-                yield (
-                    f"{orphans} rows of {each.table} refer to rows of "
-                    f"{each.parent_table} that are gone ({each.name})"
-                )
+    rows: Rows, policy: Retention, grace: float, subjects: Sequence[Subject]
+) -> Iterator[Finding]:
+    name = policy.name
+    ((since, last),) = rows(_LAST, (name, name))
+    told = f"; the last pass was {last}" if last and not last.startswith("ok") else ""
+    if since is None:
+        never = f"{name} was never run to its end{told}: `retention run --policy {name}`"
+        yield Finding(name, NEVER_RUN, never)
+    elif since > grace:
+        late = f"{name} is overdue: its last good pass ended {since:.0f} s ago{told}"
+        yield Finding(name, OVERDUE, late)
+    try:
+        yield from _kept(rows, policy, survey(rows, policy, subjects), grace)
+    except ConfigurationError as error:
+        for line in str(error).splitlines():
+            yield Finding(name, UNFIT, f"{name}: {line}")
+
+
+def _kept(rows: Rows, policy: Retention, sites: Sequence[Site], grace: float) -> Iterator[Finding]:
+    cutoff = _cutoff(rows, policy, grace)
+    expired, references = Counter[str](), dict[tuple[str, str], Reference]()
+    for site in sites:
+        expired[site.target.table] += site.doomed(rows, cutoff).count(_MOST)
+        for *_, each in site.related.chains:
+            references[each.table, each.name] = each
+    for where, count in expired.items():
+        if count:
+            old = f"{count} rows of {where} have expired: older than {cutoff}"
+            yield Finding(policy.name, EXPIRED, old, count)
+    for each in references.values():
+        if orphans := _orphans(rows, each):
+            gone = (
+                f"{orphans} rows of {each.table} refer to rows of "
+                f"{each.parent_table} that are gone ({each.name})"
+            )
+            yield Finding(policy.name, ORPHANED, gone, orphans)
 
 
 def _orphans(rows: Rows, each: Reference) -> int:

@@ -24,6 +24,7 @@ from acme_orders.chassis.errors import ConfigurationError, ServiceError
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.retention.closure import references
 from acme_orders.chassis.retention.places import entered
+from acme_orders.chassis.retention.plausible import about
 from acme_orders.chassis.retention.survey import HIDDEN
 from acme_orders.chassis.retention.target import quoted
 from acme_orders.chassis.sample.choice import Choice
@@ -31,6 +32,7 @@ from acme_orders.chassis.sample.leaks import Leaks
 from acme_orders.chassis.sample.masking import Masking
 from acme_orders.chassis.sample.part import Part
 from acme_orders.chassis.sample.places import parts
+from acme_orders.chassis.sample.progress import Progress
 from acme_orders.chassis.sample.pseudonyms import Pseudonyms
 from acme_orders.chassis.sample.tables import Sampled, kinds_of, tables_in
 
@@ -65,8 +67,8 @@ class Sample:
     most: int = 100
     limits: Limits = field(default_factory=lambda: Limits(statement=30, lock=2))
 
-    def write(self, file: Path, *, overwrite: bool = False) -> Iterator[tuple[str, int]]:
-        """Write the file; yields each table with the number of its rows, then with what was read.
+    def write(self, file: Path, *, overwrite: bool = False) -> Iterator[Progress]:
+        """Write the file; yields each table that is written, and then again and again.
 
         Raises:
             ConfigurationError: a column is unclassified, a pseudonym does not fit, there are no
@@ -87,7 +89,7 @@ class Sample:
         finally:
             new.unlink(missing_ok=True)
 
-    def _written(self, session: BackfillSession, new: Path) -> Iterator[tuple[str, int]]:
+    def _written(self, session: BackfillSession, new: Path) -> Iterator[Progress]:
         rows, pseudonyms = session.rows, Pseudonyms(self.seed)
         found = parts(rows, self.whose, self.most)
         by_place = {place: list(tables_in(rows, place)) for place in _places(found)}
@@ -108,7 +110,7 @@ class Sample:
             out.write(f"{json.dumps(head)}\n".encode())
             for each in sorted(tables.values(), key=lambda table: table.name):
                 masking = Masking(each, kinds[each.oid], pseudonyms)
-                yield each.name, _table(session, each, choice, masking, out)
+                yield Progress(each.name, _table(session, each, choice, masking, out))
         leaks = Leaks(pseudonyms.generated)
         with gzip.open(new, "rt", encoding="utf-8") as lines:
             for line in lines:
@@ -125,22 +127,30 @@ class Sample:
         tables: Iterable[Sampled],
         kinds: Mapping[int, Mapping[str, str]],
         leaks: Leaks,
-    ) -> Iterator[tuple[str, int]]:
+    ) -> Iterator[Progress]:
         """Look for every value of a classified column of the database in what was written."""
-        for table in tables:
-            for column, kind in kinds[table.oid].items():
-                if kind == NOT_PERSONAL:
-                    continue
-                count = 0
-                for value in _streamed(session, table, column):
-                    count += 1
+        columns = [
+            (table, column, kind)
+            for table in tables
+            for column, kind in kinds[table.oid].items()
+            if kind != NOT_PERSONAL
+        ]
+        estimate = sum(about(session.rows, table.oid) for table, _, _ in columns)
+        compared = 0
+        for table, column, kind in columns:
+            count = 0
+            for some in _streamed(session, table, column):
+                for value in some:
                     if place := leaks.find(json.loads(value), free=kind == FREE_TEXT):
                         raise LeakError(
                             f"a value of {table.name}.{column} ({kind}) stands in {place} of the "
                             f"sample, which is deleted: {place.rpartition('.')[2]} is personal or "
                             "free_text too; say it in the Meta of its model"
                         )
-                yield f"{table.name}.{column}", count
+                count += len(some)
+                compared += len(some)
+                yield Progress(f"{table.name}.{column}", count, compared, estimate)
+        yield Progress("", 0, compared, compared, completed=True)
 
 
 @contextmanager
@@ -215,7 +225,7 @@ def _refuse_hidden(rows: Rows, tables: Iterable[Sampled]) -> None:
             )
 
 
-def _streamed(session: BackfillSession, table: Sampled, column: str) -> Iterator[str]:
+def _streamed(session: BackfillSession, table: Sampled, column: str) -> Iterator[list[str]]:
     """All values of a column, as JSON, a few at a time."""
     name = quoted(column)
     session.rows(
@@ -224,5 +234,5 @@ def _streamed(session: BackfillSession, table: Sampled, column: str) -> Iterator
         f"FROM {table.name} WHERE {name} IS NOT NULL"
     )
     while some := session.rows(f"FETCH {_READ_AT_A_TIME} FROM originals"):
-        yield from (value for (value,) in some)
+        yield [value for (value,) in some]
     session.rows("CLOSE originals")

@@ -181,3 +181,14 @@ async def something_old_goes(service: Service) -> AsyncIterator[None]:
     service.retention_report.read()
     await asyncio.to_thread(service.deleter.run_once, asyncio.Event())
     yield
+
+
+@moves("retention_findings")
+async def something_old_cannot_go(service: Service) -> AsyncIterator[None]:
+    """A table that nobody has declared refers to it."""
+    await rows(
+        service,
+        "CREATE TABLE public.undeclared (id uuid PRIMARY KEY REFERENCES public.dead_letters (id))",
+    )
+    await asyncio.to_thread(service.deleter.run_once, asyncio.Event())
+    yield
