@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from html import unescape
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -134,16 +135,58 @@ async def test_what_is_replayed_is_processed(page: Page, service: Service) -> No
     assert (status, "3 replayed" in text) == (200, True), text
     ((single,),) = await rows(service, "SELECT id FROM dead_letters WHERE state = 'waiting'")
     assert "1 replayed" in (await page("/dead-letters/replay", {"id": str(single)}))[1]
-
-    async def processed() -> bool:
-        return await count(service, "sales") == 4
-
-    await eventually(processed)
+    await eventually(lambda: stored(service, 4))
     found = await rows(service, "SELECT DISTINCT state, note FROM dead_letters")
     assert found == [("replayed", "by ada")]
     told = page.running.said("dead_letters.replayed")
     assert (told["who"], told["replayed"]) == ("ada", 3)
     assert "none" in (await page("/"))[1]
+
+
+async def test_what_is_edited_is_processed_and_nothing_else_is_lost(
+    page: Page, service: Service
+) -> None:
+    """It can be edited where all of it is shown; the letter stays as it was, with who and why."""
+    odd = {"note": f"\u202e{HOSTILE}", "exact": "1.10", "more": 10**30}
+    sale = {**json.loads(sold().body), **odd}
+    wrong = json.dumps({**sale, "currency": "euro"}, ensure_ascii=False).replace('"1.10"', "1.10")
+    await archived(service, failed(body=wrong.encode()))
+    ((identity,),) = await rows(service, "SELECT id FROM dead_letters")
+    assert "<textarea" not in (await page(f"/dead-letters/{identity}"))[1]
+    _, text = await page(f"/dead-letters/{identity}?values=yes")
+    (shown,) = re.findall(r"<textarea[^>]*>(.*)</textarea>", text, re.DOTALL)
+    edited = unescape(shown)
+    assert json.loads(edited) == json.loads(wrong)
+    assert '"exact": 1.10,' in edited
+
+    form = {"id": str(identity), "body": edited, "note": "typed by hand"}
+    path = "/dead-letters/edit"
+    status, text = await page(path, form)
+    assert (status, "currency" in text) == (422, True), text
+    assert (await page(path, {**form, "body": "{"}))[0] == 422
+    mended = {**form, "body": edited.replace('"euro"', '"EUR"')}
+    assert (await page(path, {**mended, "note": " "}))[0] == 400
+    assert (await page(path, {**mended, "id": "1"}))[0] == 400
+    assert (await page(path, {**mended, "more": "x" * 10**6}))[0] == 413
+    assert (await page(path, mended, Origin="http://evil.example"))[0] == 403
+    assert (await page(path, mended, token="wrong-wrong-wrong"))[0] == 401
+    assert await rows(service, "SELECT state FROM dead_letters") == [("waiting",)]
+    assert "replayed" in (await page(path, mended))[1]
+    await eventually(lambda: stored(service, 1))
+
+    ((state, note, body),) = await rows(
+        service, "SELECT state, note, convert_from(body, 'UTF8') FROM dead_letters"
+    )
+    assert (state, note, body) == ("replayed", "edited by ada: typed by hand", wrong)
+    told = page.running.said("dead_letters.edited")
+    assert (told["who"], told["id"], told["why"]) == ("ada", str(identity), "typed by hand")
+    assert "body" not in told
+    assert "passed over" in (await page(path, mended))[1]
+
+
+async def stored(service: Service, sales: int) -> bool:
+    """Whether there are so many."""
+    return await count(service, "sales") == sales
 
 
 async def test_what_is_discarded_says_why_and_who(page: Page, service: Service) -> None:

@@ -5,6 +5,7 @@ A message goes to the queue of the service, an event of ours to the outbox.
 
 import asyncio
 import time
+from dataclasses import replace
 from enum import Enum
 from uuid import UUID
 
@@ -58,12 +59,15 @@ class Replay:
         self._set_aside = set_aside
         self._pause, self._next = 1 / rate, 0.0
 
-    async def send(self, identity: UUID, *, note: str | None = None) -> Outcome:
+    async def send(
+        self, identity: UUID, *, note: str | None = None, body: bytes | None = None
+    ) -> Outcome:
         """Replay one, if it still waits and nobody else is doing it.
 
         Args:
             identity: of it.
             note: to be written down with it.
+            body: to be sent instead of its own, which stays stored; not that of an event.
 
         Raises:
             BrokerUnavailable: RabbitMQ did not confirm it; it still waits.
@@ -74,15 +78,19 @@ class Replay:
             letter = await self._dead_letters.take(identity)
             if letter is None:
                 return Outcome.PASSED_OVER
-            if not letter.whole:  # the rest of its body is gone
+            # The rest of its body is gone; or it goes back as it is stored.
+            if not letter.whole or (letter.outgoing and body is not None):
                 return Outcome.IMPOSSIBLE
             self._next = time.monotonic() + self._pause
             if letter.outgoing:
                 await self._set_aside.take_back(identity)
             else:
+                message = letter.message()
+                if body is not None:
+                    message = replace(message, body=body)
                 try:
                     await self._broker.publish(
-                        letter.message(), exchange=DEFAULT_EXCHANGE, routing_key=self._queue
+                        message, exchange=DEFAULT_EXCHANGE, routing_key=self._queue
                     )
                 except Unpublishable:
                     return Outcome.IMPOSSIBLE

@@ -8,10 +8,17 @@ from acme_orders.chassis.dead_letters.record import DeadLetter
 from acme_orders.chassis.dead_letters.store import Decision, Selection, Summary
 from acme_orders.chassis.errors import Malformed
 from acme_orders.chassis.messaging.json_text import parse
-from acme_orders.chassis.operations.markup import Html, form, moment, table, tag
+from acme_orders.chassis.operations.markup import (
+    Html,
+    form,
+    moment,
+    printable,
+    table,
+    tag,
+)
 
 AT_ONCE = 100  # of a group, in one request; the command takes any number
-_LARGEST = 64 * 1024  # bytes of a body that are shown
+LARGEST = 64 * 1024  # bytes of a body that are shown, or sent instead of it
 _FACTS = ("id", "reason", "type", "error_type", "message_id", "source", "queue", "fingerprint")
 
 
@@ -58,12 +65,15 @@ def letter(found: DeadLetter, decision: Decision, *, values: bool) -> list[Html]
         "a", "show values (they may be personal data)", href=f"/dead-letters/{found.id}?values=yes"
     )
     waiting = decision.state == "waiting"
+    # Only where all of it is shown: what somebody does not see would be lost.
+    text = editable(found) if values and waiting else None
     return [
         tag("h2", "Dead letter"),
         _decisions([("id", found.id)], "it") if waiting else tag("p", ""),
         table(("", ""), facts),
         *(tag("pre", each) for each in shown),
         tag("p", "") if values else tag("p", link),
+        tag("p", "") if text is None else _edit(found, text),
     ]
 
 
@@ -77,14 +87,37 @@ def _decisions(which: Sequence[tuple[str, object]], what: str) -> Html:
     )
 
 
+def editable(found: DeadLetter) -> str | None:
+    """Its body as a text in which nothing is lost when it is edited; None if there is none.
+
+    What cannot be shown is written as JSON escapes it.
+    """
+    if found.outgoing or not found.whole or len(found.body) > LARGEST:
+        return None
+    try:
+        text = found.body.decode().replace("\r", "\n")
+        if printable(text) != text:
+            parse(found.body)  # so that such a character is within a text
+    except (UnicodeDecodeError, Malformed):
+        return None
+    return "".join(each if printable(each) == each else json.dumps(each)[1:-1] for each in text)
+
+
+def _edit(found: DeadLetter, text: str) -> Html:
+    area = tag("textarea", text, name="body", rows=20, required="", spellcheck="false")
+    why = tag("input", name="note", placeholder="why", required="", maxlength=200)
+    button = tag("button", "Replay it with this body")
+    return form("/dead-letters/edit", [("id", found.id)], area, why, button)
+
+
 def _headers(found: DeadLetter) -> str:
     return f"headers: {', '.join(found.headers) or 'none'}"
 
 
 def _body(body: bytes) -> str:
     """Its form: names and kinds of values."""
-    if len(body) > _LARGEST:
-        return f"a body of more than {_LARGEST} bytes"
+    if len(body) > LARGEST:
+        return f"a body of more than {LARGEST} bytes"
     try:
         return json.dumps(_form(parse(body)), indent=2, ensure_ascii=False)
     except Malformed:
@@ -101,8 +134,8 @@ def _form(value: Any) -> Any:
 
 
 def _content(body: bytes) -> str:
-    text = body[:_LARGEST].decode("utf-8", "backslashreplace")
-    if len(body) > _LARGEST:
+    text = body[:LARGEST].decode("utf-8", "backslashreplace")
+    if len(body) > LARGEST:
         return f"{text}…"
     try:
         return json.dumps(parse(body), indent=2, ensure_ascii=False)

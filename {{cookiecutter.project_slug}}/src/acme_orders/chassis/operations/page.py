@@ -16,7 +16,8 @@ from acme_orders.chassis.dead_letters.choice import choose, looking
 from acme_orders.chassis.dead_letters.replay import Outcome, Replay
 from acme_orders.chassis.dead_letters.store import DeadLetters, Selection
 from acme_orders.chassis.dead_letters.store import State as Decided
-from acme_orders.chassis.errors import ServiceError
+from acme_orders.chassis.errors import Malformed, ServiceError
+from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.operations import letters
 from acme_orders.chassis.operations.access import Access, Refused
 from acme_orders.chassis.operations.markup import Html, document, tag
@@ -26,6 +27,8 @@ from acme_orders.chassis.tenancy.scope import in_system_scope  # feature: row, r
 log = structlog.get_logger()
 
 _LARGEST_FORM = 4096  # bytes
+_LARGEST_EDIT = 4 * letters.LARGEST  # a form has three for a byte that is no letter
+_NO_BROKER = "This process has no connection to RabbitMQ: ask one that consumes."
 _STYLE = Path(__file__).with_name("style.css")
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -46,6 +49,8 @@ class Page:
         access: who may.
         state: of the service.
         dead_letters: where they are.
+        handlers: that take the messages, by type.
+        largest_body: bytes of a message.
         replay: sends them again; None where this process has no broker.
     """
 
@@ -56,10 +61,13 @@ class Page:
         access: Access,
         state: State,
         dead_letters: DeadLetters,
+        handlers: Mapping[str, Handler],
+        largest_body: int,
         replay: Replay | None,
     ) -> None:
         self._title, self._access, self._state = title, access, state
         self._dead_letters, self._replay = dead_letters, replay
+        self._handlers, self._largest_body = handlers, largest_body
         self._one = asyncio.Lock()  # whoever looks takes one connection, however many look
 
     def routes(self) -> list[Route]:
@@ -70,6 +78,7 @@ class Page:
             Route("/dead-letters", self._answer(self._group)),
             Route("/dead-letters/replay", self._answer(self._replayed), methods=["POST"]),
             Route("/dead-letters/discard", self._answer(self._discarded), methods=["POST"]),
+            Route("/dead-letters/edit", self._answer(self._edited), methods=["POST"]),
             Route("/dead-letters/{id:uuid}", self._answer(self._letter)),
         ]
 
@@ -122,7 +131,7 @@ class Page:
     async def _replayed(self, request: Request) -> Shown:
         who, given = self._access.change(request), await _given(request)
         if self._replay is None:
-            raise Refused(409, "This process has no connection to RabbitMQ: ask one that consumes.")
+            raise Refused(409, _NO_BROKER)
         done = dict.fromkeys(Outcome, 0)
         _, chosen = await choose(self._dead_letters, _selection(given), letters.AT_ONCE)
         try:
@@ -133,6 +142,32 @@ class Page:
             log.info("dead_letters.replayed", who=who, which=given, **told)
         said = ", ".join(f"{count} {each.value}" for each, count in done.items() if count)
         return [tag("p", said or "none of them waits")]
+
+    async def _edited(self, request: Request) -> Shown:
+        who, given = self._access.change(request), await _given(request, _LARGEST_EDIT)
+        if self._replay is None:
+            raise Refused(409, _NO_BROKER)
+        if not (why := given.get("note", "").strip()):
+            raise Refused(400, "Say why, for others.")
+        (identity,) = _selection({"id": given.get("id", "")}).ids
+        async with looking(self._dead_letters):
+            found = await self._dead_letters.by_id(identity)
+        if found is None:
+            raise Refused(404, f"There is no dead letter {identity}.")
+        if found[0].outgoing:
+            raise Refused(409, "It is an event of ours, which goes back as dead_letters has it.")
+        body, type_ = given.get("body", "").encode(), found[0].type or ""
+        if (handler := self._handlers.get(type_)) is None:
+            raise Refused(422, f"Nothing was sent: there is no handler for {type_!r}.")
+        if len(body) > self._largest_body:
+            raise Refused(413, f"A body has at most {self._largest_body} bytes (MAX_BODY_BYTES).")
+        try:
+            handler.decoder.from_json(body, largest=self._largest_body)
+        except Malformed as error:
+            raise Refused(422, f"Nothing was sent: this is no {type_}: {error}") from None
+        outcome = await self._replay.send(identity, note=f"edited by {who}: {why}", body=body)
+        log.info("dead_letters.edited", who=who, id=str(identity), why=why, outcome=outcome.value)
+        return [tag("p", outcome.value)]
 
     async def _discarded(self, request: Request) -> Shown:
         who, given = self._access.change(request), await _given(request)
@@ -147,13 +182,13 @@ class Page:
         return [tag("p", f"{count} discarded")]
 
 
-async def _given(request: Request) -> dict[str, str]:
+async def _given(request: Request, largest: int = _LARGEST_FORM) -> dict[str, str]:
     """The fields of a form."""
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > _LARGEST_FORM:
-            raise Refused(413, f"A form has at most {_LARGEST_FORM} bytes.")
+        if len(body) > largest:
+            raise Refused(413, f"A form has at most {largest} bytes.")
     return dict(parse_qsl(body.decode("utf-8", "replace")))
 
 

@@ -160,6 +160,8 @@ def _page(title: str, service: Service, probes: Mapping[str, Probe], *, consumes
             migrator=Migrator(settings.session_url),
         ),
         dead_letters=service.dead_letters,
+        handlers=service.handlers,
+        largest_body=settings.max_body_bytes,
         replay=replay if consumes else None,
     )
 
