@@ -175,6 +175,37 @@ async def test_after_a_restore_the_tenant_goes_again(connect: Connect) -> None:
             tenant.scatter(f"{NAME} of {WHOSE}")
 
 
+async def test_its_name_is_told_where_it_may_mean_somebody_else(connect: Connect) -> None:
+    """Others may use the same word: nothing there is changed, and the answer names the places."""
+    async with connect() as service:
+        tenant = Tenant(service)
+        rows_of(tenant.url, "UPDATE tenants SET name = 'Sun & Sons' WHERE id = %s", (WHOSE,))
+        rows_of(tenant.url, "CREATE TABLE public.notes (id integer PRIMARY KEY, note text)")
+        for number, note in enumerate(["Call SUN &amp; Sons.", '{"of": "sun+%26+sons"}', "sunday"]):
+            rows_of(tenant.url, "INSERT INTO public.notes VALUES (%s, %s)", (number, note))
+        with tenant.eraser.requests(WHOSE) as requests:
+            requests.hold(NAME, actor="Legal", reason="Sun & Sons asked for it")
+            requests.release(NAME)
+        ended = tenant.go()
+        assert ended.state == "verified"
+        assert "public.notes.note (2)" in str(ended.error)
+        assert "public.legal_hold.reason (1)" in str(ended.error)
+        assert "look there" in str(ended.error)
+        assert "sons" not in str(ended).lower()
+        assert rows_of(tenant.url, "SELECT count(note) FROM public.notes") == [(3,)]
+        tenant.check_gone()
+
+
+async def test_a_name_that_is_too_short_to_be_found(connect: Connect) -> None:
+    """The answer says that nobody has looked."""
+    async with connect() as service:
+        tenant = Tenant(service)
+        rows_of(tenant.url, "UPDATE tenants SET name = 'Sun' WHERE id = %s", (WHOSE,))
+        ended = tenant.go()
+        assert ended.state == "verified"
+        assert "fewer than 5 characters, and was not looked for" in str(ended.error)
+
+
 async def test_what_stands_in_the_way_is_told(connect: Connect) -> None:
     """Nothing that tenants share is changed for it; the tenant stays until that is mended."""
     async with connect() as service:

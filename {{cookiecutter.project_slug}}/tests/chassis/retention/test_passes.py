@@ -296,6 +296,23 @@ def test_it_rests_and_waits_for_others(papers: Papers) -> None:
 
 
 # feature: row, rls {
+@pytest.mark.parametrize("whose", ["00000000-0000-0000-0000-00000000dead", "nobody"])
+def test_a_policy_for_a_tenant_that_is_unknown(papers: Papers, whose: str) -> None:
+    """It is not ok, though it would have nothing to delete for ever."""
+    papers.sql("ALTER TABLE paper ADD tenant_id uuid")
+    policy = replace(POLICY, only={"tenant_id": whose})
+    papers.add(10, days=40)
+    ended = papers.run(policy)
+    assert ended.state == "failed"
+    assert f"is for the tenant {whose}, and there is none: `tenants list`" in ended.why
+    papers.sql("INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'x')")
+    papers.sql("UPDATE paper SET tenant_id = (SELECT id FROM tenants WHERE name = 'x')")
+    ((known,),) = papers.sql("SELECT id::text FROM tenants WHERE name = 'x'")
+    ended = papers.run(replace(POLICY, only={"tenant_id": known}))
+    assert (ended.state, ended.why) == ("ok", "")
+    assert papers.counts() == (0, 0, 0)
+
+
 def test_rows_of_tenants_go_one_tenant_after_the_other(papers: Papers) -> None:
     """Where the index of the age begins with the tenant, which a pass would have to read whole."""
     papers.sql(

@@ -30,7 +30,7 @@ class Request:
         state: `received`, `held`, `running`, `verified` or `failed`.
         actor: who has entered it.
         trace: id that the evidence is found by; the name of the session has it.
-        error: why it is `held` or `failed`.
+        error: why it is `held` or `failed`; once it is `verified`, what somebody has to look at.
         evidence: how many rows were erased in which table.
         requested_at: when it was.
         due_at: until when it has to be done.

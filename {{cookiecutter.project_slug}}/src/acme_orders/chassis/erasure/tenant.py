@@ -13,6 +13,7 @@ from acme_orders.chassis.erasure.owned import Owned
 from acme_orders.chassis.erasure.portions import LeftError, Portions, Walked
 from acme_orders.chassis.erasure.requests import Requests
 from acme_orders.chassis.erasure.search import Searched, Values, searched
+from acme_orders.chassis.erasure.shapes import SHORTEST
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.retention.places import entered
@@ -37,6 +38,7 @@ class WholeTenant:
     def __init__(self, portions: Portions) -> None:
         self._portions, self._whose = portions, portions.request.whose
         self._owned = Owned(portions.rows, self._whose)
+        self._name, self._mentions = "", Counter[str]()
 
     def go(self) -> None:
         """Erase the tenant.
@@ -60,6 +62,11 @@ class WholeTenant:
             tables: list[Walked] = [*self._owned.tables(), *self._shared()]
         for each in tables:
             self._portions.walk(each)
+        if len(self._name) >= SHORTEST:
+            with self._portions.transaction(statement=0):
+                self._mentions = Counter[str]()
+                for column, count in self._mentioned():
+                    self._mentions[column] += count
 
     def _end(self) -> None:
         """Erase what came in meanwhile, prove that nothing is left, and forget the tenant."""
@@ -80,6 +87,8 @@ class WholeTenant:
                 raise LeftError(left)
             self._portions.counted(gone)
             rows(_END, (self._whose,))
+            told = Requests(rows, self._whose)
+            told.set(self._portions.request.id, "verified", self._undecided())
             rows("SET LOCAL ROLE NONE")
             self._owned.drop()
             rows("DELETE FROM public.tenants WHERE id::text = %s", (self._whose,))
@@ -88,7 +97,8 @@ class WholeTenant:
         """Let no row of the tenant come in; whoever may not do that may not begin either."""
         rows = self._portions.rows
         rows("SET LOCAL ROLE NONE")
-        rows("SELECT FROM public.tenants WHERE id::text = %s FOR UPDATE", (self._whose,))
+        name = "SELECT name FROM public.tenants WHERE id::text = %s FOR UPDATE"
+        self._name = "".join(str(each) for (each,) in rows(name, (self._whose,)))
         rows(entered(SHARED))
 
     def _refuse_held(self) -> None:
@@ -99,8 +109,28 @@ class WholeTenant:
     def _shared(self) -> Iterator[Searched]:
         """What says in no column whose it is, and may have its id in a text."""
         number = self._whose.replace("-", "")
-        values = Values(frozenset({self._whose, number, f"tenant_{number}"}), self._whose, {})
-        own = self._owned.names()
+        return self._with({self._whose, number, f"tenant_{number}"}, but=_STAYS)
+
+    def _mentioned(self) -> Iterator[tuple[str, int]]:
+        """Where its name stands in what tenants share, and how often."""
+        rows = self._portions.rows
+        for table in self._with({self._name}, but={"tenants"}):
+            for first in range(0, table.blocks(rows), _BLOCKS):
+                yield from table.left(rows, first, first + _BLOCKS)
+
+    def _with(self, texts: set[str], *, but: set[str]) -> Iterator[Searched]:
+        values, own = Values(frozenset(texts), self._whose, {}), self._owned.names()
         for each in searched(self._portions.rows, SHARED, OWN, values):
-            if each.short not in _STAYS and each.table not in own:
+            if each.short not in but and each.table not in own:
                 yield each
+
+    def _undecided(self) -> str | None:
+        """What is told of its name, which may be that of others, or a word that anybody uses."""
+        if self._name and len(self._name) < SHORTEST:
+            return f"its name has fewer than {SHORTEST} characters, and was not looked for"
+        if not self._mentions:
+            return None
+        return (
+            f"its name stands in {LeftError(self._mentions)}, where it may mean somebody else: "
+            "look there, and change what means the tenant"
+        )

@@ -79,7 +79,17 @@ class Target:
 
     @staticmethod
     def of_tenants(rows: Rows, policy: Retention, place: str) -> list[Retention]:
-        """The policy for each tenant by itself, if the index of the age begins with the tenant."""
+        """The policy for each tenant by itself, if the index of the age begins with the tenant.
+
+        Raises:
+            ConfigurationError: it is for a tenant that nobody knows.
+        """
+        known = "SELECT 1 FROM public.tenants WHERE id::text = lower(%s)"
+        if (tenant := policy.only.get("tenant_id")) and not rows(known, (tenant,)):
+            raise ConfigurationError(
+                f"the policy {policy.name} is for the tenant {tenant}, and there is none: "
+                "`tenants list` shows them"
+            )
 
         def pinned(tenant: str) -> Retention:
             return Retention(**{**vars(policy), "only": {**policy.only, "tenant_id": tenant}})
