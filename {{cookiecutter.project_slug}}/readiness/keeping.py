@@ -41,7 +41,7 @@ class RowsAreKeptAsDecided(Check):
         for model in models:
             if not _decided(model, rules):
                 yield f"nobody has decided how long rows of {_name(model)} are kept: {_line(model)}"
-        for finding in await asyncio.to_thread(_problems, rehearsal.url, rules):
+        for finding in await asyncio.to_thread(problems_of, rehearsal):
             yield finding
 
 
@@ -69,9 +69,11 @@ def _line(model: type[Table]) -> str:
     return f"write {line} or {keep} in `retention` in slice.py"
 
 
-def _problems(url: str, rules: Sequence[Rule]) -> list[str]:
+def problems_of(rehearsal: Rehearsal) -> list[str]:
+    """Why nothing would be deleted by some of the rules, in the words of a pass."""
+    rules = [rule for each in rehearsal.service.slices for rule in each.retention]
     found = list[str]()
-    with backfill_session(url) as session:
+    with backfill_session(rehearsal.url) as session:
         known = {name for (name,) in session.rows(_TABLES)}
         for each in rules:
             if each.table not in known:

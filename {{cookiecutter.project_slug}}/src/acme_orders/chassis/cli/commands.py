@@ -5,6 +5,7 @@ import difflib
 import json as json_text
 from enum import StrEnum
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID, uuid4  # feature: row, rls, schema
 
@@ -98,10 +99,15 @@ def run(
 
 
 @cli.command()
-def doctor(context: typer.Context) -> None:
+def doctor(
+    context: typer.Context,
+    *,
+    live: Annotated[bool, typer.Option("--live", help="What a database in use says too.")] = False,
+) -> None:
     """Check settings, PostgreSQL, schema and queues, and say what is wrong and what helps."""
     with explained():
-        findings = asyncio.run(examine(context.obj, command_settings(context.obj)))
+        settings, contracts = command_settings(context.obj), Path("contracts") if live else None
+        findings = asyncio.run(examine(context.obj, settings, live=contracts))
         for finding in findings:
             typer.echo(f"{finding.mark:7}{finding.part}: {finding.problem or finding.says}")
         if problems := [finding.problem for finding in findings if finding.problem]:

@@ -1,10 +1,13 @@
 """What is wrong around the service. Each part is looked at, whatever the others say."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+from acme_orders.chassis.cli.live import looked
 from acme_orders.chassis.dead_letters.choice import looking
 from acme_orders.chassis.dead_letters.store import DeadLetters, Selection
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
@@ -16,9 +19,12 @@ from acme_orders.chassis.process.connected import (
     verify,
 )
 from acme_orders.chassis.process.service import assemble
+from acme_orders.chassis.relay.backlog import OutboxBacklog
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.tenancy.scope import in_system_scope  # feature: row, rls, schema
+
+_LATE = 60.0  # seconds; OutboxStuck warns of it as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +49,20 @@ class Finding:
         return "wrong" if self.problem else "waits" if self.waits else "ok"
 
 
-async def examine(definition: Definition[Any], settings: ChassisSettings) -> list[Finding]:
-    """Look at PostgreSQL, the schema, RabbitMQ and its queues."""
+async def examine(
+    definition: Definition[Any], settings: ChassisSettings, *, live: Path | None = None
+) -> list[Finding]:
+    """Look at PostgreSQL, the schema, RabbitMQ and its queues.
+
+    Args:
+        definition: of the service.
+        settings: of the process.
+        live: folder of contracts, to look at what a database that is in use says about itself.
+    """
     return [
         Finding("settings", f"can be read; ENVIRONMENT={settings.environment}"),
         *await _tried("PostgreSQL", lambda: _postgresql(definition, settings)),
+        *(await _tried("in use", lambda: _in_use(definition, settings, live)) if live else []),
         *await _tried("RabbitMQ", lambda: _rabbitmq(definition, settings)),
     ]
 
@@ -79,6 +94,15 @@ async def _postgresql(definition: Definition[Any], settings: ChassisSettings) ->
     return [Finding("PostgreSQL", "answers, takes writes, has the schema of this version"), waiting]
 
 
+async def _in_use(
+    definition: Definition[Any], settings: ChassisSettings, contracts: Path
+) -> list[Finding]:
+    async with database(definition.name, settings, Metrics()) as manager:
+        outbox = await _behind(OutboxBacklog(manager))
+    told = await asyncio.to_thread(looked, settings.session_url, contracts)
+    return [outbox, *(Finding(each.part, each.says, waits=each.wrong) for each in told)]
+
+
 @in_system_scope("doctor")  # feature: row, rls, schema
 async def _waiting(dead_letters: DeadLetters) -> Finding:
     async with looking(dead_letters):
@@ -88,6 +112,18 @@ async def _waiting(dead_letters: DeadLetters) -> Finding:
         return Finding("dead letters", "none waits for a decision")
     says = f"{count} wait for a decision, the oldest for {oldest}"
     return Finding("dead letters", f"{says}: `dead-letters list` shows them", waits=True)
+
+
+@in_system_scope("doctor")  # feature: row, rls, schema
+async def _behind(outbox: OutboxBacklog) -> Finding:
+    async with outbox.manager.transaction("doctor", read_only=True):
+        backlog = await outbox.pending()
+    if backlog.oldest_seconds < _LATE:
+        return Finding("outbox", "no event waits for long")
+    age = timedelta(seconds=round(backlog.oldest_seconds))
+    says = f"{backlog.rows} events wait, the oldest for {age}"
+    helps = "is a process of the service running, and is RabbitMQ there?"
+    return Finding("outbox", f"{says}: {helps}", waits=True)
 
 
 async def _rabbitmq(definition: Definition[Any], settings: ChassisSettings) -> list[Finding]:
