@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from acme_orders.chassis.cli.live import looked
+from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.dead_letters.choice import looking
 from acme_orders.chassis.dead_letters.store import DeadLetters, Selection
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
@@ -61,8 +62,8 @@ async def examine(
     """
     return [
         Finding("settings", f"can be read; ENVIRONMENT={settings.environment}"),
-        *await _tried("PostgreSQL", lambda: _postgresql(definition, settings)),
-        *(await _tried("in use", lambda: _in_use(definition, settings, live)) if live else []),
+        *await _tried("PostgreSQL", lambda: _postgresql(definition, settings, live)),
+        *(await _tried("in use", lambda: _in_use(settings, live)) if live else []),
         *await _tried("RabbitMQ", lambda: _rabbitmq(definition, settings)),
     ]
 
@@ -86,25 +87,31 @@ async def inspect_topology(
         return await broker.inspect(topology.exchange, topology), broker.unseen
 
 
-async def _postgresql(definition: Definition[Any], settings: ChassisSettings) -> list[Finding]:
+async def _postgresql(
+    definition: Definition[Any], settings: ChassisSettings, live: Path | None
+) -> list[Finding]:
     async with database(definition.name, settings, Metrics()) as manager:
         await manager.ping()
         await verify(settings, manager)
-        waiting = await _waiting(DeadLetters(manager))
-    return [Finding("PostgreSQL", "answers, takes writes, has the schema of this version"), waiting]
+        waiting = await _waiting(manager, live=bool(live))
+    return [
+        Finding("PostgreSQL", "answers, takes writes, has the schema of this version"),
+        *waiting,
+    ]
 
 
-async def _in_use(
-    definition: Definition[Any], settings: ChassisSettings, contracts: Path
-) -> list[Finding]:
-    async with database(definition.name, settings, Metrics()) as manager:
-        outbox = await _behind(OutboxBacklog(manager))
+async def _in_use(settings: ChassisSettings, contracts: Path) -> list[Finding]:
     told = await asyncio.to_thread(looked, settings.session_url, contracts)
-    return [outbox, *(Finding(each.part, each.says, waits=each.wrong) for each in told)]
+    return [Finding(each.part, each.says, waits=each.wrong) for each in told]
 
 
 @in_system_scope("doctor")  # feature: row, rls, schema
-async def _waiting(dead_letters: DeadLetters) -> Finding:
+async def _waiting(manager: Manager, *, live: bool) -> list[Finding]:
+    found = [await _undecided(DeadLetters(manager))]
+    return [*found, await _behind(OutboxBacklog(manager))] if live else found
+
+
+async def _undecided(dead_letters: DeadLetters) -> Finding:
     async with looking(dead_letters):
         count, _ = await dead_letters.count(Selection())
         oldest = timedelta(seconds=round((await dead_letters.backlog()).oldest_seconds))
@@ -114,7 +121,6 @@ async def _waiting(dead_letters: DeadLetters) -> Finding:
     return Finding("dead letters", f"{says}: `dead-letters list` shows them", waits=True)
 
 
-@in_system_scope("doctor")  # feature: row, rls, schema
 async def _behind(outbox: OutboxBacklog) -> Finding:
     async with outbox.manager.transaction("doctor", read_only=True):
         backlog = await outbox.pending()

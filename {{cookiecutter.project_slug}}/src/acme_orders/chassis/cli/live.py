@@ -176,7 +176,8 @@ def looked(url: str, contracts: Path, large: Large = DEFAULT) -> list[Told]:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
     bounds = asdict(large)
-    with closing(open_blocking(url, application="acme-orders doctor")) as connection:
+    connection = open_blocking(url, application="acme-orders doctor")
+    with closing(connection):
         cursor = connection.cursor()
         cursor.execute(_READ_ONLY)
         cursor.execute(_PATIENCE)
