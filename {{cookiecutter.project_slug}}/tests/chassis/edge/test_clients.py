@@ -202,3 +202,24 @@ async def test_a_connection_serves_one_request_after_the_other(port: Port) -> No
     for _ in range(50):
         assert (await peer.reader.readuntil(b"\r\n\r\nx")).startswith(b"HTTP/1.1 200 ")
     assert port.refused == []
+
+
+async def test_answers_that_nobody_reads_take_only_so_much() -> None:
+    """Whoever reads slowest pays for it, and who reads has the whole of a large answer."""
+    port, most, large = Port(), 8_000_000, GET.replace(b"/ ", b"/?size=3000000 ")
+    limits = ClientLimits(clients=50, patience=60, idle=60, unread=most)
+    port.clients = Clients(limits, port.refused.append)
+    port.go.set()
+    async with asyncio.timeout(LATE), asyncio.TaskGroup() as group:
+        group.create_task(port.serve())
+        for number in range(1, 13):
+            await port.connect(large)
+            await eventually(lambda: port.at_work == number)  # noqa: B023
+        reader = await port.connect(large.replace(b"3000000", b"9000000"))
+        await reader.reader.readuntil(b"\r\n\r\n")
+        assert len(await reader.reader.readexactly(9_000_000)) == 9_000_000
+        assert port.clients.unread <= most
+        assert 9 <= len(port.refused) < 13
+        assert set(port.refused) == {"answer"}
+        port.stop.set()
+    await port.forget()

@@ -42,6 +42,16 @@ class Client(H11Protocol):
             return "head" if self.conn.trailing_data[0] else "request"
         return "body" if self.cycle.more_body else None
 
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for it."""
+        return int(self._raw.get_write_buffer_size())
+
+    def written(self) -> None:
+        """Make room for what was written, if the client has not taken it at once."""
+        if self.unread:
+            self._clients.keep_room(self)
+
     # The protocol
 
     def connection_made(self, transport: Any) -> None:
@@ -160,6 +170,7 @@ class _Transport:
         if not self._raw.get_write_buffer_size():
             self._client.touch()
         self._raw.write(data)
+        self._client.written()
 
     def close(self) -> None:
         self._client.leave()

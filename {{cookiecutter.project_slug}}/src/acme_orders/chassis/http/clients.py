@@ -22,12 +22,14 @@ class ClientLimits:
         patience: seconds for the head of a request, for its body, and for what was written.
         idle: seconds without a request.
         accepted: connections that the event loop accepts at once.
+        unread: bytes of answers that wait here to be read, of all clients together.
     """
 
     clients: int = 32
     patience: float = 5
     idle: float = 75
     accepted: int = 32
+    unread: int = 64 * 1024 * 1024
 
     @property
     def descriptors(self) -> int:
@@ -41,6 +43,10 @@ class Slow(Protocol):
     @property
     def waits_for(self) -> Waiting | None:
         """What the client has to do next; None while we are at work."""
+
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for it."""
 
     def time_out(self) -> None:
         """End it, because its time is over."""
@@ -66,6 +72,11 @@ class Clients:
     def __len__(self) -> int:
         return len(self._since)
 
+    @property
+    def unread(self) -> int:
+        """Bytes of answers that wait to be read."""
+        return sum(each.unread for each in self._since)
+
     def add(self, client: Slow) -> bool:
         """Let a client in, if need be in the place of the slowest; False: all are being served."""
         if len(self._since) >= self.limits.clients:
@@ -83,6 +94,21 @@ class Clients:
         if client in self._since:
             self._since[client] = time.monotonic()
             self._since.move_to_end(client)
+
+    def keep_room(self, reader: Slow) -> None:
+        """Cut off those who read slowest while all that was written takes too much memory.
+
+        Not `reader`, to whom something was just written: one answer may be as large as it likes.
+        """
+        too_much = self.unread - self.limits.unread
+        for client in list(self._since):
+            if too_much <= 0:
+                return
+            if client is not reader and (size := client.unread):
+                self.refused("answer")
+                self.discard(client)
+                client.cut_off()
+                too_much -= size
 
     def discard(self, client: Slow) -> None:
         """Forget a client that is gone."""
