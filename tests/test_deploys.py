@@ -43,6 +43,19 @@ GO = {
     "first steps": ("SELECT 1;", FIRST_STEP),
     "last steps": (FIRST_STEP, LAST_STEP),
 }
+# The code of a rename, step by step: what is replaced in which file.
+MODELS, REPOSITORY = (f"src/acme_orders/orders/{each}.py" for each in ("models", "repository"))
+CURRENCY = """currency = peewee.TextField(constraints=[Check("currency ~ '^[A-Z]{3}$'")])"""
+ROW = '"currency": order.currency,'
+WRITES_BOTH = [
+    (MODELS, CURRENCY, f"{CURRENCY}\n    unit = peewee.TextField(null=True)"),
+    (REPOSITORY, ROW, f'{ROW} "unit": order.currency,'),
+]
+USES_THE_NEW = [
+    (MODELS, CURRENCY, "unit = peewee.TextField()"),
+    (REPOSITORY, ROW, '"unit": order.currency,'),
+    (REPOSITORY, "Order.status, Order.currency,", 'Order.status, Order.unit.alias("currency"),'),
+]
 # The same of a slice of another shape: the release before, the change, and the query that breaks.
 PARCELS_FIRST = (
     "ALTER TABLE parcels ADD COLUMN signed text, ADD COLUMN lane text DEFAULT '', "
@@ -189,11 +202,11 @@ def allowed(rehearse: Rehearse, change: str) -> None:
     is_go(rehearse(*GO[change]))
 
 
-def is_go(ended: subprocess.CompletedProcess[str]) -> None:
+def is_go(ended: subprocess.CompletedProcess[str], files: int = 2) -> None:
     """Every message comes to an end, and nothing speaks against it."""
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert " GO: both releases ran" in ended.stdout
-    assert "with 2 files that are not committed" in ended.stdout
+    assert f"with {files} files that are not committed" in ended.stdout
     assert "each has come to an end" in ended.stdout
 
 
@@ -218,6 +231,26 @@ def test_what_breaks_the_old_release_is_no_go(rehearse: Rehearse, change: str) -
 def test_a_last_step_is_go(rehearse: Rehearse) -> None:
     """The old release uses nothing of what is taken away."""
     allowed(rehearse, "last steps")
+
+
+@pytest.mark.matrix
+def test_a_rename_begins_with_a_release_that_writes_both(bake_fresh: Bake) -> None:
+    """The old one reads and writes what it knows; nothing is renamed."""
+    project = bake_fresh()
+    prepare(project, "SELECT 1;", "ALTER TABLE orders ADD COLUMN unit text;")
+    for file, old, new in WRITES_BOTH:
+        edit(project, file, old, new)
+    is_go(run(project), files=4)
+
+
+@pytest.mark.matrix
+def test_a_rename_ends_when_no_release_uses_the_old_name(bake_fresh: Bake) -> None:
+    """The release before knows the new one alone."""
+    project = bake_fresh()
+    for file, old, new in USES_THE_NEW:
+        edit(project, file, old, new)
+    both = "ALTER TABLE orders ADD COLUMN unit text, ALTER COLUMN currency DROP NOT NULL;"
+    is_go(rehearsed(project, both, "ALTER TABLE orders DROP COLUMN currency;"))
 
 
 @pytest.mark.matrix
