@@ -13,7 +13,7 @@ from acme_orders.chassis.database.access import SERVICE_ROLE
 
 from dev.postgres import Postgres
 from readiness.scratch import rows_of, session
-from readiness.two_tenants import TENANT  # feature: row, rls, schema
+from readiness.two_tenants import TENANT  # feature: row, rls
 from tests.chassis.acceptance.test_command_line import run
 from tests.chassis.conftest import migrate
 
