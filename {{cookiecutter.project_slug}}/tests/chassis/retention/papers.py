@@ -32,6 +32,9 @@ CREATE TABLE line (
 KEEP = timedelta(days=30)
 POLICY = Retention("paper", "at", KEEP, children=("page", "line"))
 ARCHIVED = replace(POLICY, archive={"paper": "paper_archive", "line": "line_archive"})
+ANONYMOUS = Retention(
+    "paper", "at", KEEP, anonymise={"writer": None, "what's in it": "{}", "remark": "gone"}
+)
 QUICK = replace(LIMITS, share=1, lock=0.1, look=0.05, first=100, largest=100)
 CHILD = """
 import sys

@@ -12,7 +12,7 @@ Named = type[Any] | str
 
 @dataclass(frozen=True)
 class Retention:
-    """Rows that are deleted when they are old enough, with the rows that refer to them.
+    """Rows that are deleted when they are old enough, or that only forget whom they are about.
 
     Args:
         table: a model, or the name of a table.
@@ -24,9 +24,11 @@ class Retention:
         name: of the policy; that of the table without it.
         archive: for the table or its children, the table where its rows are kept when they go, as
             they are. Without it they are gone.
+        anonymise: columns, and what stands in each when a row is old enough. Then the row stays,
+            and so does what refers to it.
 
     Raises:
-        ConfigurationError: it would keep nothing.
+        ConfigurationError: it would keep nothing, or its rows would both stay and go.
     """
 
     table: Named
@@ -36,6 +38,7 @@ class Retention:
     only: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
     archive: Mapping[Named, Named] = field(default_factory=dict)
+    anonymise: Mapping[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", table_name(self.table))
@@ -47,6 +50,11 @@ class Retention:
             raise ConfigurationError(
                 f"the policy {self.name} keeps rows for {self.keep}: say for how long, such as "
                 "keep=timedelta(days=90)"
+            )
+        if self.anonymise and (self.children or self.archive):
+            raise ConfigurationError(
+                f"the policy {self.name} has anonymise, by which rows stay, and children or an "
+                "archive for rows that go: make two of it, each with a name"
             )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from acme_orders.chassis.database.blocking import Rows
+from acme_orders.chassis.retention.anonymising import Anonymised
 from acme_orders.chassis.retention.closure import Chain, Closure
 from acme_orders.chassis.retention.target import Target, quoted
 
@@ -53,7 +54,13 @@ class Doomed:
         pinned = [f"t0.{quoted(name)} = %s::{target.types[name]}" for name in only]
         names = (target.policy.age, *target.key)
         self._old = " AND ".join([*pinned, f"t0.{quoted(names[0])} < %s::timestamptz"])
-        self._held, self._values = held, [*only.values(), cutoff]
+        self._held, self._values = held, list[Any]([*only.values(), cutoff])
+        if new := Anonymised(target):  # who has forgotten already is not met again
+            self._old, self._values = (
+                f"{self._old} AND ({new.not_yet})",
+                [*self._values, *new.values],
+            )
+        self._new = new
         self._goes = f"{self._old} AND NOT {held}"
         self._texts = ", ".join(f"t0.{quoted(name)}::text" for name in names)
         # Of the table: by itself, a name would mean the text that is selected, which no index has.
@@ -119,20 +126,25 @@ class Doomed:
         # They are found again by where they are stored: this costs half of what their keys do, and
         # reads no index of them.
         names = ", ".join(f"k{at}" for at in range(len(self.target.key) + 1))
+        same = "t1.tableoid = doomed.part AND t1.ctid = doomed.place"
         found = self._rows(
             f"WITH doomed (part, place, {names}) AS MATERIALIZED "
             f"(SELECT tableoid, ctid, {self._texts} {selected}), "
-            f"gone AS (DELETE FROM {self.target.table} AS t1 USING doomed "
-            "WHERE t1.tableoid = doomed.part AND t1.ctid = doomed.place "
+            f"gone AS ({self._takes(f'{self.target.table} AS t1', 'doomed', same)} "
             "RETURNING doomed.part, doomed.place) "
             f"SELECT (part, place) IN (TABLE gone), {names} FROM doomed",
-            values,
+            [*values, *self._new.values],
         )
         keys = [tuple(row[2:]) for row in found if row[0]]
         return Portion(keys, tuple(found[-1][1:]), gone=True) if found else None
 
+    def _takes(self, table: str, others: str, where: str) -> str:
+        if self._new:
+            return f"UPDATE {table} SET {self._new.set} FROM {others} WHERE {where}"
+        return f"DELETE FROM {table} USING {others} WHERE {where}"
+
     def _joined(self, chain: Chain) -> str:
-        """The table at the end, joined to the rows that are locked."""
+        """The same for the table at the end, joined to the rows that are locked."""
         tables = [self.target.table, *(each.table for each in chain)]
         names = [f"{table} AS t{at}" for at, table in enumerate(tables)]
         key = self.target.key
@@ -142,17 +154,16 @@ class Doomed:
         types = self.target.types
         same = [f"t0.{quoted(name)} = doomed.k{at}::{types[name]}" for at, name in enumerate(key)]
         using = ", ".join([*names[:-1], doomed])
-        return f"{names[-1]} USING {using} WHERE {' AND '.join([*same, *met(chain)])}"
+        return self._takes(names[-1], using, " AND ".join([*same, *met(chain)]))
 
     def _count(self, chain: Chain, table: str, keys: Sequence[Any]) -> int:
         # One statement: a row is in the archive if it is gone, and only then.
         archive = self.target.archives.get(table)
         kept, what = (f", kept AS ({archive})", f"t{len(chain)}.*") if archive else ("", "1")
         sql = (
-            f"WITH gone AS (DELETE FROM {self._joined(chain)} RETURNING {what}){kept} "
-            "SELECT count(*) FROM gone"
+            f"WITH gone AS ({self._joined(chain)} RETURNING {what}){kept} SELECT count(*) FROM gone"
         )
-        return int(self._rows(sql, keys)[0][0])
+        return int(self._rows(sql, [*self._new.values, *keys])[0][0])
 
 
 def met(chain: Chain, names: Sequence[str] = ()) -> Iterator[str]:

@@ -7,6 +7,7 @@ from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.erasure.holding import held
 from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.retention.anonymising import unfit
 from acme_orders.chassis.retention.archive import archives
 from acme_orders.chassis.retention.closure import Closure, closure
 from acme_orders.chassis.retention.places import schemas
@@ -22,6 +23,9 @@ WHERE oid = %s AND row_security_active(oid) AND NOT EXISTS (
         AND pg_get_expr(polqual, polrelid) = 'true'
 )
 """
+
+
+_NOTHING = Closure((), ())  # goes with a row that stays
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,12 @@ def survey(rows: Rows, policy: Retention, subjects: Sequence[Subject] = ()) -> l
                 f"ON {table} TO {role} USING (true)"
                 for (role,) in rows(HIDDEN, (oid,))
             )
-        related = closure(rows, target.oid, target.table, policy)
+        if lacks := list(unfit(rows, target)):
+            problems += lacks
+            continue
+        related = _NOTHING
+        if not policy.anonymise:
+            related = closure(rows, target.oid, target.table, policy)
         problems += related.problems
         going = {policy.table, *(chain[-1].short for chain in related.chains)}
         try:
