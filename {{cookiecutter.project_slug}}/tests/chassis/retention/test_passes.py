@@ -45,7 +45,7 @@ def test_each_row_is_read_once(papers: Papers) -> None:
     before = papers.sql(READS)[0][0]
     limits = replace(QUICK, target=(0, 60))  # however busy the machine is
     with closing(papers.runner(limits=limits).run(anyway=True)) as steps:
-        portions = [step.rows for step in steps]
+        portions = [step.rows for step in steps if not step.waits]
     assert portions == [100] * 60 + [0]
     assert papers.sql(READS)[0][0] - before < 5 * 6000
 

@@ -139,7 +139,7 @@ class DatabaseMetrics(Families):
             "retention_findings",
             "Rows that are expired or orphaned, and policies that are overdue, were never run, "
             "cannot be, or could not be looked at",
-            {"policy": None, "kind": None},
+            {"policy": "policies", "kind": "findings"},
         )
         self.erasure_oldest = self.gauge(
             "erasure_oldest_seconds", "Age of the oldest request to be erased that is open"

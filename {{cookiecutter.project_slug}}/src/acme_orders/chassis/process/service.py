@@ -35,6 +35,7 @@ from acme_orders.chassis.rabbitmq.topology_watch import TopologyWatch
 from acme_orders.chassis.relay.queries import RelayQueries
 from acme_orders.chassis.relay.relay import Relay
 from acme_orders.chassis.retention.deleter import Deleter
+from acme_orders.chassis.retention.finding import KINDS
 from acme_orders.chassis.retention.reported import RetentionReport
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Chassis, Definition, Slice
@@ -100,6 +101,7 @@ class Service:
             retried=["consume"],
             queries=self.queries(),
             policies=self.retention_report.policies,
+            findings=KINDS,
         )
 
     async def delete(self, stop: asyncio.Event) -> None:

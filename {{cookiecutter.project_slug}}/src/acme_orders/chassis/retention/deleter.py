@@ -42,6 +42,7 @@ class Deleter:
         self._runner, self._looks = runner, looks
         self._interval, self._metrics = interval, metrics
         self._verified = float("-inf")
+        self._shown: set[tuple[str, str]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look whether something is due, again and again, until `stop` is set."""
@@ -95,13 +96,15 @@ class Deleter:
                 log.warning("retention.found", policy=each.policy, kind=each.kind, what=each.text)
             if stop.is_set():
                 return
-        gauge = self._metrics.retention_findings
-        gauge.clear()
-        for labels, count in found.items():
-            gauge.labels(*labels).set(count)
+        self._show(found)
         self._verified = time.monotonic()
 
     def _forget(self) -> None:
         """What we have found is old, because other processes have looked since."""
         if time.monotonic() - self._verified > _OLD * self._interval:
-            self._metrics.retention_findings.clear()
+            self._show(Counter())
+
+    def _show(self, found: Counter[tuple[str, str]]) -> None:
+        for labels in {*found, *self._shown}:
+            self._metrics.retention_findings.labels(*labels).set(found[labels])
+        self._shown = set(found)
