@@ -245,8 +245,15 @@ async def test_a_handler_that_hangs_is_given_up_in_time(environment: dict[str, s
         )
 
 
-@pytest.mark.parametrize("outage", [frozen, killed])
-@pytest.mark.parametrize("which", ["postgres", "rabbitmq"])
+@pytest.mark.parametrize(
+    ("which", "outage"),
+    [
+        ("postgres", killed),
+        ("rabbitmq", frozen),
+        pytest.param("postgres", frozen, marks=pytest.mark.long),
+        pytest.param("rabbitmq", killed, marks=pytest.mark.long),
+    ],
+)
 async def test_an_outage_is_survived_and_never_delays_the_end(
     which: str,
     outage: Callable[[Server], Any],
@@ -322,7 +329,7 @@ async def test_sigterm_in_any_moment_of_a_start(moments: int, environment: dict[
 
 
 @pytest.mark.parametrize("lives", [1, pytest.param(20, marks=pytest.mark.long)])
-@pytest.mark.parametrize("when", ["at start", "at work"])
+@pytest.mark.parametrize("when", ["at start", pytest.param("at work", marks=pytest.mark.long)])
 async def test_a_part_that_fails_never_leaves_half_a_process(
     lives: int, when: str, environment: dict[str, str]
 ) -> None:

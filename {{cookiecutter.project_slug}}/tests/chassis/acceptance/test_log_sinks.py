@@ -237,7 +237,7 @@ async def test_the_exit_status_does_not_depend_on_the_log(
     assert await asyncio.wait_for(started.wait(), 30) == status
 
 
-@pytest.mark.parametrize("style", ["json", "console"])
+@pytest.mark.parametrize("style", ["json", pytest.param("console", marks=pytest.mark.long)])
 async def test_an_encoding_that_lacks_letters_costs_no_line(
     style: str, environment: dict[str, str], tmp_path: Path
 ) -> None:

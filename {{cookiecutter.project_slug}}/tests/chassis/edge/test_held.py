@@ -169,15 +169,18 @@ def a_flood_of_requests(service: Running) -> Iterator[None]:
 Hold = Callable[[Running], AbstractContextManager[object]]
 HOLDS: tuple[Hold, ...] = (
     unfinished_bodies,
-    slow_heads,
     idle_sockets,
-    idle_sockets_for_operations,
     answers_that_nobody_reads,
-    requests_that_take_long,
     endless_bodies,
     a_flood_of_requests,
 )
-LONG: tuple[Hold, ...] = (two_thousand_slow_clients, two_thousand_slow_clients_for_operations)
+LONG: tuple[Hold, ...] = (
+    slow_heads,
+    idle_sockets_for_operations,
+    requests_that_take_long,
+    two_thousand_slow_clients,
+    two_thousand_slow_clients_for_operations,
+)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,11 @@ ACK = "acme_orders.chassis.rabbitmq.broker:RabbitBroker.ack"
 MOST = 40  # connections that the server allows
 OURS = f"FROM pg_stat_activity WHERE application_name = '{SERVICE.name}'"
 OTHERS = "FROM pg_stat_activity WHERE application_name = 'others'"
-IN_A_BATCH = (f"before:{ADD}:kill@25", f"before:{ACK}:kill", f"after:{ACK}:kill")
+IN_A_BATCH = (
+    f"before:{ADD}:kill@25",
+    f"after:{ACK}:kill",
+    pytest.param(f"before:{ACK}:kill", marks=pytest.mark.long),
+)
 
 
 @pytest.fixture(scope="module")

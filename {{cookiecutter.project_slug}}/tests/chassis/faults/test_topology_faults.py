@@ -27,7 +27,7 @@ def environment() -> dict[str, str]:
     return {"TOPOLOGY_CHECK": "500ms"}
 
 
-@pytest.mark.parametrize("what", ["binding", "exchange"])
+@pytest.mark.parametrize("what", ["binding", pytest.param("exchange", marks=pytest.mark.long)])
 @pytest.mark.fault("F53", "a binding or the exchange is removed")
 async def test_removed(
     what: str, management: Management, site: Site, load: Load, fleet: Fleet, settle: Settle

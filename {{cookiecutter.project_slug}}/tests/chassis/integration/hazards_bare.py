@@ -48,6 +48,8 @@ KINDS = {
 }
 INSTALLED = [driver for driver in KINDS if find_spec(driver)]
 DRIVERS = sorted(file.stem for file in Path(sessions.__file__).parent.glob("driver*.py"))
+# For what costs much and depends little on which it is.
+OFTEN_ONE = [DRIVERS[0], *(pytest.param(each, marks=pytest.mark.long) for each in DRIVERS[1:])]
 TABLE = "CREATE TABLE hazard (id integer PRIMARY KEY)"
 INSERT = "INSERT INTO hazard VALUES (%s)"
 OTHERS = "datname = current_database() AND pid <> pg_backend_pid()"

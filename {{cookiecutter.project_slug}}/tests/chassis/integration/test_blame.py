@@ -17,7 +17,7 @@ from acme_orders.chassis.process.service import Service
 
 from tests.chassis.conftest import Connect, eventually, rows, send, settled, sold
 from tests.chassis.integration.blame import bad, ended, fates, meeting, of_type, put, untouched
-from tests.chassis.integration.hazards_bare import DRIVERS, use_driver
+from tests.chassis.integration.hazards_bare import OFTEN_ONE, use_driver
 from tests.chassis.integration.test_protection import everything, metric
 from tests.chassis.slices.sales.messages import SALE_MADE, SaleMade
 from tests.chassis.slices.sales.repository import Sales
@@ -31,7 +31,7 @@ FAIL = """
 """
 
 
-@pytest.fixture(params=DRIVERS)
+@pytest.fixture(params=OFTEN_ONE)
 def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each driver."""
     use_driver(request.param, monkeypatch)

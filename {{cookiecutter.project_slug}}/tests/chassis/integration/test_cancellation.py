@@ -176,7 +176,12 @@ def lives(
     "every", [FEW, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
 @pytest.mark.parametrize(
-    "cancelled", [Life.cancelled_at_start, Life.cancelled_at_the_end, Life.drained_too_long]
+    "cancelled",
+    [
+        pytest.param(Life.cancelled_at_start, marks=pytest.mark.long),
+        Life.cancelled_at_the_end,
+        pytest.param(Life.drained_too_long, marks=pytest.mark.long),
+    ],
 )
 def test_a_cancellation_in_each_moment(
     cancelled: Callable[[Life, int], Coroutine[Any, Any, None]],

@@ -167,6 +167,7 @@ def test_a_postgres_that_cannot_start_says_why_and_leaves_nothing() -> None:
         server.__enter__()
 
 
+@pytest.mark.long
 async def test_a_quorum_queue_survives_the_death_of_its_broker(rabbitmq: RabbitMQ) -> None:
     """A confirmed message in a quorum queue is there after SIGKILL and start."""
     url = rabbitmq.create_virtual_host()
@@ -338,6 +339,7 @@ VARIABLES = "import os, json; print(json.dumps(dict(os.environ)))"
 
 
 @pytest.mark.usefixtures("nothing_left", "rabbitmq")
+@pytest.mark.long
 def test_private_servers_do_not_care_about_variables_of_others() -> None:
     """They start, and their command gets none of them, nor any other that it didn't have."""
     user = run_servers("--broker", "rabbitmq", "--", sys.executable, "-c", VARIABLES, **OTHERS)
@@ -387,7 +389,9 @@ def test_a_server_of_a_test_does_not_care_either(
 
 
 @pytest.mark.usefixtures("nothing_left")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_signals_reach_the_command_and_the_servers_end_after_it(number: signal.Signals) -> None:
     """The command decides how it ends; the servers are stopped after that."""
     code = (

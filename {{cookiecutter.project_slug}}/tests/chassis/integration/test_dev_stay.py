@@ -78,6 +78,7 @@ def test_two_terminals_get_the_same_servers(place: Place) -> None:
     assert first == second
 
 
+@pytest.mark.long
 def test_a_machine_that_died_leaves_nothing_in_the_way(place: Place) -> None:
     """Not even a process that has the number of its PostgreSQL by now, and is left alone."""
     url = place.start()["DATABASE_URL"]
@@ -97,6 +98,7 @@ def test_a_machine_that_died_leaves_nothing_in_the_way(place: Place) -> None:
     assert ask(url, "select i from t") == "42"
 
 
+@pytest.mark.long
 def test_servers_that_outlived_who_ran_them_are_replaced(place: Place) -> None:
     """SIGKILL for it and for the guard that would have ended them."""
     url = place.start()["DATABASE_URL"]

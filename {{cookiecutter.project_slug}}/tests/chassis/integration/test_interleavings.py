@@ -28,7 +28,7 @@ from acme_orders.chassis.errors import CommitUnknown, DatabaseError
 from acme_orders.chassis.observability.metrics import Metrics
 
 from tests.chassis.conftest import eventually
-from tests.chassis.integration.hazards_bare import DRIVERS, Ask, use_driver, watching
+from tests.chassis.integration.hazards_bare import OFTEN_ONE, Ask, use_driver, watching
 from tests.chassis.integration.test_hazards import Hazard, prepared
 
 PROGRAMS = int(os.environ.get("INTERLEAVINGS", "600"))
@@ -481,7 +481,7 @@ def _quiet() -> Iterator[None]:
     structlog.configure(**before)
 
 
-@pytest.fixture(params=DRIVERS)
+@pytest.fixture(params=OFTEN_ONE)
 async def ask(
     request: pytest.FixtureRequest, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Ask]:

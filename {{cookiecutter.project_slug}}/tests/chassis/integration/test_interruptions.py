@@ -263,7 +263,14 @@ async def test_an_interrupted_handler_is_a_failed_message(
 
 
 # feature: aiopg {
-@pytest.mark.parametrize("handled", [handled_alone, handled_together, handled_later])
+@pytest.mark.parametrize(
+    "handled",
+    [
+        handled_alone,
+        pytest.param(handled_together, marks=pytest.mark.long),
+        pytest.param(handled_later, marks=pytest.mark.long),
+    ],
+)
 async def test_a_cancellation_that_meets_no_wait(
     connect: Connect,
     handled: Callable[[Service, Handler], Handler],
