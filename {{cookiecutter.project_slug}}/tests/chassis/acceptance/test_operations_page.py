@@ -20,7 +20,7 @@ from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.process.service import Service
 
 from tests.chassis.acceptance.test_lifecycle import Running, process
-from tests.chassis.conftest import Connect, count, eventually, rows, sold
+from tests.chassis.conftest import Connect, count, eventually, rows, send, sold
 from tests.chassis.integration.dead_letter_queue import archived, failed
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -234,9 +234,43 @@ async def test_without_a_token_this_machine_only_looks(
             assert (await page(path, Host="rebound.example"))[0] == 403
             assert (await page(path, X_Forwarded_For="10.0.0.5"))[0] == 403
         assert (await page(f"/dead-letters/{identity}?values=yes"))[0] == 403
+        assert (await page("/plan?query=sales.add"))[0] == 403
         assert (await page("/dead-letters/replay", {"fingerprint": "f"}))[0] == 403
         assert (await page("/live", Host="rebound.example"))[0] == 200
     assert await rows(service, "SELECT state FROM dead_letters") == [("waiting",)]
+
+
+async def test_a_query_is_shown_with_its_plan(page: Page, service: Service) -> None:
+    """Those of messages too, and whatever else the page leads to; nothing of an example stays."""
+    await send(service, sold())
+    await eventually(lambda: stored(service, 1))
+    links = set[str]()
+
+    async def shown() -> bool:
+        links.update(re.findall(r'href="(/plan\?query=[\w.]+)"', (await page("/"))[1]))
+        return any("sales.add" in each for each in links)
+
+    await eventually(shown)
+    for path in sorted({*links, "/plan?query=sales.by_id"}):
+        status, text = await page(path)
+        assert (status, "cost=" in text) == (200, True), (path, text)
+    assert page.running.said("operations.plan_shown")["who"] == "ada"
+    assert await count(service, "sales") == 1
+    assert (await page("/plan?query=sales.nothing"))[0] == 404
+    assert (await page("/plan?query=sales.add", token="wrong-wrong-wrong"))[0] == 401
+
+
+async def test_who_has_to_be_erased_is_shown(page: Page, service: Service) -> None:
+    """What is due first comes first, marked if it is late and nobody holds it."""
+    entered = "INSERT INTO erasure_request (id, digest, actor, trace_id, state, error, due_at)"
+    for number, (state, hours) in enumerate([("failed", -1), ("held", -2), ("received", 30)]):
+        values = f"md5('{number}')::uuid, repeat('a', 64), 'x', repeat('b', 32), '{state}', '<why>'"
+        due = f"now() + make_interval(hours => {hours})"
+        await rows(service, f"{entered} VALUES ({values}, {due}) RETURNING 1")
+    _, text = await page("/")
+    found = re.findall(r"<td>(\w+)</td><td><time>[^<]*</time></td><td><span class=.(\w+)", text)
+    assert found == [("held", "ok"), ("failed", "bad"), ("received", "ok")]
+    assert "&lt;why&gt;" in text
 
 
 async def test_the_page_says_what_there_is(page: Page, service: Service) -> None:

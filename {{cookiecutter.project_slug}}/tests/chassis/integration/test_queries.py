@@ -198,3 +198,17 @@ async def test_every_statement_of_a_message_has_a_name(connect: Connect) -> None
             await eventually(lambda: names(service) >= seen)
         stop.set()
     assert names(service) <= set(service.queries())
+
+
+async def test_a_process_that_explains_hears_of_no_other_statement(connect: Connect) -> None:
+    """Neither meanwhile nor later: it would keep all of them, with their values."""
+    async with connect() as service:
+        manager = service.manager
+        with manager.observed("explain") as statements:
+            async with manager.transaction("other", read_only=True):
+                await manager.fetch_sql("SELECT 1")
+            async with manager.transaction("explain", read_only=True):
+                await manager.fetch_sql("SELECT 2")
+        async with manager.transaction("explain", read_only=True):
+            await manager.fetch_sql("SELECT 3")
+        assert [each.sql for each in statements if each.sql.startswith("SELECT")] == ["SELECT 2"]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Query, Repository
-from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.database.undone import undone
 from acme_orders.chassis.errors import ConfigurationError
 
@@ -50,11 +49,10 @@ async def explain(
         raise ConfigurationError(
             f"{query.name} cannot be called with its example: {error}; correct it in @query(…)"
         ) from error
-    statements: list[Statement] = []
-    manager.observe(statements.append)
-    async with undone(manager, "explain"):
-        await call(**query.example)
-        await manager.flush()
+    with manager.observed("explain") as statements:
+        async with undone(manager, "explain"):
+            await call(**query.example)
+            await manager.flush()
     sent, plans = [each for each in statements if explainable(each.sql)], []
     options = "ANALYZE, BUFFERS" if analyze else "COSTS"
     # From the same beginning once more: behind the call an INSERT would meet its own rows.

@@ -138,6 +138,21 @@ class Queries:
         """Tell one more of every statement after it ran."""
         self._reports.observers.append(observer)
 
+    @contextmanager
+    def observed(self, unit_of_work: str) -> Iterator[list[Statement]]:
+        """The statements of this transaction, as long as the block lasts."""
+        statements = list[Statement]()
+
+        def note(statement: Statement) -> None:
+            if statement.unit_of_work == unit_of_work:
+                statements.append(statement)
+
+        self.observe(note)
+        try:
+            yield statements
+        finally:
+            self._reports.observers.remove(note)
+
     @property
     def query_name(self) -> str:
         """The name that this task's statements go by."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
@@ -152,12 +152,11 @@ class Requests:
 
     def all(self) -> list[Request]:
         """All there are, the oldest first."""
-        found = self._rows(
-            f"SELECT {', '.join(_COLUMNS)} FROM public.erasure_request ORDER BY requested_at"
-        )
-        names = [each.partition(" AS ")[2] or each.partition("::")[0] for each in _COLUMNS]
-        told = (dict(zip(names, row, strict=True)) for row in found)
-        return [Request(**{**each, "evidence": json.loads(each["evidence"])}) for each in told]
+        return self._found("ORDER BY requested_at")
+
+    def open(self, *, most: int) -> list[Request]:
+        """Those that have not ended, what is due first before the others."""
+        return self._found("WHERE ended_at IS NULL ORDER BY due_at LIMIT %s", (most,))
 
     def restored(self, known: Request) -> bool:
         """Enter a request of before a restore; whether it was not there."""
@@ -188,6 +187,14 @@ class Requests:
             "UPDATE public.erasure_request SET evidence = %s::jsonb WHERE id = %s::uuid",
             (json.dumps(evidence), identity),
         )
+
+    def _found(self, which: str, parameters: Sequence[object] = ()) -> list[Request]:
+        found = self._rows(
+            f"SELECT {', '.join(_COLUMNS)} FROM public.erasure_request {which}", parameters
+        )
+        names = [each.partition(" AS ")[2] or each.partition("::")[0] for each in _COLUMNS]
+        told = (dict(zip(names, row, strict=True)) for row in found)
+        return [Request(**{**each, "evidence": json.loads(each["evidence"])}) for each in told]
 
     def _of(self, table: str, subject: str, condition: str) -> list[str]:
         same = f"digest = {digest('id::text', '%s::text')} AND whose = %s"

@@ -19,6 +19,7 @@ from acme_orders.chassis.operations.markup import (
 
 AT_ONCE = 100  # of a group, in one request; the command takes any number
 LARGEST = 64 * 1024  # bytes of a body that are shown, or sent instead of it
+_MOST_ROWS, _LETTERS_IN_A_ROW = 25, 100  # of the field in which a body is edited
 _FACTS = ("id", "reason", "type", "error_type", "message_id", "source", "queue", "fingerprint")
 
 
@@ -73,7 +74,7 @@ def letter(found: DeadLetter, decision: Decision, *, values: bool) -> list[Html]
         table(("", ""), facts),
         *(tag("pre", each) for each in shown),
         tag("p", "") if values else tag("p", link),
-        tag("p", "") if text is None else _edit(found, text),
+        *([] if text is None else _edit(found, text)),
     ]
 
 
@@ -103,11 +104,13 @@ def editable(found: DeadLetter) -> str | None:
     return "".join(each if printable(each) == each else json.dumps(each)[1:-1] for each in text)
 
 
-def _edit(found: DeadLetter, text: str) -> Html:
-    area = tag("textarea", text, name="body", rows=20, required="", spellcheck="false")
+def _edit(found: DeadLetter, text: str) -> list[Html]:
+    rows = min(_MOST_ROWS, text.count("\n") + len(text) // _LETTERS_IN_A_ROW + 3)
+    area = tag("textarea", text, name="body", rows=rows, required="", spellcheck="false")
     why = tag("input", name="note", placeholder="why", required="", maxlength=200)
     button = tag("button", "Replay it with this body")
-    return form("/dead-letters/edit", [("id", found.id)], area, why, button)
+    edited = form("/dead-letters/edit", [("id", found.id)], area, why, button)
+    return [tag("h2", "Edit its body, and replay it"), edited]
 
 
 def _headers(found: DeadLetter) -> str:

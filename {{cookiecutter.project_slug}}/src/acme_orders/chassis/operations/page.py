@@ -21,6 +21,7 @@ from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.operations import letters
 from acme_orders.chassis.operations.access import Access, Refused
 from acme_orders.chassis.operations.markup import Html, document, tag
+from acme_orders.chassis.operations.queries import Queries
 from acme_orders.chassis.operations.state import State
 from acme_orders.chassis.tenancy.scope import in_system_scope  # feature: row, rls, schema
 
@@ -48,6 +49,7 @@ class Page:
         title: of the service.
         access: who may.
         state: of the service.
+        queries: of this process.
         dead_letters: where they are.
         handlers: that take the messages, by type.
         largest_body: bytes of a message.
@@ -60,12 +62,14 @@ class Page:
         *,
         access: Access,
         state: State,
+        queries: Queries,
         dead_letters: DeadLetters,
         handlers: Mapping[str, Handler],
         largest_body: int,
         replay: Replay | None,
     ) -> None:
         self._title, self._access, self._state = title, access, state
+        self._queries = queries
         self._dead_letters, self._replay = dead_letters, replay
         self._handlers, self._largest_body = handlers, largest_body
         self._one = asyncio.Lock()  # whoever looks takes one connection, however many look
@@ -75,6 +79,7 @@ class Page:
         return [
             Route("/", self._answer(self._overview)),
             Route("/style.css", self._style),
+            Route("/plan", self._answer(self._plan)),
             Route("/dead-letters", self._answer(self._group)),
             Route("/dead-letters/replay", self._answer(self._replayed), methods=["POST"]),
             Route("/dead-letters/discard", self._answer(self._discarded), methods=["POST"]),
@@ -107,6 +112,12 @@ class Page:
     async def _overview(self, request: Request) -> Shown:
         self._access.look(request)
         return await self._state.sections()
+
+    async def _plan(self, request: Request) -> Shown:
+        # A query that writes takes its locks, though nothing of it stays: not for everybody.
+        who, name = self._access.known(request), request.query_params.get("query", "")
+        log.info("operations.plan_shown", who=who, query=name)
+        return await self._queries.plans(name)
 
     async def _group(self, request: Request) -> Shown:
         self._access.look(request)

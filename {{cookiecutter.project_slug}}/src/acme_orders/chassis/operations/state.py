@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,16 +12,20 @@ from prometheus_client import Gauge
 
 from acme_orders.chassis.background import begun
 from acme_orders.chassis.dead_letters.store import DeadLetters, Group, Selection
+from acme_orders.chassis.erasure.eraser import Eraser
+from acme_orders.chassis.erasure.requests import Request
 from acme_orders.chassis.errors import ServiceError
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.observability.probes import Probe
 from acme_orders.chassis.operations.markup import Html, moment, table, tag
+from acme_orders.chassis.operations.queries import Queries
 from acme_orders.chassis.relay.backlog import OutboxBacklog
 from acme_orders.chassis.supervision import apart
 
 _PATIENCE = 5.0  # seconds for each part; the others are shown all the same
 _GROUPS = 50
+_REQUESTS = 50
 _QUIET = 60.0  # seconds since a sign of life
 Part = Callable[[], Coroutine[Any, Any, Html]]
 
@@ -34,6 +39,8 @@ class State:
         dead_letters: where they are.
         outbox: counts what waits.
         migrator: of the database.
+        eraser: knows who has to be erased.
+        queries: of this process.
     """
 
     def __init__(
@@ -44,8 +51,11 @@ class State:
         dead_letters: DeadLetters,
         outbox: OutboxBacklog,
         migrator: Migrator,
+        eraser: Eraser,
+        queries: Queries,
     ) -> None:
         self._metrics, self._probes = metrics, probes
+        self._eraser, self._queries = eraser, queries
         self._dead_letters, self._outbox, self._migrator = dead_letters, outbox, migrator
 
     async def sections(self) -> list[Html]:
@@ -55,7 +65,9 @@ class State:
             "Readiness of this process": self._readiness,
             "Queues": self._queues,
             "Outbox": self._events,
+            "Queries of this process that take longest": self._queries.slowest,
             "Retention": self._retention,
+            "Requests to be erased": self._erasure,
             "Schema": self._schema,
         }
         return [tag("section", tag("h2", name), await _read(part)) for name, part in parts.items()]
@@ -96,6 +108,17 @@ class State:
         ]
         return table(("policy", "state"), rows)
 
+    async def _erasure(self) -> Html:
+        found: list[Request] = []
+
+        def read() -> None:
+            with self._eraser.requests() as requests:
+                found.extend(requests.open(most=_REQUESTS))
+
+        await begun(read)
+        heads = ("request", "state", "since", "due", "why")
+        return table(heads, [_request(each) for each in found])
+
     async def _schema(self) -> Html:
         rows: list[tuple[object, ...]] = []
 
@@ -134,6 +157,12 @@ def _group(group: Group) -> Sequence[object]:
     link = tag("a", group.count, href=f"/dead-letters?{given}")
     times = (moment(each) for each in (group.first, group.last))
     return (link, group.reason, group.type, group.error_type, *times, group.fingerprint)
+
+
+def _request(request: Request) -> Sequence[object]:
+    late = request.state != "held" and request.due_at < datetime.now(UTC)
+    due = tag("span", moment(request.due_at), class_="bad" if late else "ok")
+    return (request.id, request.state, moment(request.requested_at), due, request.error)
 
 
 def _values(gauge: Gauge, label: str) -> list[tuple[str, float]]:

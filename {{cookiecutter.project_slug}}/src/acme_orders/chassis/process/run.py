@@ -22,9 +22,11 @@ from acme_orders.chassis.observability.probes import Probe, operations
 from acme_orders.chassis.observability.tracing import Tracing  # feature: tracing
 from acme_orders.chassis.operations.access import Access
 from acme_orders.chassis.operations.page import Page
+from acme_orders.chassis.operations.queries import Queries
 from acme_orders.chassis.operations.state import State
 from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.process.descriptors import make_room
+from acme_orders.chassis.process.erased import eraser_of
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.process.shutdown import Shutdown
 from acme_orders.chassis.settings import ChassisSettings
@@ -149,6 +151,7 @@ def _page(title: str, service: Service, probes: Mapping[str, Probe], *, consumes
         set_aside=service.relay_queries.set_aside,
         rate=_REPLAYS,
     )
+    queries = Queries(service.metrics, service.manager, service.queries())
     return Page(
         title,
         access=Access(settings.operations_token),
@@ -158,7 +161,10 @@ def _page(title: str, service: Service, probes: Mapping[str, Probe], *, consumes
             dead_letters=service.dead_letters,
             outbox=service.relay_queries.backlog,
             migrator=Migrator(settings.session_url),
+            eraser=eraser_of(settings, service.slices),
+            queries=queries,
         ),
+        queries=queries,
         dead_letters=service.dead_letters,
         handlers=service.handlers,
         largest_body=settings.max_body_bytes,
