@@ -1,7 +1,7 @@
 """R1: for how long the rows of each table are kept."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from acme_orders.chassis.backfills.pace import Limits
 from acme_orders.chassis.backfills.session import backfill_session
@@ -41,6 +41,8 @@ class RowsAreKeptAsDecided(Check):
         for model in models:
             if not _decided(model, rules):
                 yield f"nobody has decided how long rows of {_name(model)} are kept: {_line(model)}"
+        for finding in _unknown_archives(rules, {_name(each) for each in (*models, *small)}):
+            yield finding
         for finding in await asyncio.to_thread(problems_of, rehearsal):
             yield finding
 
@@ -48,6 +50,18 @@ class RowsAreKeptAsDecided(Check):
 def _decided(model: type[Table], rules: Sequence[Rule]) -> bool:
     going = {name for each in rules if isinstance(each, Retention) for name in each.children}
     return _name(model) in {*going, *(each.table for each in rules)}
+
+
+def _unknown_archives(rules: Sequence[Rule], known: set[str]) -> Iterator[str]:
+    """Those of which nobody says whose data they have, and how long they are kept."""
+    for each in rules:
+        for table, archive in each.archive.items() if isinstance(each, Retention) else ():
+            if str(archive) not in known:
+                yield (
+                    f"{archive}, where rows of {table} are kept, has no model, so that nobody "
+                    f"would be erased from it: write a class like that of {table} in models.py, "
+                    f'with table_name = "{archive}" and the same foreign keys'
+                )
 
 
 def _name(model: type[Table]) -> str:

@@ -155,6 +155,12 @@ MISTAKES = (
         _SALES,
         _SALES.replace('",)', '", "journal")'),
     ),
+    keeps(
+        "an archive without a model",
+        "old_sales, where rows of sales are kept, has no model",
+        _SALES,
+        f'{_SALES}, archive={{"sales": "old_sales"}}',
+    ),
     keeps("a table that is none", "there is no such table", '"journal"', '"jornal"'),
     # Errors of handlers
     *(

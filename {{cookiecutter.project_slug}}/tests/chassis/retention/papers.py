@@ -1,8 +1,10 @@
 """Papers with pages and lines of pages, some of them old."""
 
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -19,7 +21,10 @@ from acme_orders.chassis.retention.runner import Runner
 from readiness.scratch import session
 
 TABLES = """
-CREATE TABLE paper (id bigint PRIMARY KEY, at timestamptz);
+CREATE TABLE paper (
+    id bigint PRIMARY KEY, at timestamptz,
+    writer text, "what's in it" json, remark text NOT NULL DEFAULT 'none'
+);
 CREATE INDEX paper_at ON paper (at);
 CREATE TABLE page (
     paper_id bigint REFERENCES paper (id), number integer, PRIMARY KEY (paper_id, number)
@@ -28,6 +33,9 @@ CREATE TABLE line (
     paper_id bigint, page integer, number integer, PRIMARY KEY (paper_id, page, number),
     FOREIGN KEY (paper_id, page) REFERENCES page (paper_id, number)
 );
+CREATE TABLE paper_archive (LIKE paper INCLUDING INDEXES);
+ALTER TABLE paper_archive ADD archived_at timestamptz DEFAULT now();
+CREATE TABLE line_archive (LIKE line INCLUDING INDEXES);
 """
 KEEP = timedelta(days=30)
 POLICY = Retention("paper", "at", KEEP, children=("page", "line"))
@@ -36,6 +44,7 @@ ANONYMOUS = Retention(
     "paper", "at", KEEP, anonymise={"writer": None, "what's in it": "{}", "remark": "gone"}
 )
 QUICK = replace(LIMITS, share=1, lock=0.1, look=0.05, first=100, largest=100)
+OURS = "SELECT 1 FROM pg_stat_activity WHERE application_name ~ 'retention'"
 CHILD = """
 import sys
 from dataclasses import replace
@@ -102,6 +111,27 @@ class Papers:
         """Run one of the policies above in a process of its own."""
         command = [sys.executable, "-c", CHILD, self.url, str(size), policy]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def killed(self, policy: str, left: Callable[[], int]) -> Iterator[int]:
+        """Run a policy and kill it in the middle, three times.
+
+        Args:
+            policy: one of the above.
+            left: how many rows are.
+
+        Yields:
+            What is left when PostgreSQL knows that nobody is there any more.
+        """
+        for _ in range(3):
+            before = left()
+            with self.child(policy=policy) as child:
+                while left() == before:
+                    assert child.poll() is None
+                child.send_signal(signal.SIGKILL)
+            while self.sql(OURS):
+                time.sleep(0.02)
+            assert 0 < left() < before
+            yield left()
 
     def counts(self) -> tuple[int, int, int]:
         """Papers, pages and lines."""

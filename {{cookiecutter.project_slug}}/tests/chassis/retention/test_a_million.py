@@ -21,7 +21,7 @@ from acme_orders.chassis.retention.verify import verify
 from dev.postgres import Postgres
 from readiness.scratch import session
 from tests.chassis.conftest import migrate
-from tests.chassis.retention.papers import POLICY, Papers
+from tests.chassis.retention.papers import OURS, POLICY, Papers
 
 ROWS = int(os.environ.get("RETENTION_ROWS", "340000"))  # in each of three tables
 OLD, YOUNG, KILLS = ROWS * 19 // 20, ROWS // 20, 5
@@ -59,7 +59,6 @@ for _ in Runner(sys.argv[1], [POLICY], limits=WORK).run(anyway=True):
     pass
 """
 WORK = replace(LIMITS, share=1)
-OURS = "FROM pg_stat_activity WHERE application_name ~ 'retention'"
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def test_a_million_rows_go_though_it_is_killed_five_times(server: Postgres) -> N
                 time.sleep(0.02)
             held(papers, child)
             child.send_signal(signal.SIGKILL)
-        while papers.sql(f"SELECT 1 {OURS}"):
+        while papers.sql(OURS):
             time.sleep(0.02)
     assert papers.run(limits=WORK).state == "ok"
     assert papers.counts() == (YOUNG, YOUNG, YOUNG)

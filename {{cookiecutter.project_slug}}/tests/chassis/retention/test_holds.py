@@ -1,9 +1,11 @@
 """Rows of somebody on legal hold stay, however old they are."""
 
 from contextlib import closing
+from functools import partial
 
 import pytest
 
+from acme_orders.chassis.erasure.holding import held
 from acme_orders.chassis.erasure.requests import Requests
 from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.retention.verify import plan, verify
@@ -11,7 +13,7 @@ from acme_orders.chassis.retention.verify import plan, verify
 from tests.chassis.retention.papers import POLICY, Papers
 
 ANN = "Ann@example.org"
-SUBJECTS = (Subject("author", by=("email", "phone")),)
+HOLDS = partial(held, (Subject("author", by=("email", "phone")),))
 TABLES = """
 CREATE TABLE author (id bigint PRIMARY KEY, email text, phone text);
 INSERT INTO author VALUES (1, 'ann@example.org', '+49 30 12345'), (2, 'bob@example.org', NULL);
@@ -44,22 +46,22 @@ def release(requests: Requests) -> None:
 def test_what_is_about_somebody_on_hold_stays(papers: Papers) -> None:
     """With what is below it; the pass is ok, and says so, and nothing of it has expired."""
     papers.holds(hold)
-    (planned,) = plan(papers.url, [POLICY], SUBJECTS)
+    (planned,) = plan(papers.url, [POLICY], HOLDS)
     assert planned.rows == {"paper": 296, "page": 592, "line": 1184}
-    ended = papers.run(subjects=SUBJECTS)
+    ended = papers.run(holds=HOLDS)
     assert (ended.state, ended.why[:27]) == ("ok", "4 rows are on legal hold, a")
     assert papers.sql("SELECT id FROM paper ORDER BY id") == [(7,), (298,), (299,), (300,)]
     assert papers.counts() == (4, 8, 16)
     assert papers.sql("SELECT error FROM retention_run") == [(ended.why,)]
-    assert not list(verify(papers.url, [POLICY], interval=3600, subjects=SUBJECTS))
+    assert not list(verify(papers.url, [POLICY], interval=3600, holds=HOLDS))
     papers.holds(release)
-    ended = papers.run(subjects=SUBJECTS)
+    ended = papers.run(holds=HOLDS)
     assert (ended.state, ended.why, papers.counts()) == ("ok", "", (0, 0, 0))
 
 
 def test_a_hold_counts_from_the_next_portion_on(papers: Papers) -> None:
     """Whoever is held while a pass runs does not have to wait for its end."""
-    with closing(papers.runner(subjects=SUBJECTS).run()) as steps:
+    with closing(papers.runner(holds=HOLDS).run()) as steps:
         assert next(steps).rows == 100
         papers.holds(lambda requests: hold(requests, "+49 30 12345"))
         assert list(steps)[-1].state == "ok"
@@ -71,5 +73,5 @@ def test_a_hold_of_somebody_else_holds_nobody_here(papers: Papers) -> None:
     papers.holds(hold)
     papers.holds(release)
     papers.holds(lambda requests: hold(requests, "mary.ann@example.org"))
-    assert papers.run(subjects=SUBJECTS).why == ""
+    assert papers.run(holds=HOLDS).why == ""
     assert papers.counts() == (0, 0, 0)

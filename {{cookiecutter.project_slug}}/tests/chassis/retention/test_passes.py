@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import signal
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
@@ -126,13 +125,7 @@ def test_killed_at_random_the_log_tells_what_went(papers: Papers) -> None:
     """Counts commit with their portion; the next runner ends the line of the one before."""
     papers.add(8000, days=40)
     papers.add(10, after=8000, days=1)
-    for _ in range(3):
-        before = papers.counts()[0]
-        with papers.child() as child:
-            assert child.stdout is not None
-            while papers.counts()[0] == before:
-                assert child.poll() is None
-            child.send_signal(signal.SIGKILL)
+    assert len(list(papers.killed("POLICY", lambda: papers.counts()[0]))) == 3
     assert papers.run().state == "ok"
     assert papers.counts() == (10, 20, 40)
     log = papers.log()
@@ -205,59 +198,6 @@ def test_what_has_ended_is_never_changed(papers: Papers) -> None:
 
 
 READS = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'paper_at'"
-UNFIT = {
-    "no index": ("DROP INDEX paper_at", "CREATE INDEX CONCURRENTLY paper_at ON paper (at)"),
-    "another index": (
-        "DROP INDEX paper_at; CREATE INDEX ON paper (id, at)",
-        "no index of public.paper begins with at",
-    ),
-    "a partial index": (
-        "DROP INDEX paper_at; CREATE INDEX ON paper (at) WHERE id > 7",
-        "no index of public.paper begins with at",
-    ),
-    "no column": ("ALTER TABLE paper RENAME at TO made_at", "has no column at"),
-    "an undeclared child": (
-        "CREATE TABLE note (paper_id bigint PRIMARY KEY REFERENCES paper (id))",
-        'write children=("line", "note", "page",)',
-    ),
-    "one that cascades": (
-        "CREATE TABLE note (paper_id bigint PRIMARY KEY REFERENCES paper (id) ON DELETE CASCADE)",
-        'write children=("line", "note", "page",)',
-    ),
-    "an undeclared grandchild": (
-        """CREATE TABLE note (a bigint, b integer, c integer, PRIMARY KEY (a, b, c),
-        FOREIGN KEY (a, b, c) REFERENCES line (paper_id, page, number))""",
-        "public.note refers to public.line",
-    ),
-    "a child without an index": (
-        "ALTER TABLE line ADD other bigint REFERENCES paper (id)",
-        "CREATE INDEX CONCURRENTLY line_other ON line (other)",
-    ),
-    "a child that is none": (
-        "ALTER TABLE line DROP CONSTRAINT line_paper_id_page_fkey",
-        "line is among the children of public.paper, and does not refer to it",
-    ),
-    "rows that are hidden": (
-        "ALTER TABLE paper ENABLE ROW LEVEL SECURITY",
-        "row-level security hides rows of public.paper from acme_orders_s",
-    ),
-    "a reference to itself": (
-        "ALTER TABLE paper ADD below bigint REFERENCES paper (id); CREATE INDEX ON paper (below)",
-        "refers to itself",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", UNFIT)
-def test_what_cannot_be_deleted_as_declared_is_not_begun(papers: Papers, kind: str) -> None:
-    """With the line to write; nothing has gone."""
-    defect, says = UNFIT[kind]
-    papers.add(10, days=40)
-    papers.sql(defect)
-    ended = papers.run()
-    assert ended.state == "failed"
-    assert says in ended.why
-    assert papers.counts() == (10, 20, 40)
 
 
 def test_a_child_that_forgets_its_parent_stays(papers: Papers) -> None:

@@ -1,9 +1,13 @@
 """What is counted before, and what is found afterwards."""
 
+from dataclasses import replace
+
+import pytest
+
 from acme_orders.chassis.retention.verify import Planned, plan, verify
 
 from readiness.scratch import session
-from tests.chassis.retention.papers import POLICY, Papers
+from tests.chassis.retention.papers import ANONYMOUS, POLICY, Papers
 
 
 def findings(papers: Papers) -> list[str]:
@@ -59,6 +63,47 @@ def test_what_should_not_be_there_is_found(papers: Papers) -> None:
     assert "the last pass was failed: public.paper has no column at" in overdue
     assert "has no column at" in unfit
     assert kinds(papers) == {"overdue": 1, "unfit": 1}
+
+
+SEVEN = "FROM generate_series(1, 7) AS id"
+PAST_A_KEY = "SET session_replication_role = replica"
+PAGES = f"{PAST_A_KEY}; INSERT INTO page SELECT id, 1 {SEVEN}"
+LINES = f"{PAST_A_KEY}; INSERT INTO line SELECT id, 1, 1 {SEVEN}"
+PAPERS = f"INSERT INTO paper SELECT id, '2001-01-01' {SEVEN}"
+DRAFTS = f"{PAPERS}; UPDATE paper SET remark = 'draft' WHERE id < 4"
+KNOWN = f"""{PAPERS}; UPDATE paper SET remark = 'gone', "what's in it" = '{{}}';
+UPDATE paper SET writer = 'Ada' WHERE id < 4"""
+NOTES = f"""
+CREATE TABLE note (paper_id bigint PRIMARY KEY REFERENCES paper ON DELETE SET NULL);
+{PAST_A_KEY}; INSERT INTO note SELECT id {SEVEN}
+"""
+AUTHORS = f"""
+CREATE TABLE author (id bigint PRIMARY KEY); ALTER TABLE paper ADD author bigint;
+INSERT INTO paper (id, at, author) SELECT id, now(), id {SEVEN};
+ALTER TABLE paper ADD FOREIGN KEY (author) REFERENCES author NOT VALID
+"""
+PLANTED = {
+    "old rows": (POLICY, PAPERS, 7),
+    "old ones of a kind": (replace(POLICY, only={"remark": "draft"}), DRAFTS, 3),
+    "old ones that have not forgotten": (ANONYMOUS, KNOWN, 3),
+    "children of what is gone": (POLICY, PAGES, 7),
+    "their children": (POLICY, LINES, 7),
+    "children of rows that stay and forget": (ANONYMOUS, PAGES, 7),
+    "rows that should have forgotten what is gone": (POLICY, NOTES, 7),
+    "rows past a key that is not valid": (POLICY, AUTHORS, 7),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_each_row_that_is_planted_is_found(papers: Papers, kind: str) -> None:
+    """All of them, and nothing else."""
+    policy, plant, count = PLANTED[kind]
+    assert papers.run(policy).state == "ok"
+    assert not list(verify(papers.url, [policy], interval=3600))
+    papers.sql(plant)
+    (found,) = verify(papers.url, [policy], interval=3600)
+    assert found.rows == count, found
+    assert found.kind == ("expired" if "old" in kind else "orphaned")
 
 
 def test_what_takes_too_long_is_told(papers: Papers) -> None:

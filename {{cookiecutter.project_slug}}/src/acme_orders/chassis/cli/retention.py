@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from acme_orders.chassis.cli.session import command_settings, explained
-from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.process.described import unconnected
-from acme_orders.chassis.process.erased import subjects_of
-from acme_orders.chassis.process.retained import policies_of, runner_of
+from acme_orders.chassis.process.retained import holds_of, policies_of, runner_of
 from acme_orders.chassis.retention import verify as verification
+from acme_orders.chassis.retention.holds import Holds
 from acme_orders.chassis.retention.policy import Retention
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
@@ -31,8 +30,8 @@ def plan(context: typer.Context, *, policy: _Only = None, json: _Json = False) -
     """Count what would be deleted now, and delete nothing."""
     with explained():
         settings = command_settings(context.obj)
-        chosen, subjects = _chosen(context, settings, policy)
-        planned = list(verification.plan(settings.session_url, chosen, subjects))
+        chosen, holds = _chosen(context, settings, policy)
+        planned = list(verification.plan(settings.session_url, chosen, holds))
         if json:
             typer.echo(json_text.dumps([asdict(each) for each in planned], indent=2))
         else:
@@ -82,9 +81,9 @@ def verify(context: typer.Context, *, policy: _Only = None, json: _Json = False)
     """Find what has expired, refers to what is gone, was never run or is overdue; 1 if anything."""
     with explained():
         settings = command_settings(context.obj)
-        chosen, subjects = _chosen(context, settings, policy)
+        chosen, holds = _chosen(context, settings, policy)
         url, interval = settings.session_url, settings.retention_interval
-        found = list(verification.verify(url, chosen, interval=interval, subjects=subjects))
+        found = list(verification.verify(url, chosen, interval=interval, holds=holds))
         if json:
             typer.echo(json_text.dumps([asdict(each) for each in found], indent=2))
         else:
@@ -96,7 +95,7 @@ def verify(context: typer.Context, *, policy: _Only = None, json: _Json = False)
 
 def _chosen(
     context: typer.Context, settings: ChassisSettings, name: str | None
-) -> tuple[list[Retention], list[Subject]]:
+) -> tuple[list[Retention], Holds]:
     definition: Definition[Any] = context.obj
     slices = unconnected(definition, settings)
     policies = policies_of(settings, slices)
@@ -104,4 +103,4 @@ def _chosen(
     if not chosen:
         known = ", ".join(each.name for each in policies)
         raise ConfigurationError(f"no policy {name!r}; there is {known}")
-    return chosen, subjects_of(slices)
+    return chosen, holds_of(slices)

@@ -1,12 +1,14 @@
 """Which old rows stay, because somebody holds the person whom they are about."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.erasure.places import owner
 from acme_orders.chassis.erasure.requests import digest
 from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.retention.closure import Chain, chains_to
+from acme_orders.chassis.retention.holds import Stays
 from acme_orders.chassis.retention.portion import met
 from acme_orders.chassis.retention.target import TABLE, quoted
 
@@ -15,34 +17,32 @@ _COLUMNS = "SELECT attname::text FROM pg_attribute WHERE attrelid = %s AND attnu
 
 
 def held(
-    rows: Rows, place: str, oid: int, chains: Sequence[Chain], subjects: Sequence[Subject]
-) -> str:
-    """SQL that is true for a row `t0` that has to stay.
+    subjects: Sequence[Subject], rows: Rows, place: str, oid: int, chains: Sequence[Chain]
+) -> Stays:
+    """Which rows are about somebody on legal hold, or would take one with them that is.
 
-    That is one which is about somebody on legal hold, or with which such a row would go. What only
-    mentions a name is not found: a hold has a digest of it.
+    What only mentions a name is not found: a hold has a digest of it.
 
     Args:
+        subjects: where people are known.
         rows: runs SQL in the open transaction.
         place: schema of the table.
         oid: of the table.
         chains: of references, to all that goes with a row of the table.
-        subjects: where people are known.
     """
-    ways = list(_of_all(rows, place, oid))
+    ways, reads = list(_of_all(rows, place, oid)), dict[int, str]()
     for subject in subjects:
-        for known, _, columns, _, _ in rows(TABLE, (place, subject.name)):
+        for known, table, columns, _, _ in rows(TABLE, (place, subject.name)):
+            reads[known] = table
             below = [(), *chains_to(rows, known, all_of_them=True)]
-            ways += (
-                _way(chain, other, subject, place, columns)
-                for chain in ((), *chains)
-                for other in below
-                if (chain[-1].child if chain else oid) == (other[-1].child if other else known)
-            )
+            for chain, other in product(((), *chains), below):
+                if (chain[-1].child if chain else oid) == (other[-1].child if other else known):
+                    ways.append(_way(chain, other, subject, place, columns))
+                    reads |= {each.child: each.table for each in other}
     if not ways:
-        return "false"
+        return Stays()
     # Mostly nobody is held, and then no row is looked at.
-    return f"(EXISTS ({_OPEN}) AND EXISTS ({_OPEN} AND ({' OR '.join(ways)})))"
+    return Stays(f"(EXISTS ({_OPEN}) AND EXISTS ({_OPEN} AND ({' OR '.join(ways)})))", reads)
 
 
 def _of_all(rows: Rows, place: str, oid: int) -> Iterator[str]:

@@ -1,12 +1,12 @@
 """How long rows are kept: the rules of the chassis and those of the slices, put together."""
 
-from collections.abc import Sequence
 from functools import partial
 
-from acme_orders.chassis.erasure.subject import Subject
+from acme_orders.chassis.erasure.holding import held
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.erased import subjects_of
 from acme_orders.chassis.retention.deleter import Deleter
+from acme_orders.chassis.retention.holds import Holds
 from acme_orders.chassis.retention.own import own_rules
 from acme_orders.chassis.retention.policy import Retention, gathered
 from acme_orders.chassis.retention.reported import RetentionReport
@@ -29,25 +29,26 @@ def policies_of(settings: ChassisSettings, slices: tuple[Slice, ...]) -> list[Re
     return [each for each in rules if isinstance(each, Retention)]
 
 
-def runner_of(
-    settings: ChassisSettings, policies: list[Retention], subjects: Sequence[Subject]
-) -> Runner:
+def holds_of(slices: tuple[Slice, ...]) -> Holds:
+    """Rows of people on legal hold stay."""
+    return partial(held, subjects_of(slices))
+
+
+def runner_of(settings: ChassisSettings, policies: list[Retention], holds: Holds) -> Runner:
     """Who deletes, as it is configured."""
     limits, most = limits_of(settings), settings.retention_most
-    return Runner(settings.session_url, policies, limits=limits, most=most, subjects=subjects)
+    return Runner(settings.session_url, policies, limits=limits, most=most, holds=holds)
 
 
 def deleting(
     settings: ChassisSettings, slices: tuple[Slice, ...], metrics: Metrics
 ) -> tuple[Deleter, RetentionReport]:
     """The part of the process, and what is told of it."""
-    policies, subjects = policies_of(settings, slices), subjects_of(slices)
+    policies, holds = policies_of(settings, slices), holds_of(slices)
     interval, names = settings.retention_interval, [each.name for each in policies]
-    look = partial(
-        verify, settings.session_url, interval=interval, subjects=subjects, statement=_LONGEST
-    )
+    look = partial(verify, settings.session_url, interval=interval, holds=holds, statement=_LONGEST)
     looks = [partial(look, [each]) for each in policies]
     return (
-        Deleter(runner_of(settings, policies, subjects), looks, interval=interval, metrics=metrics),
+        Deleter(runner_of(settings, policies, holds), looks, interval=interval, metrics=metrics),
         RetentionReport(settings.session_url, policies=names, interval=interval, metrics=metrics),
     )

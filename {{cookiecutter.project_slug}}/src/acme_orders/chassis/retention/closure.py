@@ -20,7 +20,8 @@ SELECT conname::text, child.oid::bigint, format('%I.%I', space.nspname, child.re
     EXISTS (
         SELECT FROM pg_index WHERE indrelid = conrelid AND indisvalid AND indpred IS NULL
             AND (indkey::smallint[])[0:array_length(conkey, 1) - 1] @> conkey
-    )
+    ),
+    convalidated
 FROM pg_constraint JOIN pg_class AS child ON child.oid = conrelid
     JOIN pg_namespace AS space ON space.oid = child.relnamespace
 WHERE contype = 'f' AND conparentid = 0 ORDER BY 1
@@ -41,6 +42,7 @@ class Reference(NamedTuple):
         referred: columns of the parent.
         forgets: the child stays, and only forgets its parent.
         covered: an index of the child begins with its columns.
+        valid: PostgreSQL has looked at all rows.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Reference(NamedTuple):
     referred: list[str]
     forgets: bool
     covered: bool
+    valid: bool
 
 
 class Declared(Protocol):

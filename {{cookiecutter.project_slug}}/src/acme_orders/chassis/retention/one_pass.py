@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from acme_orders.chassis.backfills.pace import Limits, Pace
 from acme_orders.chassis.backfills.session import BackfillSession, told
 from acme_orders.chassis.backfills.throttle import Throttle
 from acme_orders.chassis.database import driver
-from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.records import SHARED
+from acme_orders.chassis.retention.holds import Holds, nobody
 from acme_orders.chassis.retention.log import Log
 from acme_orders.chassis.retention.places import entered
 from acme_orders.chassis.retention.plausible import (
@@ -61,7 +61,7 @@ class Pass:
         session: of this runner, and of no other.
         policy: that says what.
         limits: of what it may take.
-        subjects: people whose rows stay while somebody holds them.
+        holds: what stays nevertheless.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class Pass:
         session: BackfillSession,
         policy: Retention,
         limits: Limits,
-        subjects: Sequence[Subject] = (),
+        holds: Holds = nobody,
     ) -> None:
         self._session, self._policy, self._limits = session, policy, limits
-        self._subjects = subjects
+        self._holds = holds
         self._throttle, self._look_at = Throttle(session, Backfill(), limits), 0.0
         self._pace = Pace(limits, limits.first)
 
@@ -118,7 +118,7 @@ class Pass:
     def _parts(self, cutoff: str, most: float | None) -> list[Part]:
         rows = self._session.rows
         with self._session.transaction(entered(SHARED), self._limits, statement=_COUNT):
-            sites = survey(rows, self._policy, self._subjects)
+            sites = survey(rows, self._policy, self._holds)
             parts = [(site.place, site.doomed(rows, cutoff)) for site in sites]
             if most is not None:
                 refuse_implausible(rows, [doomed for _, doomed in parts], most)

@@ -9,9 +9,9 @@ from acme_orders.chassis.backfills.session import (
     BackfillSession,
     backfill_session,
 )
-from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import Conflict
 from acme_orders.chassis.migrations.records import SHARED
+from acme_orders.chassis.retention.holds import Holds, nobody
 from acme_orders.chassis.retention.log import is_due, tidy
 from acme_orders.chassis.retention.one_pass import LIMITS, Pass, Progress
 from acme_orders.chassis.retention.places import entered
@@ -36,7 +36,7 @@ class Runner:
         policies: what goes when.
         limits: of what a pass may take.
         most: share of a table that may go in one pass.
-        subjects: people whose rows stay while somebody holds them.
+        holds: what stays, however old it is.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Runner:
         *,
         limits: Limits = LIMITS,
         most: float = 0.5,
-        subjects: Sequence[Subject] = (),
+        holds: Holds = nobody,
     ) -> None:
         self._url, self._policies, self._limits, self._most = url, policies, limits, most
-        self._subjects = subjects
+        self._holds = holds
 
     def run(self, *, interval: float = 0, anyway: bool = False) -> Generator[Progress]:
         """One pass of each policy; yields after each portion, while it waits, and at each end.
@@ -74,7 +74,7 @@ class Runner:
                     if not interval or is_due(session.rows, each.name, interval)
                 ]
             for policy in due:
-                one = Pass(session, policy, self._limits, self._subjects)
+                one = Pass(session, policy, self._limits, self._holds)
                 yield from one.go(most=None if anyway else self._most)
 
     @contextmanager

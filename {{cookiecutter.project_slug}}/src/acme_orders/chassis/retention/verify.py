@@ -8,10 +8,9 @@ from acme_orders.chassis.backfills.pace import Limits
 from acme_orders.chassis.backfills.session import backfill_session
 from acme_orders.chassis.database import driver
 from acme_orders.chassis.database.blocking import Rows
-from acme_orders.chassis.erasure.subject import Subject
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.records import SHARED
-from acme_orders.chassis.retention.closure import Reference
+from acme_orders.chassis.retention.closure import Reference, references
 from acme_orders.chassis.retention.finding import (
     EXPIRED,
     NEVER_RUN,
@@ -21,6 +20,7 @@ from acme_orders.chassis.retention.finding import (
     UNKNOWN,
     Finding,
 )
+from acme_orders.chassis.retention.holds import Holds, nobody
 from acme_orders.chassis.retention.places import entered
 from acme_orders.chassis.retention.policy import Retention
 from acme_orders.chassis.retention.runner import APPLICATION
@@ -54,15 +54,13 @@ class Planned:
     refused: str = ""
 
 
-def plan(
-    url: str, policies: Sequence[Retention], subjects: Sequence[Subject] = ()
-) -> Iterator[Planned]:
+def plan(url: str, policies: Sequence[Retention], holds: Holds = nobody) -> Iterator[Planned]:
     """Count what each policy would delete now.
 
     Args:
         url: of the database.
         policies: that say what goes when.
-        subjects: people whose rows stay while somebody holds them.
+        holds: what stays, however old it is.
 
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
@@ -73,7 +71,7 @@ def plan(
                 cutoff = _cutoff(session.rows, policy, 0)
                 try:
                     counts = dict.fromkeys((policy.name, *map(str, policy.children)), 0)
-                    for site in survey(session.rows, policy, subjects):
+                    for site in survey(session.rows, policy, holds):
                         doomed = site.doomed(session.rows, cutoff)
                         counts[policy.name] += doomed.count()
                         for chain in site.related.chains:
@@ -89,7 +87,7 @@ def verify(
     policies: Sequence[Retention],
     *,
     interval: float,
-    subjects: Sequence[Subject] = (),
+    holds: Holds = nobody,
     statement: float = 0,
 ) -> Iterator[Finding]:
     """Look for what should not be there; yields each finding.
@@ -98,7 +96,7 @@ def verify(
         url: of the database.
         policies: that say what goes when.
         interval: seconds between two passes; what two of them have missed is a finding.
-        subjects: people whose rows stay while somebody holds them.
+        holds: what stays, however old it is.
         statement: seconds that one may take; 0 for as long as it takes.
 
     Raises:
@@ -108,7 +106,7 @@ def verify(
         for policy in policies:
             try:
                 with session.transaction(entered(SHARED), Limits(), statement=statement):
-                    found = list(_verified(session.rows, policy, 2 * interval, subjects))
+                    found = list(_verified(session.rows, policy, 2 * interval, holds))
             except driver.DriverError as error:
                 if session.ended(error) or driver.sqlstate(error) not in _TOO_LONG:
                     raise
@@ -123,9 +121,7 @@ def verify(
             yield from found
 
 
-def _verified(
-    rows: Rows, policy: Retention, grace: float, subjects: Sequence[Subject]
-) -> Iterator[Finding]:
+def _verified(rows: Rows, policy: Retention, grace: float, holds: Holds) -> Iterator[Finding]:
     name = policy.name
     ((since, last),) = rows(_LAST, (name, name))
     told = f"; the last pass was {last}" if last and not last.startswith("ok") else ""
@@ -136,7 +132,7 @@ def _verified(
         late = f"{name} is overdue: its last good pass ended {since:.0f} s ago{told}"
         yield Finding(name, OVERDUE, late)
     try:
-        yield from _kept(rows, policy, survey(rows, policy, subjects), grace)
+        yield from _kept(rows, policy, survey(rows, policy, holds), grace)
     except ConfigurationError as error:
         for line in str(error).splitlines():
             yield Finding(name, UNFIT, f"{name}: {line}")
@@ -144,17 +140,17 @@ def _verified(
 
 def _kept(rows: Rows, policy: Retention, sites: Sequence[Site], grace: float) -> Iterator[Finding]:
     cutoff = _cutoff(rows, policy, grace)
-    expired, references = Counter[str](), dict[tuple[str, str], Reference]()
+    expired, tables = Counter[str](), set[int]()
     for site in sites:
         expired[site.target.table] += site.doomed(rows, cutoff).count(_MOST)
-        for *_, each in site.related.chains:
-            references[each.table, each.name] = each
+        tables |= {site.target.oid, *(chain[-1].child for chain in site.related.chains)}
     for where, count in expired.items():
         if count:
             old = f"{count} rows of {where} have expired: older than {cutoff}"
             yield Finding(policy.name, EXPIRED, old, count)
-    for each in references.values():
-        if orphans := _orphans(rows, each):
+    for each in references(rows):
+        refers = each.parent in tables or (each.child in tables and not each.valid)
+        if refers and (orphans := _orphans(rows, each)):
             gone = (
                 f"{orphans} rows of {each.table} refer to rows of "
                 f"{each.parent_table} that are gone ({each.name})"

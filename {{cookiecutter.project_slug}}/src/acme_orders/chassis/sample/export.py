@@ -23,9 +23,9 @@ from acme_orders.chassis.erasure.classes import (
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.retention.closure import references
+from acme_orders.chassis.retention.hidden import READ, hidden
 from acme_orders.chassis.retention.places import entered
 from acme_orders.chassis.retention.plausible import about
-from acme_orders.chassis.retention.survey import HIDDEN
 from acme_orders.chassis.retention.target import quoted
 from acme_orders.chassis.sample.choice import Choice
 from acme_orders.chassis.sample.leaks import Leaks
@@ -218,11 +218,8 @@ def _applied(rows: Rows, place: str) -> list[str]:
 
 def _refuse_hidden(rows: Rows, tables: Iterable[Sampled]) -> None:
     for table in tables:
-        for (role,) in rows(HIDDEN, (table.oid,)):
-            raise ConfigurationError(
-                f"row-level security hides rows of {table.name} from {role}: CREATE POLICY system "
-                f"ON {table.name} TO {role} USING (true)"
-            )
+        for unseen in hidden(rows, table.oid, table.name, READ):
+            raise ConfigurationError(unseen)
 
 
 def _streamed(session: BackfillSession, table: Sampled, column: str) -> Iterator[list[str]]:
