@@ -1,5 +1,6 @@
 """What the tests about blame share: sales that meet something, and what became of all sales."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from acme_orders.chassis.messaging.envelope import Handler, Received
 from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE
 from acme_orders.chassis.process.service import Service
 
-from tests.chassis.conftest import count, rows, settled, sold
+from tests.chassis.conftest import count, eventually, rows, send, settled, sold
 from tests.chassis.slices.sales.messages import SALE_MADE, SaleMade
 from tests.chassis.slices.sales.repository import Sales
 
@@ -64,6 +65,29 @@ async def ended(service: Service, sales: int, dead: int) -> bool:
     """Whether so many sales are stored and so many dead letters are in the archive."""
     found = await fates(service)
     return (found.sales, sum(found.dead.values())) == (sales, dead)
+
+
+async def all_judged(service: Service, *, done: int = 0, dead: int, within: float) -> int:
+    """Good ones keep coming until the bad ones are dead letters; how many were done in the end.
+
+    With no good one between its failures, nobody can tell whose fault they are, and a bad one
+    waits for HOLD_TIMEOUT.
+
+    Args:
+        service: at work.
+        done: good ones that were sent before.
+        dead: bad ones.
+        within: seconds.
+    """
+    async with asyncio.timeout(within):
+        judged = False
+        while not judged:
+            judged = sum((await fates(service)).dead.values()) >= dead
+            await send(service, *(sold() for _ in range(4)))  # the last ones close the circuit
+            done += 4
+            await asyncio.sleep(0.4)
+    await eventually(lambda: ended(service, done, dead), within=within)
+    return done
 
 
 async def put(service: Service, *messages: Message) -> None:

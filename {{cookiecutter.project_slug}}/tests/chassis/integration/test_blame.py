@@ -16,14 +16,23 @@ from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.process.service import Service
 
 from tests.chassis.conftest import Connect, eventually, rows, send, settled, sold
-from tests.chassis.integration.blame import bad, ended, fates, meeting, of_type, put, untouched
+from tests.chassis.integration.blame import (
+    all_judged,
+    bad,
+    ended,
+    fates,
+    meeting,
+    of_type,
+    put,
+    untouched,
+)
 from tests.chassis.integration.hazards_bare import OFTEN_ONE, use_driver
 from tests.chassis.integration.test_protection import everything, metric
 from tests.chassis.slices.sales.messages import SALE_MADE, SaleMade
 from tests.chassis.slices.sales.repository import Sales
 
 LONG = 300.0  # seconds; each of these takes a few, on a machine that has nothing else to do
-SOON = 20.0  # likewise five, after the cause has ended
+SOON = 60.0  # likewise five, after the cause has ended
 OTHER = "sale.other"
 FAIL = """
     CREATE FUNCTION fail(state text) RETURNS text LANGUAGE plpgsql AS
@@ -100,8 +109,7 @@ async def test_what_only_some_messages_meet_is_theirs(
     async with everything(service):
         await send(service, *(bad() for _ in range(8)))
         await eventually(lambda: metric(service, "db_client_errors_total", **failed(service)) >= 3)
-        await send(service, *(sold() for _ in range(20)))
-        await eventually(lambda: ended(service, 20, 8), within=LONG)
+        await all_judged(service, dead=8, within=LONG)
     assert (await fates(service)).dead == {"retries_exhausted": 8}
     found = await rows(service, "SELECT DISTINCT error_type FROM dead_letters")
     assert {name for (name,) in found} <= {"DatabaseError", "DatabaseUnavailable"}
@@ -128,7 +136,7 @@ async def test_a_session_that_takes_too_long(service: Service) -> None:
     meeting(service, idle)
     async with everything(service):
         await send(service, *(bad() for _ in range(4)), *(sold() for _ in range(40)))
-        await eventually(lambda: ended(service, 40, 4), within=LONG)
+        await all_judged(service, done=40, dead=4, within=LONG)
     assert settled(service, "put_back") == 0
 
 
@@ -148,7 +156,7 @@ async def test_our_own_statement_that_only_some_messages_break(service: Service)
     await rows(service, """ALTER TABLE outbox ADD CHECK (body NOT LIKE '%"total_cents":1}')""")
     async with everything(service):
         await send(service, *(bad() for _ in range(4)), *(sold() for _ in range(20)))
-        await eventually(lambda: ended(service, 20, 4), within=LONG)
+        await all_judged(service, done=20, dead=4, within=LONG)
     assert (await fates(service)).dead == {"constraint": 4}
 
 
@@ -341,8 +349,7 @@ async def test_bad_ones_at_the_head_do_not_keep_out_good_ones(
         async with everything(service):
             await send(service, *(bad() for _ in range(25)))
             await eventually(lambda: metric(service, "consumer_paused", reason="failures") == 1)
-            await send(service, *(sold() for _ in range(20)))
-            await eventually(lambda: ended(service, 20, 25), within=LONG)
+            await all_judged(service, dead=25, within=LONG)
     assert settled(service, "put_back") >= 10
 
 
@@ -374,8 +381,5 @@ async def test_several_processes(connect: Connect, broker_url: str, driver: None
             meeting(each, statement("SELECT pg_terminate_backend(pg_backend_pid())"))
         async with everything(one), everything(other):
             await send(one, *(bad() for _ in range(6)))
-            for _ in range(30):
-                await send(one, sold(), sold())
-                await asyncio.sleep(0.1)
-            await eventually(lambda: ended(one, 60, 6), within=LONG)
-        assert settled(one, "done") + settled(other, "done") == 60
+            done = await all_judged(one, dead=6, within=LONG)
+        assert settled(one, "done") + settled(other, "done") == done
