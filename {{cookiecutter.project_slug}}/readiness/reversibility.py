@@ -48,10 +48,11 @@ class MigrationsAreReversible(Check):
         try:
             for each in migrations(folder):
                 _ = each.header
+            refusals = await asyncio.to_thread(lambda: list(lint(folder)))
         except ConfigurationError as error:
             yield str(error)
             return  # nobody knows how the file is meant, so nothing can be said of it
-        for refused in await asyncio.to_thread(lambda: list(lint(folder))):
+        for refused in refusals:
             if refused.rule != "M2":  # the stairway finds it
                 yield str(refused).partition("\n")[0]
         for finding in await asyncio.to_thread(lambda: list(unfit(folder))):

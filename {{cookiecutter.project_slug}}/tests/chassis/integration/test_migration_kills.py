@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from acme_orders.chassis.errors import Conflict
+from acme_orders.chassis.migrations.lock import HOLD_FILE
 from acme_orders.chassis.migrations.settings import MigrationSettings
 
 from tests.chassis.integration.migrating import (
@@ -87,6 +89,19 @@ def test_a_runner_that_is_killed_while_an_index_waits_is_followed_by_one_that_en
     assert "0003_index" in said
     assert project.rows(UNUSED) == [(0, 0)]
     assert project.findings() == []
+
+
+def test_the_last_statement_of_a_runner_that_was_killed_is_waited_for(project: Migrations) -> None:
+    """PostgreSQL goes on with it, though the lock of the runner is free."""
+    project.write("0002_more", "SELECT 1;\n")
+    impatient = Migrations(project.url, project.folder, MigrationSettings(migration_wait=0.1))
+    with (
+        holding(project.url, HOLD_FILE),
+        pytest.raises(Conflict, match=r"0.1 s \(MIGRATION_WAIT\)"),
+    ):
+        impatient.up()
+    assert project.applied() == ["0001_tables"]
+    assert project.up() == ["0002_more"]
 
 
 def test_a_file_that_is_one_transaction_is_applied_or_not(project: Migrations) -> None:

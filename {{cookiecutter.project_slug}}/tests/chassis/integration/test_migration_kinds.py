@@ -188,6 +188,27 @@ def test_a_statement_that_fails_leaves_nothing_behind(project: Migrations) -> No
     ]
 
 
+# An index that PostgreSQL makes without a complaint, and that no query would use.
+SPOILED = """
+CREATE FUNCTION spoil() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass('new'); END $$;
+CREATE EVENT TRIGGER spoil ON ddl_command_end WHEN TAG IN ('CREATE INDEX')
+EXECUTE FUNCTION spoil();
+"""
+
+
+def test_an_index_that_is_made_and_not_valid_is_refused(project: Migrations) -> None:
+    """The history would say that it is there."""
+    project.rows(SPOILED)
+    project.write("0002_index", INDEX)
+    with pytest.raises(ConfigurationError, match=r"0002_index.*: the index new is not valid"):
+        project.up()
+    assert project.rows("SELECT to_regclass('new')::text") == [(None,)]
+    assert history(project)[1:] == [("0002_index", "failed", "up")]
+    project.rows("DROP EVENT TRIGGER spoil")
+    assert project.up() == ["0002_index"]
+
+
 @pytest.mark.parametrize("guard", ["", "IF NOT EXISTS "])
 def test_an_invalid_index_of_this_name_is_replaced(project: Migrations, guard: str) -> None:
     """IF NOT EXISTS would take it for the index."""

@@ -106,6 +106,25 @@ def test_an_unsafe_statement_is_refused(project: Project, name: str) -> None:
     assert len(rules) == len(set(rules))
 
 
+@pytest.mark.parametrize(
+    ("up", "down", "place"),
+    [
+        ("CREATE TABEL a ();", "SELECT 1;", r"up\.sql:3: `TABEL a \(\)`: syntax error"),
+        ("SELECT 1;\nCOMMIT;", "SELECT 1;", r"up\.sql:4: `COMMIT`: a file is one transaction"),
+        ("SELECT 1;", "DROP TABEL a;", r"down\.sql:1: `TABEL a`: syntax error"),
+        ("SELECT 1;", "COMMIT;", r"down\.sql:1: `COMMIT`: a file is one transaction"),
+    ],
+)
+def test_what_the_runner_would_refuse_is_refused(
+    project: Project, up: str, down: str, place: str
+) -> None:
+    """With its place, long before somebody deploys it."""
+    project.add(up, down, head=HEAD)
+
+    with pytest.raises(ConfigurationError, match=place):
+        found(project)
+
+
 @pytest.mark.parametrize("name", SAFE)
 def test_a_safe_statement_passes(project: Project, name: str) -> None:
     """Nothing is said of it."""

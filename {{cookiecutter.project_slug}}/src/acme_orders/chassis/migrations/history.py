@@ -115,6 +115,6 @@ def changed_text(migration: Migration) -> str:
 def gone_text(line: Applied, known: Sequence[Migration]) -> str:
     """What is wrong with an applied migration that has no files."""
     return (
-        f"{line.id} is applied, and its files are not in {known[0].up.parent}: take it back with "
-        "the version of the project that has them"
+        f"{line.id} is applied, and its files are not in {known[0].up.parent}: restore them, or "
+        "take it back with the version of the project that has them"
     )

@@ -34,6 +34,7 @@ from acme_orders.chassis.migrations.lint.inside import (
     statements_inside,
 )
 from acme_orders.chassis.migrations.lint.squawk import squawk
+from acme_orders.chassis.migrations.sql import statements_of as read
 from acme_orders.chassis.migrations.statements import Statement, statements_of
 
 WAIVER = "waiver"
@@ -68,7 +69,7 @@ def lint(
     """What is wrong with the migrations that are not listed as older than these rules.
 
     Raises:
-        ConfigurationError: a file cannot be read, or squawk is missing.
+        ConfigurationError: a file cannot be read or run, or squawk is missing.
     """
     every, known = migrations(folder), Known()
     older = _older(folder, every)
@@ -144,6 +145,8 @@ def _older(folder: Path, every: Sequence[Migration]) -> set[str]:
 
 def _sheet(migration: Migration, known: Known) -> Sheet:
     known.new = set()
+    for file in (migration.up, migration.down):
+        read(file)  # refuses what the runner would: a slip of the pen, a COMMIT
     statements = tuple(statements_of(migration))
     alone = any(is_alone(each.node) for each in statements)
     return Sheet(migration, migration.header, statements, known, alone)
