@@ -18,6 +18,13 @@ def imported(code: str) -> frozenset[str]:
     return frozenset(names)
 
 
+@cache
+def modules(code: str) -> frozenset[str]:
+    """The modules from which this code imports something, by their whole names."""
+    found = (each for each in ast.walk(ast.parse(code)) if isinstance(each, ast.ImportFrom))
+    return frozenset(each.module for each in found if each.module and not each.level)
+
+
 def public(path: Path) -> set[str]:
     """What others may use: `name`, and `Class.name` for its public methods and attributes."""
     return set(_public(ast.parse(path.read_bytes(), str(path)).body))

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from tests.answers import (
     pairwise,
 )
 from tests.conftest import Bake, Commit, git, read
-from tests.source import imported
+from tests.source import imported, modules
 from tests.test_identity import PRAGMA, variant
 
 # What an answer brings in, by import name; it must not be mentioned without that answer.
@@ -104,6 +104,11 @@ def findings(project: Path, answers: Answers, template: dict[str, str]) -> Itera
                 imports[path] = imported(text)
         except (ValueError, SyntaxError, yaml.YAMLError) as error:
             yield f"{path}: {error}"
+    own = set(places(path.removeprefix("src/") for path in imports))
+    for path in imports:
+        for module in modules(files[path]) - own:
+            if module.partition(".")[0] in own:
+                yield f"{path}: imports {module}, which is not there"
     for folder in project.rglob("*"):
         if folder.is_dir() and not any(folder.iterdir()):
             yield f"{folder.relative_to(project)}: an empty folder"
@@ -113,6 +118,13 @@ def findings(project: Path, answers: Answers, template: dict[str, str]) -> Itera
                 yield f"{users}: import {module} without {question}={answer}"
             if normal(module) in required(project):
                 yield f"pyproject.toml: requires {module} without {question}={answer}"
+
+
+def places(paths: Iterable[str]) -> Iterator[str]:
+    """The modules in these files, and the packages around them."""
+    for path in paths:
+        parts = path.removesuffix(".py").removesuffix("/__init__").split("/")
+        yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def required(project: Path) -> set[str]:

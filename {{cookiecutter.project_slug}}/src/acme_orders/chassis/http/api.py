@@ -15,9 +15,9 @@ from acme_orders.chassis.http.kept_answers import KeptAnswers
 from acme_orders.chassis.http.keyed import Keyed
 from acme_orders.chassis.http.measured import Measured, named
 from acme_orders.chassis.http.requests import Requests
-from acme_orders.chassis.http.tenant_header import scoped_by_header  # feature: row, rls, schema
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.settings import ChassisSettings
+from acme_orders.chassis.tenancy.http_header import scoped_by_header  # feature: row, rls, schema
 
 
 def api(

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.http.document import UNFIT, complete, protect
 from acme_orders.chassis.http.explained import HANDLERS
-from acme_orders.chassis.http.tenant_header import ask_for_header  # feature: row, rls, schema
+from acme_orders.chassis.tenancy.http_header import ask_for_header  # feature: row, rls, schema
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-# feature: row, rls, schema
+# feature: http_api
 """The tenant of a request: a header that whoever authenticates requests has to set."""
 
 from collections.abc import Mapping
