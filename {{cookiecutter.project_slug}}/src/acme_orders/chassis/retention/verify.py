@@ -146,16 +146,20 @@ def _kept(rows: Rows, policy: Retention, sites: Sequence[Site], grace: float) ->
         tables |= {site.target.oid, *(chain[-1].child for chain in site.related.chains)}
     for where, count in expired.items():
         if count:
-            old = f"{count} rows of {where} have expired: older than {cutoff}"
+            old = f"{_told(count)} rows of {where} have expired: older than {cutoff}"
             yield Finding(policy.name, EXPIRED, old, count)
     for each in references(rows):
         refers = each.parent in tables or (each.child in tables and not each.valid)
         if refers and (orphans := _orphans(rows, each)):
             gone = (
-                f"{orphans} rows of {each.table} refer to rows of "
+                f"{_told(orphans)} rows of {each.table} refer to rows of "
                 f"{each.parent_table} that are gone ({each.name})"
             )
             yield Finding(policy.name, ORPHANED, gone, orphans)
+
+
+def _told(count: int) -> str:
+    return str(count) if count < _MOST else f"{count} or more"
 
 
 def _orphans(rows: Rows, each: Reference) -> int:
