@@ -1,21 +1,21 @@
 """Causes that several checks meet: each is told once, by the check that says how to mend it."""
 
-import asyncio
 import re
+from collections.abc import Sequence
+
+from acme_orders.chassis.retention.refusal import NoIndex
 
 from readiness.keeping import problems_of
 from readiness.rehearsal import Rehearsal
 
-_MISSING = re.compile(r"no index of (?:\w+\.)?(\w+) begins with \(?(\w+)")
+
+async def told_by_retention(rehearsal: Rehearsal) -> list[NoIndex]:
+    """Indexes that are missing, of which R1 tells."""
+    found = await problems_of(rehearsal)
+    return [reason for _, reason in found if isinstance(reason, NoIndex)]
 
 
-async def told_by_retention(rehearsal: Rehearsal) -> list[tuple[str, str]]:
-    """Tables without an index, and the columns that it has to begin with, of which R1 tells."""
-    found = await asyncio.to_thread(problems_of, rehearsal)
-    return [(match[1], match[2]) for each in found if (match := _MISSING.search(each))]
-
-
-def is_of(complaint: str, told: list[tuple[str, str]]) -> bool:
+def is_of(complaint: str, told: Sequence[NoIndex]) -> bool:
     """Whether a complaint about a query is about one of these tables and columns."""
     words = {*re.findall(r"\w+", complaint)}
-    return any({table, column} <= words for table, column in told)
+    return any({each.table, each.columns[-1]} <= words for each in told)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from readiness.check import Check, Result
 from readiness.contracts.check import ReleasesShareTheSchema
@@ -60,7 +61,7 @@ async def go_through(
         ConfigurationError: the role of DATABASE_URL may not create databases.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    results, server = [], subject.settings.session_url
+    results, server, memory = [], subject.settings.session_url, dict[Any, Any]()
     with scratch_database(server) as pattern:
         broken = await _broken(subject, pattern)
         for check in checks:
@@ -71,7 +72,7 @@ async def go_through(
                 results.append(Result(*about, 0, (), why_not=str(broken)))
                 continue
             with scratch_database(server, like=like) as url:
-                results.append(await _carry_out(check(), subject, url, like))
+                results.append(await _carry_out(check(), subject, url, like, memory))
             if to_first and not results[-1].passed:
                 break
     if all(each.passed for each in results):  # nobody has told of the cause
@@ -89,13 +90,22 @@ async def _broken(subject: Subject, pattern: str) -> NoSchema | None:
     return None
 
 
-async def _carry_out(check: Check, subject: Subject, url: str, pattern: str) -> Result:
+async def _carry_out(
+    check: Check, subject: Subject, url: str, pattern: str, memory: dict[Any, Any]
+) -> Result:
     """An error in a check is a finding of that check, and of no other."""
     findings, why_not, began = [], "", time.monotonic()
     waived, wrong, places = list[Waived](), list[str](), dict[str, str]()
     try:
         async with (
-            rehearse(subject, url, whole=check.whole, migrated=False, pattern=pattern) as rehearsal,
+            rehearse(
+                subject,
+                url,
+                whole=check.whole,
+                migrated=False,
+                pattern=pattern,
+                memory=memory,
+            ) as rehearsal,
             aclosing(check.inspect(rehearsal)) as found,
         ):
             places = places_of(rehearsal.service)

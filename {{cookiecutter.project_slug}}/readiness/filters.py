@@ -1,20 +1,24 @@
 """K1: the filters of busy queries."""
 
-from collections.abc import AsyncGenerator, Collection, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any
 
 from acme_orders.chassis.database.explain import explainable
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.errors import DatabaseError
+from acme_orders.chassis.retention.refusal import NoIndex
 
 from readiness.causes import is_of, told_by_retention
 from readiness.check import Check
 from readiness.evidence import Planned, drawn
+from readiness.performance import performance
 from readiness.plans import Index, complaints
+from readiness.references import references_in, remedy, unserved
 from readiness.rehearsal import Call, Rehearsal
-from readiness.routes import rehearse_routes  # feature: http_api
-from readiness.seeded import growing, rehearse_handlers
+from readiness.routes import or_rare  # feature: http_api
+from readiness.seeded import growing
 
 _NO_ARBITER = "42P10"  # ON CONFLICT without its unique index: K3 finds that in every handler
 _INDEX = """
@@ -33,25 +37,24 @@ class FiltersAreIndexed(Check):
         """Add an index that begins with the filtered column in a new migration.
 
         If the query is rare, register it with traffic="low". Rows that its example needs, and that
-        no other query stores, stand in `given`.
+        no other query stores, stand in `given`. A foreign key needs an index as well.
         """
-        async with rehearsal.another() as used:
-            callers = dict(await rehearse_handlers(used))
-            # feature: http_api {
-            asked, untried = await rehearse_routes(used)
-            callers, self.left_out = {**asked, **callers}, [*self.left_out, *untried]
-            # feature: http_api }
+        used = await performance(rehearsal)
+        self.left_out += used.untried
         told = await told_by_retention(rehearsal)
+        async for finding in self._references(rehearsal, told):
+            yield finding
         for repository, query, method in rehearsal.queries():
-            caller = callers.get(query.name)
+            caller = used.callers.get(query.name)
             if query.traffic != "high" and caller is None:
                 self.left_out.append((query.name, "registered as rare"))
                 continue
             self.inspected += 1
             if query.traffic != "high":
+                more = 'say traffic="high" in its @query(…)'
+                more += or_rare(str(caller))  # feature: http_api
                 yield (
-                    f"{query.name} is called for every {caller}, and is registered as rare: say "
-                    'traffic="high" in its @query(…)'
+                    f"{query.name} is called for every {caller}, and is registered as rare: {more}"
                 )
             call = await rehearsal.call(repository, query, method)
             if call.error and getattr(call.error, "sqlstate", None) != _NO_ARBITER:
@@ -63,6 +66,19 @@ class FiltersAreIndexed(Check):
                     self.left_out.append((query.name, "without an index, as R1 tells"))
                 else:
                     yield f"{query.name}: {complaint}"
+
+    async def _references(
+        self, rehearsal: Rehearsal, told: Sequence[NoIndex]
+    ) -> AsyncGenerator[str, None]:
+        """Whoever deletes a row looks for those that refer to it, in whatever table they are."""
+        known = await asyncio.to_thread(references_in, rehearsal.url)
+        self.inspected += len(known)
+        by_retention = {(each.table, each.columns) for each in told}
+        for each in unserved(known, growing(rehearsal, small=True)):
+            if (each.short, tuple(each.columns)) in by_retention:
+                self.left_out.append((each.name, "without an index, as R1 tells"))
+            else:
+                yield remedy(each)
 
 
 async def unindexed(

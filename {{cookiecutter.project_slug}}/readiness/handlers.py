@@ -3,9 +3,8 @@
 from collections.abc import AsyncGenerator
 
 from readiness.check import Check
+from readiness.performance import performance
 from readiness.rehearsal import Rehearsal
-from readiness.routes import rehearse_routes  # feature: http_api
-from readiness.seeded import rehearse_handlers
 
 
 class HandlersCanBeUndone(Check):
@@ -19,10 +18,6 @@ class HandlersCanBeUndone(Check):
         What happens inside a transaction is done again when the message is, and its time is that of
         the locks. What has to be asked of others is asked before `manager.transaction`.
         """
-        await rehearse_handlers(rehearsal)
-        await rehearse_routes(rehearsal)  # feature: http_api
-        for repository, query, method in rehearsal.queries():
-            await rehearsal.call(repository, query, method)
         self.inspected = len(rehearsal.service.handlers) + len(list(rehearsal.queries()))
-        for act in rehearsal.watch.acts:
+        for act in (await performance(rehearsal)).acts:
             yield act

@@ -11,12 +11,14 @@ from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.retention.places import entered
 from acme_orders.chassis.retention.policy import Retention, Rule
+from acme_orders.chassis.retention.refusal import NotDeletable
 from acme_orders.chassis.retention.survey import survey
 
 from readiness.check import Check
 from readiness.rehearsal import Rehearsal
 from readiness.seeded import models_of
 
+Problem = tuple[str, str]  # the policy, if there is one, and the reason in the words of a pass
 _TIMES = {"TIMESTAMPTZ", "DATETIME"}
 _TABLES = "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p')"
 
@@ -43,8 +45,8 @@ class RowsAreKeptAsDecided(Check):
                 yield f"nobody has decided how long rows of {_name(model)} are kept: {_line(model)}"
         for finding in _unknown_archives(rules, {_name(each) for each in (*models, *small)}):
             yield finding
-        for finding in await asyncio.to_thread(problems_of, rehearsal):
-            yield finding
+        for about, reason in await problems_of(rehearsal):
+            yield f"{about}: {reason}" if about else reason
 
 
 def _decided(model: type[Table], rules: Sequence[Rule]) -> bool:
@@ -83,25 +85,35 @@ def _line(model: type[Table]) -> str:
     return f"write {line} or {keep} in `retention` in slice.py"
 
 
-def problems_of(rehearsal: Rehearsal) -> list[str]:
-    """Why nothing would be deleted by some of the rules, in the words of a pass."""
+async def problems_of(rehearsal: Rehearsal) -> list[Problem]:
+    """Policies by which nothing would be deleted, and why; several checks want to know it."""
+    known: list[Problem] | None = rehearsal.memory.get(problems_of)
+    if known is None:
+        known = rehearsal.memory[problems_of] = await asyncio.to_thread(_problems, rehearsal)
+    return known
+
+
+def _problems(rehearsal: Rehearsal) -> list[Problem]:
     rules = [rule for each in rehearsal.service.slices for rule in each.retention]
-    found = list[str]()
+    found = list[Problem]()
     with backfill_session(rehearsal.url) as session:
         known = {name for (name,) in session.rows(_TABLES)}
         for each in rules:
             if each.table not in known:
-                found.append(f"a rule names {each.table}, and there is no such table: {each}")
+                what = f"a rule names {each.table}, and there is no such table: {each}"
+                found.append(("", what))
             elif isinstance(each, Retention):
                 with session.transaction(entered(SHARED), Limits(), statement=0):
                     found += _refused(session.rows, each)
     return found
 
 
-def _refused(rows: Rows, policy: Retention) -> list[str]:
+def _refused(rows: Rows, policy: Retention) -> list[Problem]:
     """Why nothing of it would be deleted."""
     try:
         survey(rows, policy)
+    except NotDeletable as error:
+        return [(policy.name, reason) for reason in error.reasons]
     except ConfigurationError as error:
-        return [f"{policy.name}: {line}" for line in str(error).splitlines()]
+        return [(policy.name, line) for line in str(error).splitlines()]
     return []

@@ -1,10 +1,13 @@
 """Q1: what queries read where tables have grown."""
 
+import inspect
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from acme_orders.chassis.database.explain import explainable
+from acme_orders.chassis.database.repository import Query, Repository
 from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.database.undone import undone
@@ -18,6 +21,7 @@ from readiness.filters import unindexed
 from readiness.rehearsal import Call, Rehearsal
 from readiness.seeded import ROWS, growing, seed
 
+_VERY_MANY = 1_000_000  # of whatever a number is about
 _REPEATED = 10  # times that one statement may be sent in one call
 
 
@@ -58,6 +62,33 @@ class QueriesReadLittle(Check):
                         self.left_out.append((query.name, "without an index, as R1 tells"))
                     else:
                         yield f"{query.name}: {complaint}"
+                for complaint in await self._without_end(rehearsal, repository, query, method):
+                    yield f"{query.name}: {complaint}"
+
+    async def _without_end(
+        self, rehearsal: Rehearsal, repository: Repository, query: Query, method: str
+    ) -> list[str]:
+        """Ask a read for very many, by each of its numbers."""
+        found = []
+        called = inspect.signature(getattr(repository, method)).bind(**query.example)
+        called.apply_defaults()
+        for name, value in called.arguments.items():
+            if type(value) is int and not query.writes:
+                most = replace(query, example={**query.example, name: _VERY_MANY})
+                call = await rehearsal.call(repository, most, method)
+                if await self._returned(rehearsal, call) > reads.MOST:
+                    found.append(
+                        f"as many rows are returned as {name} says, however many: limit=min({name},"
+                        " 100), or another number that memory has room for"
+                    )
+        return found
+
+    async def _returned(self, rehearsal: Rehearsal, call: Call) -> float:
+        """The most rows that one of its statements returns."""
+        seen = self.plans.copy()
+        await self._judged(rehearsal, call, set(), writes=False)
+        new, self.plans = self.plans[len(seen) :], seen
+        return max((each.returned or 0 for each in new), default=0)
 
     async def _judged(
         self, rehearsal: Rehearsal, call: Call, tables: set[str], *, writes: bool

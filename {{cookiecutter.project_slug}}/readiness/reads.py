@@ -7,7 +7,7 @@ from readiness.plans import nodes_of
 
 _FEW = 200  # rows that nobody minds
 _TIMES = 5  # rows that may be read for each that is returned
-_MOST = 1001  # rows that are returned without a limit; fetch_children asks for so many
+MOST = 1001  # rows that are returned without a limit; fetch_children asks for so many
 _PASSING = {"ModifyTable", "Aggregate", "LockRows", "WindowAgg", "Result", "Subquery Scan"}
 _ORDERING = ("Sort", "Incremental Sort")
 
@@ -37,7 +37,7 @@ def complaints(
             f"{total:.0f} rows of {worst['Relation Name']} are read to return {returned:.0f}"
             f"{_why(plan, worst)}"
         )
-    elif reads and returned > _MOST and not any(each["Node Type"] == "Limit" for each in nodes):
+    elif reads and returned > MOST and not any(each["Node Type"] == "Limit" for each in nodes):
         yield f"{returned:.0f} rows are returned at once: it has no limit"
 
 

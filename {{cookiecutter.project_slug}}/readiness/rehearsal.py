@@ -85,6 +85,7 @@ class Rehearsal:
         statements: every statement so far.
         watch: what handlers and transactions did beside them.
         pattern: URL of a database that has the schema and nothing else; empty if there is none.
+        memory: what one check has found out and others need as well, by who found it.
     """
 
     subject: Subject
@@ -93,6 +94,7 @@ class Rehearsal:
     statements: list[Statement] = field(default_factory=list)
     watch: Watch = field(default_factory=Watch)
     pattern: str = ""
+    memory: dict[Any, Any] = field(default_factory=dict)
 
     def queries(self) -> Iterator[tuple[Repository, Query, str]]:
         """Every registered query with its repository and the name of its method."""
@@ -119,7 +121,7 @@ class Rehearsal:
 
     async def _begin_with_earlier_writes(self, repository: Repository, query: Query) -> None:
         for earlier, method in repository.queries():
-            if earlier is query:
+            if earlier.name == query.name:
                 break
             if earlier.writes:
                 with suppress(Exception):  # it is called for itself as well, and that one counts
@@ -177,7 +179,13 @@ class Rehearsal:
 
 @asynccontextmanager
 async def rehearse(
-    subject: Subject, url: str, *, whole: bool, migrated: bool = True, pattern: str = ""
+    subject: Subject,
+    url: str,
+    *,
+    whole: bool,
+    migrated: bool = True,
+    pattern: str = "",
+    memory: dict[Any, Any] | None = None,
 ) -> AsyncIterator[Rehearsal]:
     """Migrate the database at `url` and put the service together on it.
 
@@ -187,6 +195,7 @@ async def rehearse(
         whole: make up for a missing key of the inbox, on which every handler depends.
         migrated: otherwise the database stays as it is: empty, or copied from `pattern`.
         pattern: URL of a database with the schema, from which this one and others are copied.
+        memory: of the rehearsals of other checks of the same subject.
 
     Raises:
         NoSchema: a migration cannot be applied, or a row not be stored that examples need.
@@ -218,7 +227,8 @@ async def rehearse(
                 await asyncio.to_thread(give, service, url)
             if subject.prepare:
                 subject.prepare(service)
-            yield Rehearsal(subject, url, service, statements, watch, pattern)
+            memory = {} if memory is None else memory
+            yield Rehearsal(subject, url, service, statements, watch, pattern, memory)
 
 
 def prepare(subject: Subject, url: str) -> None:

@@ -128,13 +128,16 @@ async def rehearse_routes(
     """Ask every route, after the handlers have stored what their examples lead to.
 
     Returns:
-        Which route has called which query of a slice; the routes that could not be tried, and why.
+        Which route has called which query of a slice; the routes that could not be tried or whose
+        queries are as rare as they are, and why.
     """
     callers, left_out = dict[str, str](), list[tuple[str, str]]()
     slices = [each for one in rehearsal.service.slices for each in one.repositories]
     names = {query.name for repository, query, _ in rehearsal.queries() if repository in slices}
     for operation in await operations(rehearsal):
         seen = len(rehearsal.statements)
+        if rare := str(operation.description.get("x-rare", "")).strip():
+            left_out.append((str(operation), f"is rare, as its route says: {rare}"))
         try:
             for path, body in operation.examples():
                 reply = await ask(rehearsal, operation.method, path, body)
@@ -143,9 +146,18 @@ async def rehearse_routes(
         except Exception as error:
             left_out.append((str(operation), f"cannot be tried: {error!r}"))
         for each in rehearsal.statements[seen:]:
-            if each.query in names:
+            if each.query in names and not rare:
                 callers.setdefault(each.query, str(operation))
     return callers, left_out
+
+
+def or_rare(caller: str) -> str:
+    """What else to do about a query that is called too often to be rare, if a route calls it."""
+    if " " not in caller:
+        return ""
+    return (
+        f', or, if {caller} itself is rare, openapi_extra={{"x-rare": "why"}} where it is declared'
+    )
 
 
 def _known(rehearsal: Rehearsal) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from acme_orders.chassis.errors import WriteOutsideTransaction
 
 from readiness.catalog import contents_of
 from readiness.check import Check
+from readiness.performance import performance  # feature: http_api
 from readiness.rehearsal import Rehearsal
-from readiness.routes import rehearse_routes  # feature: http_api
 from readiness.sources import Source, calls, exposed, sources
 from readiness.watch import is_read_only, told  # feature: http_api
 
@@ -98,10 +98,8 @@ def _written(rehearsal: Rehearsal) -> Iterator[str]:
 # feature: http_api {
 async def _refused(rehearsal: Rehearsal) -> list[str]:
     """Writes that PostgreSQL refuses because their transaction only reads."""
-    failures = rehearsal.watch.failures
-    seen = len(failures)
-    await rehearse_routes(rehearsal)
-    refused = [told(each) for each in failures[seen:] if is_read_only(each)]
+    failures = (await performance(rehearsal)).failures
+    refused = [told(each) for each in failures if is_read_only(each)]
     return list(dict.fromkeys(f"a transaction that only reads writes: {each}" for each in refused))
 
 

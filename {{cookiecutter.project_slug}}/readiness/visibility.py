@@ -14,9 +14,8 @@ from acme_orders.chassis.observability.probes import operations
 
 from readiness.check import Check
 from readiness.nameless import nameless
+from readiness.performance import performance
 from readiness.rehearsal import Rehearsal
-from readiness.routes import rehearse_routes  # feature: http_api
-from readiness.seeded import rehearse_handlers
 
 Scrape = Callable[[], Awaitable["Page"]]
 _DURATION = "db_client_operation_duration_seconds_count"
@@ -87,10 +86,8 @@ class DatabaseIsObservable(Check):
                 yield finding
             for finding in await _families(rehearsal, scrape):
                 yield finding
-        async with rehearsal.another() as used:
-            await rehearse_handlers(used)
-            await rehearse_routes(used)  # feature: http_api
-        for finding in nameless(rehearsal, {**used.watch.named, **rehearsal.watch.named}):
+        used = await performance(rehearsal)
+        for finding in nameless(rehearsal, {**used.named, **rehearsal.watch.named}):
             yield finding
 
 

@@ -75,13 +75,14 @@ def handled(line: str, imports: str = "") -> Edit:
 
 
 # feature: http_api {
-def route(path: str, takes: str, does: str) -> Edit:
+def route(path: str, takes: str, does: str, *, rare: str = "") -> Edit:
     """Another route, which does this inside a transaction that only reads."""
+    about = f', openapi_extra={{"x-rare": "{rare}"}}' if rare else ""
     lines = (
         "    import asyncio",
         "    from datetime import date",
         "    from typing import Literal",
-        f'    @routes.get("{path}")',
+        f'    @routes.get("{path}"{about})',
         f"    async def another({takes}) -> str:",
         '        async with manager.transaction("another", read_only=True):',
         f"            {does}",

@@ -26,6 +26,12 @@ _SOLD = (
 _PARENT = f'{{"buyers": [{_BUYER}], "sales": [{_SOLD}]}}'
 _BATCH = "                partial(make_sales, sales=repository, outbox=chassis.outbox),\n"
 _DROP = "DROP INDEX CONCURRENTLY changed;"
+_REFERENCE = (
+    "ALTER TABLE journal ADD buyer_id uuid;\n"
+    f"ALTER TABLE journal ADD CONSTRAINT changed FOREIGN KEY ({KEY}buyer_id) "
+)
+_NO_REFERENCE = "ALTER TABLE journal DROP buyer_id;"
+_SMALL = "        small = True\n"
 
 
 def reads(name: str, body: str, example: str = "{}", traffic: str = "high") -> Change:
@@ -52,6 +58,10 @@ FINE = (
     works(
         "a route for a query that is not rare",
         route("/by/sale", "sale_id: UUID", "await sales.by_id(sale_id)"),
+    ),
+    works(
+        "a route that is as rare as its query",
+        route("/by/day", "since: date", "await sales.revenue(since=since)", rare="once a day"),
     ),
     works(
         "a route with an enumeration and a number",
@@ -93,6 +103,17 @@ FINE = (
         "whether it is there",
         "return await self.fetch_one(Sale.select(Sale.id).where(Sale.id == sale_id)) is not None",
         _SALE,
+    ),
+    reads(
+        "a number that is no limit",
+        "return await self.fetch_all(Line.select(Line.sku).where(Line.sale_id == sale_id, "
+        "Line.position == number).limit(99))",
+        '{"sale_id": _EXAMPLE.sale_id, "number": 1}',
+    ),
+    reads(
+        "as many as somebody wants, up to a hundred",
+        summaries(".order_by(Sale.made_at, Sale.id).limit(min(most, 100))"),
+        '{"most": 9}',
     ),
     reads("children of several", "return await self.lines_of([sale_id])", _SALE),
     reads(
@@ -241,6 +262,40 @@ FINE = (
             ("an index of an expression", f"buyers ({KEY}lower(email))"),
             ("an index of documents", "journal USING gin (payload)"),
         )
+    ),
+    # What refers to another table
+    *(
+        migrates(
+            name,
+            f"CREATE {index};\nDROP INDEX CONCURRENTLY sales_buyer_id;",
+            f"CREATE INDEX CONCURRENTLY sales_buyer_id ON sales ({KEY}buyer_id);\n{_DROP}",
+        )
+        for name, index in (
+            (
+                "an index of all that refer to something",
+                f"INDEX CONCURRENTLY changed ON sales ({KEY}buyer_id) WHERE buyer_id IS NOT NULL",
+            ),
+            (
+                "an index that goes on behind the reference",
+                f"INDEX CONCURRENTLY changed ON sales ({KEY}buyer_id, status)",
+            ),
+        )
+    ),
+    migrates(
+        "a reference of a table that stays small",
+        f"{_REFERENCE}REFERENCES buyers ({KEY}id) NOT VALID;",
+        _NO_REFERENCE,
+        (
+            "models",
+            '        free_text = ("payload",)\n',
+            f'{_SMALL}        free_text = ("payload",)\n',
+        ),
+    ),
+    migrates(
+        "a reference to a table that stays small",
+        f"{_REFERENCE}REFERENCES buyers ({KEY}id) NOT VALID;",
+        _NO_REFERENCE,
+        ("models", '        personal = ("email",)\n', f'{_SMALL}        personal = ("email",)\n'),
     ),
     *(
         migrates(name, f"ALTER TABLE {up};", f"ALTER TABLE {down};")

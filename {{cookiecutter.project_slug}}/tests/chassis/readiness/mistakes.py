@@ -38,6 +38,7 @@ _OF_A_BUYER = f".where(Sale.buyer_id.in_({_BUYERS}))"
 _IDS = "await self.fetch_all(Sale.select(Sale.id).order_by(Sale.made_at, Sale.id).limit(50))"
 _SKU = "await self.fetch_one(Line.select(Line.sku).where(Line.sale_id == row['id']))"
 _FIRST = "Sale.select().order_by(Sale.made_at, Sale.id)"
+_SORTED = ".order_by(Sale.made_at, Sale.id)"
 _LATER = "Sale.select(Sale.id).where(Sale.made_at > _BEGINNING)"
 _COUNT, _SUM = "peewee.fn.count(Sale.id)", "peewee.fn.sum(Sale.total_cents)"
 _LOOK_UP = "await asyncio.get_running_loop().getaddrinfo('localhost', 80)"
@@ -87,6 +88,33 @@ MISTAKES = (
             ("count", f"fetch_one(Sale.select({_COUNT}.alias('n')))"),
             ("sum", f"fetch_one(Sale.select({_SUM}.alias('n')))"),
             ("distinct values", "fetch_all(Sale.select(Sale.status).distinct().limit(9))"),
+        )
+    ),
+    Change(
+        "Q1",
+        "a page as large as somebody asks for",
+        "sales.page: as many rows are returned as limit says, however many: limit=min(limit, 100)",
+        (("repository", "limit=min(limit, LARGEST_PAGE)", "limit=limit"),),
+    ),
+    *(
+        Change("Q1", name, "as many rows are returned as most says", (edit,))
+        for name, edit in (
+            (
+                "a list as long as somebody asks for",
+                asked(summaries(f"{_SORTED}.limit(most)"), example='{"most": 9}'),
+            ),
+            (
+                "a list that is cut behind PostgreSQL",
+                asked(
+                    f"return (await self.manager.fetch(Sale.select(Sale.id){_SORTED}.limit(most)"
+                    ".tuples()))[:100]",
+                    example='{"most": 9}',
+                ),
+            ),
+            (
+                "a limit that is the larger of two",
+                asked(summaries(f"{_SORTED}.limit(max(most, 100))"), example='{"most": 9}'),
+            ),
         )
     ),
     asks("Q1", "no limit", "is read", f"return await self.manager.fetch({_LATER}.tuples())"),

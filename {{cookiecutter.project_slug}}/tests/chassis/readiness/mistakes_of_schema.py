@@ -3,6 +3,7 @@
 from tests.chassis.readiness.change import HEAD, KEY, Change
 
 _DROP = "DROP INDEX CONCURRENTLY changed;\n"
+_BEHIND = f"CREATE INDEX CONCURRENTLY sales_buyer_id ON sales ({KEY}buyer_id);"
 
 
 def migration(name: str, says: str, up: str, down: str, check: str = "K5") -> Change:
@@ -18,6 +19,38 @@ OF_SCHEMA = (
         "DROP INDEX CONCURRENTLY sales_made_at;",
         f"CREATE INDEX CONCURRENTLY sales_made_at ON sales ({KEY}made_at, id);",
         check="R1",
+    ),
+    # To delete what is referred to looks for those that refer to it.
+    migration(
+        "no index behind a reference",
+        f"no index of sales begins with ({KEY}buyer_id), which refer to buyers",
+        "DROP INDEX CONCURRENTLY sales_buyer_id;",
+        _BEHIND,
+        check="K1",
+    ),
+    *(
+        migration(
+            name,
+            f"Write CREATE INDEX CONCURRENTLY sales_buyer_id ON sales ({KEY}buyer_id);",
+            f"CREATE INDEX CONCURRENTLY changed ON sales {index};\n"
+            "DROP INDEX CONCURRENTLY sales_buyer_id;",
+            f"{_BEHIND}\n{_DROP}",
+            check="K1",
+        )
+        for name, index in (
+            ("an index that begins with another column", f"({KEY}status, buyer_id)"),
+            ("an index of some of the rows that refer", f"({KEY}buyer_id) WHERE status = 'booked'"),
+            ("an index of ranges of blocks", f"USING brin ({KEY}buyer_id)"),
+        )
+    ),
+    migration(
+        "a new reference without an index",
+        f"no index of journal begins with ({KEY}buyer_id)",
+        "ALTER TABLE journal ADD buyer_id uuid;\n"
+        f"ALTER TABLE journal ADD CONSTRAINT changed FOREIGN KEY ({KEY}buyer_id) "
+        f"REFERENCES buyers ({KEY}id) NOT VALID;",
+        "ALTER TABLE journal DROP buyer_id;",
+        check="K1",
     ),
     *(
         migration(name, says, up, down)

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.retention.policy import Named, table_name
+from acme_orders.chassis.retention.refusal import NoIndex
 
 _REFERENCES = """
 SELECT conname::text, child.oid::bigint, format('%I.%I', space.nspname, child.relname),
@@ -18,8 +19,21 @@ SELECT conname::text, child.oid::bigint, format('%I.%I', space.nspname, child.re
         JOIN pg_attribute ON attrelid = confrelid AND attnum = number ORDER BY place),
     confdeltype IN ('n', 'd'),
     EXISTS (
-        SELECT FROM pg_index WHERE indrelid = conrelid AND indisvalid AND indpred IS NULL
-            AND (indkey::smallint[])[0:array_length(conkey, 1) - 1] @> conkey
+        SELECT FROM pg_index JOIN pg_class AS served ON served.oid = indexrelid
+            JOIN pg_am ON pg_am.oid = served.relam
+        WHERE indrelid = conrelid AND indisvalid AND amname IN ('btree', 'hash')
+            AND (
+                (indkey::smallint[])[0:least(cardinality(conkey), indnkeyatts) - 1] @> conkey
+                OR indisunique AND indexprs IS NULL
+                    AND (indkey::smallint[])[0:indnkeyatts - 1] <@ conkey
+            )
+            AND (
+                indpred IS NULL
+                OR EXISTS (
+                    SELECT FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)
+                        AND pg_get_expr(indpred, indrelid) = format('(%I IS NOT NULL)', attname)
+                )
+            )
     ),
     convalidated
 FROM pg_constraint JOIN pg_class AS child ON child.oid = conrelid
@@ -41,7 +55,8 @@ class Reference(NamedTuple):
         columns: of the child.
         referred: columns of the parent.
         forgets: the child stays, and only forgets its parent.
-        covered: an index of the child begins with its columns.
+        covered: an index of the child begins with its columns, or they are a key of the child.
+            It may leave out rows that refer to nothing.
         valid: PostgreSQL has looked at all rows.
     """
 
@@ -102,9 +117,13 @@ def closure(rows: Rows, oid: int, table: str, rule: Declared) -> Closure:
         if not last.covered:
             columns = ", ".join(last.columns)
             problems.append(
-                f"no index of {last.table} begins with ({columns}), so each row of "
-                f"{last.parent_table} that goes would read all of it: CREATE INDEX CONCURRENTLY "
-                f"{last.name.removesuffix('_fkey')} ON {last.short} ({columns})"
+                NoIndex(
+                    f"no index of {last.table} begins with ({columns}), so each row of "
+                    f"{last.parent_table} that goes would read all of it: CREATE INDEX "
+                    f"CONCURRENTLY {last.name.removesuffix('_fkey')} ON {last.short} ({columns})",
+                    table=last.short,
+                    columns=last.columns,
+                )
             )
         if last.forgets:
             continue

@@ -13,6 +13,7 @@ from acme_orders.chassis.retention.holds import Holds, Stays, nobody
 from acme_orders.chassis.retention.places import schemas
 from acme_orders.chassis.retention.policy import Retention
 from acme_orders.chassis.retention.portion import Doomed
+from acme_orders.chassis.retention.refusal import NotDeletable
 from acme_orders.chassis.retention.target import Target
 
 _NOTHING = Closure((), ())  # goes with a row that stays
@@ -48,7 +49,7 @@ def survey(rows: Rows, policy: Retention, holds: Holds = nobody) -> list[Site]:
         holds: what stays nevertheless.
 
     Raises:
-        ConfigurationError: rows may not be deleted as this policy says; names each reason.
+        NotDeletable: rows may not be deleted as this policy says; names each reason.
     """
     found, problems = list[Site](), list[str]()
     for place in schemas(rows):
@@ -69,12 +70,12 @@ def survey(rows: Rows, policy: Retention, holds: Holds = nobody) -> list[Site]:
         try:
             kept = archives(rows, place, policy, {str(each) for each in going})
         except ConfigurationError as error:
-            problems.append(str(error))
+            problems += str(error).splitlines()
             continue
         target = replace(target, archives=kept)
         found += (Site(place, replace(target, policy=part), related, stays.where) for part in parts)
     if problems:
-        raise ConfigurationError("\n".join(dict.fromkeys(problems)))
+        raise NotDeletable(problems)
     return found
 
 

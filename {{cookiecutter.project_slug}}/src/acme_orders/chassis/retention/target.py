@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from acme_orders.chassis.database.blocking import Rows
-from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.retention.policy import Retention, table_name
+from acme_orders.chassis.retention.refusal import NoIndex, NotDeletable
 
 TABLE = """
 SELECT pg_class.oid::bigint, format('%%I.%%I', nspname, relname),
@@ -58,7 +58,7 @@ class Target:
         """Look at the table; None if this schema has none.
 
         Raises:
-            ConfigurationError: it cannot be gone through; says what it lacks.
+            NotDeletable: it cannot be gone through; says what it lacks.
         """
         name = table_name(policy.table)
         for oid, table, columns, kinds, key in rows(TABLE, (place, name)):
@@ -66,11 +66,16 @@ class Target:
             problems = list(_problems(policy, table, columns, key))
             if not problems and not any(_serves(policy, each) for each in indexes):
                 problems.append(
-                    f"no index of {table} begins with {policy.age}, so each pass would read all of "
-                    f"it: CREATE INDEX CONCURRENTLY {name}_{policy.age} ON {name} ({policy.age})"
+                    NoIndex(
+                        f"no index of {table} begins with {policy.age}, so each pass would read "
+                        f"all of it: CREATE INDEX CONCURRENTLY {name}_{policy.age} ON {name} "
+                        f"({policy.age})",
+                        table=name,
+                        columns=(policy.age,),
+                    )
                 )
             if problems:
-                raise ConfigurationError("\n".join(problems))
+                raise NotDeletable(problems)
             types = dict(zip(columns, kinds, strict=True))
             return cls(policy, oid, table, tuple(key), types)
         return None
@@ -82,14 +87,12 @@ class Target:
         """The policy for each tenant by itself, if the index of the age begins with the tenant.
 
         Raises:
-            ConfigurationError: it is for a tenant that nobody knows.
+            NotDeletable: it is for a tenant that nobody knows.
         """
         known = "SELECT 1 FROM public.tenants WHERE id::text = lower(%s)"
         if (tenant := policy.only.get("tenant_id")) and not rows(known, (tenant,)):
-            raise ConfigurationError(
-                f"the policy {policy.name} is for the tenant {tenant}, and there is none: "
-                "`tenants list` shows them"
-            )
+            why = f"the policy {policy.name} is for the tenant {tenant}, and there is none: "
+            raise NotDeletable((f"{why}`tenants list` shows them",))
 
         def pinned(tenant: str) -> Retention:
             return Retention(**{**vars(policy), "only": {**policy.only, "tenant_id": tenant}})

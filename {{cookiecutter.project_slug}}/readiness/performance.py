@@ -1,0 +1,50 @@
+"""One run of all that the service does, on which several checks rest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from readiness.rehearsal import Rehearsal
+from readiness.routes import rehearse_routes  # feature: http_api
+from readiness.seeded import rehearse_handlers
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What handlers with all their examples, then routes, and then queries were seen to do.
+
+    Args:
+        callers: who has called which query: a type of message, or a route.
+        untried: routes that could not be asked, or do not count, and why.
+        acts: what was done inside transactions beside their statements.
+        named: where the first statement under each name was sent.
+        failures: what the transactions of routes ended with.
+    """
+
+    callers: Mapping[str, str]
+    untried: Sequence[tuple[str, str]]
+    acts: Sequence[str]
+    named: Mapping[str, str]
+    failures: Sequence[Exception]
+
+
+async def performance(rehearsal: Rehearsal) -> Performance:
+    """What was seen on a database of its own; the first check that asks waits for it."""
+    known = rehearsal.memory.get(performance)
+    if not isinstance(known, Performance):
+        async with rehearsal.another() as another:
+            known = rehearsal.memory[performance] = await _performed(another)
+    return known
+
+
+async def _performed(rehearsal: Rehearsal) -> Performance:
+    watch = rehearsal.watch
+    callers, untried = dict(await rehearse_handlers(rehearsal)), list[tuple[str, str]]()
+    seen = len(watch.failures)
+    # feature: http_api {
+    asked, untried = await rehearse_routes(rehearsal)
+    callers = {**asked, **callers}
+    # feature: http_api }
+    failures = watch.failures[seen:]
+    for repository, query, method in rehearsal.queries():
+        await rehearsal.call(repository, query, method)
+    return Performance(callers, untried, list(watch.acts), watch.named, failures)
