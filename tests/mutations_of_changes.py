@@ -173,10 +173,4 @@ TENANTS: Mapping[str, Mutation] = {
         "yield migration.id, seconds",
         "tenancy/test_schemas.py::test_a_new_tenant_gets_its_schema",
     ),
-    "a tenant that comes later lacks the older ones": (
-        f"{SCHEMA}/tenant_schemas.py",
-        "(line for line in latest if since and line.at > since)",
-        "latest",
-        "tenancy/test_schemas.py::test_a_tenant_that_comes_later_gets_the_older_ones",
-    ),
 }
