@@ -104,11 +104,14 @@ def clients(url: str) -> Iterator[tuple[Client, Client]]:
 
 
 def reports(url: str, end: threading.Event) -> None:
-    """Reads for three seconds at a time, as reports do: what needs the table alone has to wait."""
+    """Reads for six seconds at a time, as reports do: what needs the table alone has to wait.
+
+    Without a lock timeout everybody would wait behind it, for longer than LONGEST.
+    """
     with closing(open_blocking(url)) as connection:
         cursor = connection.cursor()
-        while not end.wait(1):
-            cursor.execute("BEGIN; SELECT count(*) FROM bookings WHERE id < 10; SELECT pg_sleep(3)")
+        while not end.wait(2):
+            cursor.execute("BEGIN; SELECT count(*) FROM bookings WHERE id < 10; SELECT pg_sleep(6)")
             cursor.execute("COMMIT")
 
 
