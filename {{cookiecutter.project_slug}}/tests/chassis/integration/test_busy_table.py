@@ -103,16 +103,23 @@ def clients(url: str) -> Iterator[tuple[Client, Client]]:
             thread.join()
 
 
-def reports(url: str, end: threading.Event) -> None:
-    """Reads for six seconds at a time, as reports do: what needs the table alone has to wait.
+@dataclass
+class Reports:
+    """Reads for six seconds at a time: what needs the table alone has to wait.
 
     Without a lock timeout everybody would wait behind it, for longer than LONGEST.
     """
-    with closing(open_blocking(url)) as connection:
-        cursor = connection.cursor()
-        while not end.wait(2):
-            cursor.execute("BEGIN; SELECT count(*) FROM bookings WHERE id < 10; SELECT pg_sleep(6)")
-            cursor.execute("COMMIT")
+
+    begun: int = 0
+
+    def go(self, url: str, end: threading.Event) -> None:
+        """Make one after the other, with a moment between them."""
+        with closing(open_blocking(url)) as connection:
+            cursor = connection.cursor()
+            while not end.wait(2):
+                cursor.execute("BEGIN; SELECT count(*) FROM bookings WHERE id < 10")
+                self.begun += 1
+                cursor.execute("SELECT pg_sleep(6); COMMIT")
 
 
 @pytest.fixture
@@ -136,12 +143,16 @@ def project(empty: str, tmp_path: Path) -> Migrations:
     return made
 
 
-def apply(project: Migrations, parts: Sequence[Part], numbers: Iterator[int]) -> None:
-    """Write the files of a recipe and apply them."""
+def apply(
+    project: Migrations, parts: Sequence[Part], numbers: Iterator[int], reports: Reports
+) -> None:
+    """Write the files of a recipe and apply them while a report has just begun."""
     for part in parts:
         # Releases are as far as each part requires.
         text = re.sub(r",? ?release \S+|-- requires: release \S+\n", "", part.text)
         project.write(f"{next(numbers):04}_part", text, part.down or "SELECT 1;\n")
+    now = reports.begun
+    wait_until(lambda: reports.begun > now)
     project.up()
 
 
@@ -151,24 +162,27 @@ def test_nobody_waits_for_a_recipe(project: Migrations) -> None:
     """An index, NOT NULL, a foreign key and another type; nothing fails either."""
     numbers, end = count(4), threading.Event()
     other = recipes.other_column("bookings", "amount", "wide", "bigint", "integer")
-    report = threading.Thread(target=reports, args=(project.url, end))
+    reports = Reports()
+    report = threading.Thread(target=reports.go, args=(project.url, end))
     runner = Runner(project.url, folder=project.folder.parent / "backfills")
     with clients(project.url) as (writer, reader):
         report.start()
         try:
-            apply(project, recipes.index(parse(SLOW)[0].stmt), numbers)
+            apply(project, recipes.index(parse(SLOW)[0].stmt), numbers, reports)
             reference = "FOREIGN KEY (account) REFERENCES accounts (id)"
-            apply(project, recipes.validated("bookings", "account_fkey", reference), numbers)
+            apply(
+                project, recipes.validated("bookings", "account_fkey", reference), numbers, reports
+            )
             list(runner.run("bookings_note"))
-            apply(project, recipes.not_null("bookings", "note"), numbers)
-            apply(project, other[:1], numbers)
+            apply(project, recipes.not_null("bookings", "note"), numbers, reports)
+            apply(project, other[:1], numbers, reports)
             renew(writer, NEW)
             list(runner.run("bookings_wide"))
             wide = recipes.not_null("bookings", "wide")
             loose = "ALTER TABLE bookings ALTER COLUMN amount DROP NOT NULL;"
-            apply(project, [*wide, Part(loose)], numbers)
+            apply(project, [*wide, Part(loose)], numbers, reports)
             renew(writer, LAST)
-            apply(project, other[1:], numbers)
+            apply(project, other[1:], numbers, reports)
         finally:
             end.set()
             report.join()
