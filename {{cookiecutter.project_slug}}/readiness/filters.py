@@ -13,7 +13,7 @@ from acme_orders.chassis.retention.refusal import NoIndex
 from readiness.causes import is_of, told_by_retention
 from readiness.check import Check
 from readiness.evidence import Planned, drawn
-from readiness.performance import performance
+from readiness.observed import observed
 from readiness.plans import Index, complaints
 from readiness.references import references_in, remedy, unserved
 from readiness.rehearsal import Call, Rehearsal
@@ -39,7 +39,7 @@ class FiltersAreIndexed(Check):
         If the query is rare, register it with traffic="low". Rows that its example needs, and that
         no other query stores, stand in `given`. A foreign key needs an index as well.
         """
-        used = await performance(rehearsal)
+        used = await observed(rehearsal)
         self.left_out += used.untried
         told = await told_by_retention(rehearsal)
         async for finding in self._references(rehearsal, told):

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 
 from readiness.check import Check
-from readiness.performance import performance
+from readiness.observed import observed
 from readiness.rehearsal import Rehearsal
 
 
@@ -19,5 +19,5 @@ class HandlersCanBeUndone(Check):
         the locks. What has to be asked of others is asked before `manager.transaction`.
         """
         self.inspected = len(rehearsal.service.handlers) + len(list(rehearsal.queries()))
-        for act in (await performance(rehearsal)).acts:
+        for act in (await observed(rehearsal)).acts:
             yield act

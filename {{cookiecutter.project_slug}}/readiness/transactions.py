@@ -10,7 +10,7 @@ from acme_orders.chassis.errors import WriteOutsideTransaction
 
 from readiness.catalog import contents_of
 from readiness.check import Check
-from readiness.performance import performance  # feature: http_api
+from readiness.observed import observed  # feature: http_api
 from readiness.rehearsal import Rehearsal
 from readiness.sources import Source, calls, exposed, sources
 from readiness.watch import is_read_only, told  # feature: http_api
@@ -98,7 +98,7 @@ def _written(rehearsal: Rehearsal) -> Iterator[str]:
 # feature: http_api {
 async def _refused(rehearsal: Rehearsal) -> list[str]:
     """Writes that PostgreSQL refuses because their transaction only reads."""
-    failures = (await performance(rehearsal)).failures
+    failures = (await observed(rehearsal)).failures
     refused = [told(each) for each in failures if is_read_only(each)]
     return list(dict.fromkeys(f"a transaction that only reads writes: {each}" for each in refused))
 

@@ -14,7 +14,7 @@ from acme_orders.chassis.observability.probes import operations
 
 from readiness.check import Check
 from readiness.nameless import nameless
-from readiness.performance import performance
+from readiness.observed import observed
 from readiness.rehearsal import Rehearsal
 
 Scrape = Callable[[], Awaitable["Page"]]
@@ -86,7 +86,7 @@ class DatabaseIsObservable(Check):
                 yield finding
             for finding in await _families(rehearsal, scrape):
                 yield finding
-        used = await performance(rehearsal)
+        used = await observed(rehearsal)
         for finding in nameless(rehearsal, {**used.named, **rehearsal.watch.named}):
             yield finding
 

@@ -261,12 +261,18 @@ async def test_a_query_is_shown_with_its_plan(page: Page, service: Service) -> N
 
 
 async def test_who_has_to_be_erased_is_shown(page: Page, service: Service) -> None:
-    """What is due first comes first, marked if it is late and nobody holds it."""
+    """What is due first comes first, marked if it is late and nobody holds it; no ended one."""
     entered = "INSERT INTO erasure_request (id, digest, actor, trace_id, state, error, due_at)"
     for number, (state, hours) in enumerate([("failed", -1), ("held", -2), ("received", 30)]):
         values = f"md5('{number}')::uuid, repeat('a', 64), 'x', repeat('b', 32), '{state}', '<why>'"
         due = f"now() + make_interval(hours => {hours})"
         await rows(service, f"{entered} VALUES ({values}, {due}) RETURNING 1")
+    await rows(
+        service,
+        "INSERT INTO erasure_request (id, digest, actor, trace_id, state, due_at, ended_at) "
+        "VALUES (md5('3')::uuid, repeat('a', 64), 'x', repeat('b', 32), 'verified', now(), now()) "
+        "RETURNING 1",
+    )
     _, text = await page("/")
     found = re.findall(r"<td>(\w+)</td><td><time>[^<]*</time></td><td><span class=.(\w+)", text)
     assert found == [("held", "ok"), ("failed", "bad"), ("received", "ok")]

@@ -9,7 +9,7 @@ from readiness.seeded import rehearse_handlers
 
 
 @dataclass(frozen=True)
-class Performance:
+class Observed:
     """What handlers with all their examples, then routes, and then queries were seen to do.
 
     Args:
@@ -27,16 +27,16 @@ class Performance:
     failures: Sequence[Exception]
 
 
-async def performance(rehearsal: Rehearsal) -> Performance:
+async def observed(rehearsal: Rehearsal) -> Observed:
     """What was seen on a database of its own; the first check that asks waits for it."""
-    known = rehearsal.memory.get(performance)
-    if not isinstance(known, Performance):
+    known = rehearsal.memory.get(observed)
+    if not isinstance(known, Observed):
         async with rehearsal.another() as another:
-            known = rehearsal.memory[performance] = await _performed(another)
+            known = rehearsal.memory[observed] = await _observed(another)
     return known
 
 
-async def _performed(rehearsal: Rehearsal) -> Performance:
+async def _observed(rehearsal: Rehearsal) -> Observed:
     watch = rehearsal.watch
     callers, untried = dict(await rehearse_handlers(rehearsal)), list[tuple[str, str]]()
     seen = len(watch.failures)
@@ -47,4 +47,4 @@ async def _performed(rehearsal: Rehearsal) -> Performance:
     failures = watch.failures[seen:]
     for repository, query, method in rehearsal.queries():
         await rehearsal.call(repository, query, method)
-    return Performance(callers, untried, list(watch.acts), watch.named, failures)
+    return Observed(callers, untried, list(watch.acts), watch.named, failures)
