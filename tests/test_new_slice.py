@@ -54,6 +54,15 @@ def test_a_new_slice_is_green(bake_fresh: Bake, answers: dict[str, object]) -> N
     passes(project, "tests/parcels", "tests/storage_boxes", "tests/contracts/test_models.py")
 
 
+@pytest.mark.matrix
+@pytest.mark.timeout(1200)
+def test_its_routes_answer_as_they_are_documented(bake_fresh: Bake) -> None:
+    """Whatever is asked: no error of the service, and nothing that the document does not have."""
+    project = bake_fresh(**NAMES)
+    assert new(project, "--slice", "parcels").returncode == 0
+    passes(project, "-m", "", "tests/test_routes.py")
+
+
 @pytest.mark.parametrize(
     ("place", "old", "broken", "test"),
     [

@@ -8,7 +8,7 @@ header or a form that the document does not have.
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CHECKS = (
@@ -31,6 +31,7 @@ def wrong(
     *,
     phases: str = ALL,
     examples: int = 100,
+    without: Sequence[str] = (),
 ) -> str:
     """What is wrong with the answers of a process; nothing if all is well.
 
@@ -40,12 +41,14 @@ def wrong(
         folder: where Schemathesis works; of the test alone.
         phases: of Schemathesis.
         examples: most made-up requests for each route, beside those that its schema names.
+        without: paths that are not asked.
     """
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run"),
             f"http://127.0.0.1:{port}/openapi.json",
             *(f"--header={name}: {value}" for name, value in headers.items()),
+            *(f"--exclude-path={path}" for path in without),
             *(f"--phases={phases}", f"--checks={','.join(CHECKS)}", f"--max-examples={examples}"),
             *(
                 "--seed=1",
