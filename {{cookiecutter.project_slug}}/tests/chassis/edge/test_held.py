@@ -99,12 +99,22 @@ def requests_that_take_long(service: Running) -> AbstractContextManager[object]:
 
 @contextmanager
 def two_thousand_slow_clients(service: Running, port: int | None = None) -> Iterator[None]:
-    """Byte by byte: heads, bodies and answers."""
+    """Byte by byte: heads, bodies and answers. Files are left for others while they arrive, too.
+
+    Where they took all, the last of them would not arrive before the first have gone.
+    """
     command = [sys.executable, "-m", "tests.chassis.edge.slow", str(port or service.port), "2000"]
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as clients:
+    with (
+        ThreadPoolExecutor(1) as reading,
+        subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as clients,
+    ):
         assert clients.stdout
         try:
-            assert clients.stdout.readline() == "all of them have been connected\n"
+            line = reading.submit(clients.stdout.readline)
+            while not line.done():
+                assert service.files < FILES
+                time.sleep(0.1)
+            assert line.result() == "all of them have been connected\n"
             yield
             assert clients.poll() is None
         finally:
