@@ -167,6 +167,12 @@ TENANTS: Mapping[str, Mutation] = {
         "                        raise\n",
         "tenancy/test_backfills_of_schemas.py::test_each_schema_is_gone_through",
     ),
+    "a hole in the history of a tenant is passed over": (
+        f"{SCHEMA}/tenant_schemas.py",
+        "            refuse_unfit(known, history)\n",
+        "            refuse_unfit(mine, history)\n",
+        "tenancy/test_schemas.py::test_a_hole_in_the_history_of_a_tenant_is_refused",
+    ),
     "a report without the schema": (
         f"{SCHEMA}/runner.py",
         'yield f"{migration.id} in {schema}", seconds',

@@ -68,6 +68,24 @@ RUNNER: Mapping[str, Mutation] = {
         "if each.id in checksums and not each.id:",
         f"{RUN}_files.py::test_an_applied_file_that_was_changed_is_refused",
     ),
+    "a hole is passed over": (
+        f"{SCHEMA}/runner.py",
+        "        refuse_unfit(known, history)\n",
+        "",
+        f"{RUN}_files.py::test_a_hole_is_refused[0002_two]",
+    ),
+    "an older release does not start": (
+        f"{SCHEMA}/history.py",
+        "if line.id not in ids and number < newest.get(series, number + 1):",
+        "if line.id not in ids:",
+        f"{RUN}_files.py::test_only_the_last_files_of_each_owner_may_be_missing",
+    ),
+    "holes of one owner only": (
+        f"{SCHEMA}/history.py",
+        "if line.id not in ids and number < newest.get(series, number + 1):",
+        'if line.id not in ids and number < newest.get("", number + 1):',
+        f"{RUN}_files.py::test_only_the_last_files_of_each_owner_may_be_missing",
+    ),
     "late number accepted": (
         f"{SCHEMA}/history.py",
         "        if numbered(late)[1] <= taken:\n",

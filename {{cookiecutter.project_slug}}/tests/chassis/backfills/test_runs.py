@@ -41,6 +41,7 @@ def test_killed_at_random_it_goes_on_where_it_was(tickets: Tickets, count: int, 
             time.sleep(random.uniform(0, 0.1))
             child.send_signal(signal.SIGKILL)
     left, costs = tickets.state(), []
+    tickets.alone()
     with closing(tickets.steps()) as steps:
         rows, at = left["rows_done"], time.monotonic()
         for step in steps:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -102,6 +103,15 @@ class Tickets:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def alone(self) -> None:
+        """Wait until PostgreSQL has ended the session of a runner that was killed."""
+        runners = (
+            "SELECT FROM pg_stat_activity WHERE application_name LIKE '% backfill' "
+            "AND datname = current_database()"
+        )
+        while self.sql(runners):
+            time.sleep(0.05)
 
     def state(self, name: str = "fill") -> dict[str, Any]:
         """Its row in `backfill_run`."""

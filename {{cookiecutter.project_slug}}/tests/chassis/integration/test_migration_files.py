@@ -195,9 +195,9 @@ def test_a_number_that_comes_too_late_is_refused(project: Migrations, late: str)
     """Two branches met: the other one's is applied already. Both remedies help."""
     project.write("0003_theirs", "CREATE TABLE theirs (x text);\n", "DROP TABLE theirs;\n")
     project.up()
+    elsewhere = project.folder.parent
     if late == "0003_mine":  # theirs is not here yet
-        for file in project.folder.glob("0003_theirs.*"):
-            file.rename(project.folder.parent / file.name)
+        move(project.folder, "0003_theirs", elsewhere)
     project.write(late, "CREATE TABLE mine (x text);\n", "DROP TABLE mine;\n")
     for look in ways(project)[:3]:
         with pytest.raises(ConfigurationError, match=f"{late} is pending, but 0003_theirs") as told:
@@ -206,7 +206,52 @@ def test_a_number_that_comes_too_late_is_refused(project: Migrations, late: str)
     assert project.applied() == ["0001_one", "0003_theirs"]
     for file in list(project.folder.glob(f"{late}.*")):
         file.rename(project.folder / file.name.replace(late, "0004_mine"))
+    move(elsewhere, "0003_theirs", project.folder)
     assert project.up() == ["0004_mine"]
+
+
+def move(before: Path, identity: str, after: Path) -> None:
+    """Both files of a migration, to another folder."""
+    for file in list(before.glob(f"{identity}.*")):
+        file.rename(after / file.name)
+
+
+@pytest.mark.parametrize("gone", ["0001_one", "0002_two", "chassis/0001_three", "chassis/000*"])
+def test_a_hole_is_refused(project: Migrations, tmp_path: Path, gone: str) -> None:
+    """Of whom it is: what comes later was written for what was there. Restored, it goes on."""
+    (project.folder / "chassis").mkdir()
+    for number, name in enumerate(("one", "two", "three"), 1):
+        project.write(f"000{number}_{name}", f"CREATE TABLE {name} (x text);\n")
+    for number, name in enumerate(("three", "four"), 1):
+        project.write(f"chassis/000{number}_{name}", f"ALTER TABLE one ADD {name} text;\n")
+    project.up()
+    project.write("0004_new", "CREATE TABLE new (x text);\n")
+    (away := tmp_path / "away").mkdir()
+    folder = (project.folder / gone).parent
+    move(folder, Path(gone).name, away)
+    known = gone.replace("*", "1_three")
+    for look in ways(project)[:3]:
+        with pytest.raises(ConfigurationError, match=f"{known} is applied, and its files are not"):
+            look()
+    assert project.rows("SELECT to_regclass('new')") == [(None,)]
+    move(away, "0*", folder)
+    assert project.up() == ["0004_new"]
+
+
+def test_only_the_last_files_of_each_owner_may_be_missing(
+    project: Migrations, tmp_path: Path
+) -> None:
+    """A release is taken back that brought some of both."""
+    (project.folder / "chassis").mkdir()
+    for each in ("0002_two", "0003_three", "chassis/0001_a", "chassis/0002_b", "chassis/0003_c"):
+        project.write(each, f"CREATE TABLE t{each[-3:]} (x text);\n")
+    project.up()
+    for each in ("0002_two", "0003_three"):
+        move(project.folder, each, tmp_path)
+    for each in ("0002_b", "0003_c"):
+        move(project.folder / "chassis", each, tmp_path)
+    project.migrator.verify()
+    assert project.up() == []
 
 
 def test_taking_back_what_came_too_early_helps_as_well(project: Migrations) -> None:

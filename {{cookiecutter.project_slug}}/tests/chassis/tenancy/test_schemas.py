@@ -220,6 +220,29 @@ def test_a_migration_whose_files_are_gone_is_not_passed_over(
     assert tables(database_url) == before
 
 
+def test_a_hole_in_the_history_of_a_tenant_is_refused(migrator: Migrator, folder: Path) -> None:
+    """Before a file of any kind: what all share comes after it as well."""
+    more = add(folder, 9000)
+    add(folder, 9001, shared=True)
+    list(migrator.up())
+    migrator.verify()
+    for file in folder.glob(f"{more}.*"):
+        file.unlink()
+    for look in (migrator.pending, migrator.verify, lambda: list(migrator.up())):
+        with pytest.raises(ConfigurationError, match=f"^tenant_.*: {more} is applied, and its"):
+            look()
+
+
+def test_a_file_that_is_for_others_now_is_refused(migrator: Migrator, folder: Path) -> None:
+    """It would be applied to what all share."""
+    more = add(folder, 9000)
+    list(migrator.up())
+    file = folder / f"{more}.up.sql"
+    file.write_text(file.read_text("utf-8").replace("-- applies to: each tenant\n", ""), "utf-8")
+    with pytest.raises(ConfigurationError, match=f"^tenant_.*: .*{more}.up.sql was changed after"):
+        list(migrator.up())
+
+
 def test_the_service_changes_no_schema_and_no_history(
     migrator: Migrator, places: dict[UUID, str], database_url: str
 ) -> None:

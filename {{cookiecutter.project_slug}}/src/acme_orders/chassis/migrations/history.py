@@ -29,12 +29,7 @@ class Applied(NamedTuple):
 
 
 def pending(known: Sequence[Migration], history: Sequence[Applied]) -> list[Migration]:
-    """Those of `known` that are not applied, or not wholly, in order.
-
-    Raises:
-        ConfigurationError: an applied one was changed afterwards.
-    """
-    refuse_changed(known, history)
+    """Those of `known` that are not applied, or not wholly, in order."""
     applied = {line.id for line in history if line.status == "ok"}
     return [each for each in known if each.id not in applied]
 
@@ -86,6 +81,23 @@ def newest_first(
     return [migrations[line.id] for line in lines]
 
 
+def refuse_unfit(known: Sequence[Migration], history: Sequence[Applied]) -> None:
+    """Check that the files are those that were applied, and that of each series none is missing.
+
+    While a release is taken back, the older one lacks what came after its own last file. A hole is
+    another matter, and so is a series without any file: what is there was not made for this schema.
+
+    Raises:
+        ConfigurationError: one was changed, or there is a hole.
+    """
+    refuse_changed(known, history)
+    ids, newest = {each.id for each in known}, dict(numbered(each.id) for each in known)
+    for line in history:
+        series, number = numbered(line.id)
+        if line.id not in ids and number < newest.get(series, number + 1):
+            raise ConfigurationError(gone_text(line, known))
+
+
 def refuse_changed(known: Sequence[Migration], history: Sequence[Applied]) -> None:
     """Check that the files are those that were applied.
 
@@ -115,6 +127,7 @@ def changed_text(migration: Migration) -> str:
 def gone_text(line: Applied, known: Sequence[Migration]) -> str:
     """What is wrong with an applied migration that has no files."""
     return (
-        f"{line.id} is applied, and its files are not in {known[0].up.parent}: restore them, or "
-        "take it back with the version of the project that has them"
+        f"{line.id} is applied, and its files are not in {known[0].up.parent}: restore them (git, "
+        "or the branch that has them), or take it back with the version of the project that has "
+        "them; a database for development may be made anew"
     )

@@ -17,6 +17,7 @@ from acme_orders.chassis.migrations.history import (
     newest_first,
     pending,
     refuse_late,
+    refuse_unfit,
 )
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.migrations.session import (
@@ -62,7 +63,7 @@ class Migrator:
         """Check that the schema is the one the code was written for.
 
         Raises:
-            ConfigurationError: a migration is pending, or was changed after it was applied.
+            ConfigurationError: a migration is pending, or an applied one was changed or is gone.
         """
         if lacking := [each.id for each in self.pending()]:
             raise ConfigurationError(
@@ -141,6 +142,7 @@ class Migrator:
 
     def _pending(self, session: MigrationSession) -> list[Migration]:
         known, history = migrations(self._folder), session.history()
+        refuse_unfit(known, history)
         lacking = pending(known, history)
         refuse_late(lacking, history, known)
         return lacking

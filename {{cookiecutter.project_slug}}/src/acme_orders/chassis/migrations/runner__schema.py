@@ -94,7 +94,7 @@ class Migrator:
         """Check that every schema is the one the code was written for.
 
         Raises:
-            ConfigurationError: a migration is pending, or was changed after it was applied.
+            ConfigurationError: a migration is pending, or an applied one was changed or is gone.
         """
         with self._session() as session:
             lacking = lacking_in(migrations(self._folder), histories_of(session))

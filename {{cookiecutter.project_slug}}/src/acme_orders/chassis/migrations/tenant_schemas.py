@@ -7,7 +7,12 @@ from itertools import chain
 
 from acme_orders.chassis.errors import ConfigurationError, Conflict, ServiceError
 from acme_orders.chassis.migrations.files import Migration
-from acme_orders.chassis.migrations.history import Applied, pending, refuse_late
+from acme_orders.chassis.migrations.history import (
+    Applied,
+    pending,
+    refuse_late,
+    refuse_unfit,
+)
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.migrations.session import MigrationSession
 
@@ -57,6 +62,7 @@ def lacking_in(
     for schema, history in histories.items():
         mine = [each for each in known if each.each_tenant == (schema != SHARED)]
         with named(schema):
+            refuse_unfit(known, history)
             missing = pending(mine, history)
             refuse_late(missing, with_later(history, latest), known)
         for migration in missing:
