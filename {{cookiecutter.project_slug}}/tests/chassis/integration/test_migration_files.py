@@ -243,10 +243,11 @@ def test_only_the_last_files_of_each_owner_may_be_missing(
 ) -> None:
     """A release is taken back that brought some of both."""
     (project.folder / "chassis").mkdir()
-    for each in ("0002_two", "0003_three", "chassis/0001_a", "chassis/0002_b", "chassis/0003_c"):
+    own = ("0002_two", "0003_three", "0004_four", "0005_five")
+    for each in (*own, "chassis/0001_a", "chassis/0002_b", "chassis/0003_c"):
         project.write(each, f"CREATE TABLE t{each[-3:]} (x text);\n")
     project.up()
-    for each in ("0002_two", "0003_three"):
+    for each in own[2:]:
         move(project.folder, each, tmp_path)
     for each in ("0002_b", "0003_c"):
         move(project.folder / "chassis", each, tmp_path)
