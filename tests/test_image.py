@@ -185,9 +185,9 @@ def test_compose_runs_what_it_says(built: Built, composed: dict[str, Any]) -> No
 
 
 def manifest(built: Built, name: str) -> dict[str, Any]:
-    """One of the manifests."""
+    """The first of a file: in others the API stands alone, which needs nothing else."""
     text = (built.project / "deploy/kubernetes" / name).read_text()
-    found: dict[str, Any] = yaml.safe_load(text)
+    found: dict[str, Any] = next(yaml.safe_load_all(text))
     return found
 
 
