@@ -26,14 +26,14 @@ import typer
 from acme_orders.chassis.cli.commands import cli
 def walk(command, path):
     print(" ".join(path))
-    for name, each in getattr(command, "commands", {}).items():
-        walk(each, [*path, name])
+    for name in getattr(command, "commands", {}):
+        walk(command.resolve_command(typer.Context(command), [name])[1], [*path, name])
 walk(typer.main.get_command(cli), [])
 """
 HELP = """
 from acme_orders.chassis.cli.commands import cli
 for path in {paths!r}:
-    cli([*path.split(), "--help"], standalone_mode=False)
+    cli([*path.split(), "--help"], standalone_mode=False, obj=lambda: None)
 """
 EXAMPLE = "from acme_orders.orders.messages import OrderPlaced as O; import json; print({0})"
 BACKFILL = """

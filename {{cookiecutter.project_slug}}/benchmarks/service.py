@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from acme_orders.chassis.cli.session import command_settings, standard_error
+from acme_orders.chassis.cli.session import command_settings
+from acme_orders.chassis.cli.standard_error import standard_error
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.run import run
 from acme_orders.chassis.settings import ChassisSettings

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -116,9 +117,11 @@ class Reloader:
 def _become(arguments: tuple[str, ...], gate: Connection) -> None:
     """Be this command as soon as somebody says so through the gate."""
     os.setpgrp()  # Ctrl-C is for us alone, who then end it
-    # As it has been saved just now.
+    # As it has been saved just now; the commands themselves import it when they are called.
     from acme_orders.__main__ import main  # noqa: PLC0415
 
+    import_module("acme_orders.service")
+    import_module("acme_orders.chassis.cli.run")
     try:
         gate.recv()
     except EOFError:

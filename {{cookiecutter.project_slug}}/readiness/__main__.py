@@ -7,11 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from acme_orders.chassis.cli.session import (
-    command_settings,
-    explained,
-    standard_error,
-)
+from acme_orders.chassis.cli.session import command_settings, explained
+from acme_orders.chassis.cli.standard_error import standard_error
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.observability import logs
 from acme_orders.chassis.observability.redaction import Redactor

@@ -6,11 +6,8 @@ from typing import Any
 
 import typer
 
-from acme_orders.chassis.cli.session import (
-    command_settings,
-    explained,
-    standard_error,
-)
+from acme_orders.chassis.cli.session import command_settings, explained
+from acme_orders.chassis.cli.standard_error import standard_error
 from acme_orders.chassis.migrations.files import migrations
 from acme_orders.chassis.observability import logs
 from acme_orders.service import SERVICE  # lint: D10 (its queries are recorded)

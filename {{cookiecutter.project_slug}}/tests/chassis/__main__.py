@@ -5,4 +5,4 @@ from acme_orders.chassis.cli.commands import command_line
 from tests.chassis.service import SERVICE
 
 if __name__ == "__main__":
-    command_line(SERVICE)
+    command_line(lambda: SERVICE)

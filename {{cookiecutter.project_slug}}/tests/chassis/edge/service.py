@@ -139,7 +139,8 @@ def main(arguments: list[str]) -> None:
     """Run the command line, with as many open files as the first argument says."""
     files = int(arguments[0])
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    cli.cli(arguments[1:], obj=replace(SERVICE, slices=(*SERVICE.slices, edge)))
+    service = replace(SERVICE, slices=(*SERVICE.slices, edge))
+    cli.cli(arguments[1:], obj=lambda: service)
 
 
 if __name__ == "__main__":

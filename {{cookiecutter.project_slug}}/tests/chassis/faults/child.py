@@ -191,7 +191,7 @@ def main(arguments: list[str]) -> None:
     for text in arguments[:divided]:
         Failpoint.parse(text).arm()
     service = replace(SERVICE, slices=tuple(map(meeting_fates, SERVICE.slices)))
-    cli.cli(arguments[divided + 1 :], obj=service)
+    cli.cli(arguments[divided + 1 :], obj=lambda: service)
 
 
 if __name__ == "__main__":

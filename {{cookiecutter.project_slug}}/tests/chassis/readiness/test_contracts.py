@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from peewee_async.utils import sort_models
 
-from acme_orders.chassis.cli.sample import sample_of
+from acme_orders.chassis.cli.export_sample import sample_of
 from acme_orders.chassis.migrations.ddl import table_sql
 from acme_orders.chassis.migrations.files import migrations
 from acme_orders.chassis.observability import logs

@@ -17,7 +17,7 @@ from uuid import (
 
 import pytest
 
-from acme_orders.chassis.cli.sample import sample_of
+from acme_orders.chassis.cli.export_sample import sample_of
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.sample.export import LeakError, Sample
@@ -305,7 +305,7 @@ import resource, sys
 from pathlib import Path
 from rich.console import Console
 from acme_orders.chassis.cli.bar import watched
-from acme_orders.chassis.cli.sample import steps_of
+from acme_orders.chassis.cli.export_sample import steps_of
 from acme_orders.chassis.erasure.classes import Classes
 from acme_orders.chassis.erasure.own import OWN
 from acme_orders.chassis.sample.export import Sample

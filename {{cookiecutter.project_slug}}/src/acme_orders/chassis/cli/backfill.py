@@ -19,7 +19,7 @@ from acme_orders.chassis.cli.session import command_settings, explained
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.records import SHARED
 
-backfills = typer.Typer(
+backfill = typer.Typer(
     help="Change many rows in portions, while the service runs.", no_args_is_help=True
 )
 _TEMPLATE = '''"""{name}: why these rows are changed."""
@@ -38,7 +38,7 @@ class {title}(Backfill):
 _Name = Annotated[str, typer.Argument(help="Of a file in backfills/, without .py.")]
 
 
-@backfills.command()
+@backfill.command()
 def run(
     context: typer.Context,
     name: _Name,
@@ -68,7 +68,7 @@ def run(
         typer.echo(f"{name} is completed" if done else f"{name} was completed before")
 
 
-@backfills.command()
+@backfill.command()
 def status(
     context: typer.Context,
     *,
@@ -99,25 +99,25 @@ def status(
         Console().print(table)
 
 
-@backfills.command()
+@backfill.command()
 def pause(context: typer.Context, name: _Name) -> None:
     """Let a backfill wait after its portion, until `resume`."""
     _move(context, name, "pause", "waits; `backfill resume` lets it go on")
 
 
-@backfills.command()
+@backfill.command()
 def resume(context: typer.Context, name: _Name) -> None:
     """Let a paused backfill go on."""
     _move(context, name, "resume", "goes on")
 
 
-@backfills.command()
+@backfill.command()
 def cancel(context: typer.Context, name: _Name) -> None:
     """End a backfill for good; what it has done stays."""
     _move(context, name, "cancel", "was cancelled; `backfill run --restart` would begin it anew")
 
 
-@backfills.command()
+@backfill.command()
 def new(name: Annotated[str, typer.Argument(help="What it does, such as fill_note.")]) -> None:
     """Make the file of a new backfill."""
     with explained():

@@ -2,16 +2,17 @@
 
 import asyncio
 import json as json_text
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from acme_orders.chassis.cli.lazy import LazyGroup
 from acme_orders.chassis.cli.letter_table import show_all
 from acme_orders.chassis.cli.session import command_settings, explained
 from acme_orders.chassis.dead_letters.choice import AT_ONCE, choose, looking
@@ -26,9 +27,20 @@ from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
+
+class _Commands(LazyGroup):
+    """Those below, and one in a file of its own."""
+
+    later: ClassVar[Mapping[str, str]] = {
+        "reproduce": "Write a test with the message and the rows that it is about, and nothing "
+        "personal.",
+    }
+
+
 dead_letters = typer.Typer(
     help="Look at messages that could not be processed, replay or discard them.",
     no_args_is_help=True,
+    cls=_Commands,
 )
 _Ids = Annotated[list[UUID] | None, typer.Argument(help="Single ones, as `list --each` shows.")]
 _Reason = Annotated[str | None, typer.Option(help="Such as retries_exhausted.")]

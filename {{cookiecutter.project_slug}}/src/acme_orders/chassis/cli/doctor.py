@@ -1,25 +1,28 @@
-"""What is wrong around the service. Each part is looked at, whatever the others say."""
+"""The command that says what is wrong. Each part is looked at, whatever the others say."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from acme_orders.chassis.cli.live import looked
+from acme_orders.chassis.cli.session import (
+    MISCONFIGURED,
+    command_settings,
+    explained,
+)
+from acme_orders.chassis.cli.topology import inspect_topology
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.dead_letters.choice import looking
 from acme_orders.chassis.dead_letters.store import DeadLetters, Selection
 from acme_orders.chassis.errors import ConfigurationError, ServiceError
 from acme_orders.chassis.messaging.topology import MISSING, State
 from acme_orders.chassis.observability.metrics import Metrics
-from acme_orders.chassis.process.connected import (
-    database,
-    message_broker,
-    verify,
-)
-from acme_orders.chassis.process.service import assemble
+from acme_orders.chassis.process.connected import database, verify
 from acme_orders.chassis.relay.backlog import OutboxBacklog
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
@@ -50,6 +53,22 @@ class Finding:
         return "wrong" if self.problem else "waits" if self.waits else "ok"
 
 
+def doctor(
+    context: typer.Context,
+    *,
+    live: Annotated[bool, typer.Option("--live", help="What a database in use says too.")] = False,
+) -> None:
+    """Check settings, PostgreSQL, schema and queues, and say what is wrong and what helps."""
+    with explained():
+        settings, contracts = command_settings(context.obj), Path("contracts") if live else None
+        findings = asyncio.run(examine(context.obj, settings, live=contracts))
+        for finding in findings:
+            typer.echo(f"{finding.mark:7}{finding.part}: {finding.problem or finding.says}")
+        if problems := [finding.problem for finding in findings if finding.problem]:
+            bad = any(isinstance(problem, ConfigurationError) for problem in problems)
+            raise typer.Exit(MISCONFIGURED if bad else 1)
+
+
 async def examine(
     definition: Definition[Any], settings: ChassisSettings, *, live: Path | None = None
 ) -> list[Finding]:
@@ -66,25 +85,6 @@ async def examine(
         *(await _tried("in use", lambda: _in_use(settings, live)) if live else []),
         *await _tried("RabbitMQ", lambda: _rabbitmq(definition, settings)),
     ]
-
-
-async def inspect_topology(
-    definition: Definition[Any], settings: ChassisSettings
-) -> tuple[list[State], str | None]:
-    """The exchange and each queue as they should be and as they are; nothing is changed.
-
-    Returns:
-        All of them, and why bindings and policies were not seen, if they were not.
-
-    Raises:
-        BrokerUnavailable: RabbitMQ does not answer.
-    """
-    name, metrics = definition.name, Metrics()
-    manager = database(name, settings, metrics)  # never opened
-    async with message_broker(name, settings, metrics) as broker:
-        service = assemble(definition, settings, metrics=metrics, manager=manager, broker=broker)
-        topology = service.topology
-        return await broker.inspect(topology.exchange, topology), broker.unseen
 
 
 async def _postgresql(

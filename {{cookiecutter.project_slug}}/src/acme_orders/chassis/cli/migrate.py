@@ -23,7 +23,7 @@ _STATES = {
     ("down", "running"): "is being taken back, or was interrupted",
     ("down", "failed"): "failed to be taken back",
 }
-migrations = typer.Typer(help="Change the schema of the database.", no_args_is_help=True)
+migrate = typer.Typer(help="Change the schema of the database.", no_args_is_help=True)
 
 
 def migrator(context: typer.Context) -> Migrator:
@@ -32,7 +32,7 @@ def migrator(context: typer.Context) -> Migrator:
     return Migrator(settings.owner_url, settings=settings)
 
 
-@migrations.command()
+@migrate.command()
 def plan(
     context: typer.Context,
     *,
@@ -51,7 +51,7 @@ def plan(
             typer.echo(line)
 
 
-@migrations.command()
+@migrate.command()
 def up(
     context: typer.Context,
     count: Annotated[int | None, typer.Option(help="Only so many; all without it.", min=1)] = None,
@@ -60,7 +60,7 @@ def up(
     _report(lambda: migrator(context).up(count=count), "applied", "nothing is pending")
 
 
-@migrations.command()
+@migrate.command()
 def down(
     context: typer.Context,
     count: Annotated[int, typer.Option(help="How many to take back.", min=1)] = 1,
@@ -69,7 +69,7 @@ def down(
     _report(lambda: migrator(context).down(count=count), "taken back", "nothing was applied")
 
 
-@migrations.command()
+@migrate.command()
 def status(context: typer.Context) -> None:
     """Show which migrations are applied, under way and pending."""
     with explained():
@@ -85,7 +85,7 @@ def status(context: typer.Context) -> None:
             Console().print(table)
 
 
-@migrations.command()
+@migrate.command()
 def verify(context: typer.Context) -> None:
     """Check files, history and indexes; 1 if something is not as it should be."""
     with explained():
@@ -97,7 +97,7 @@ def verify(context: typer.Context) -> None:
         typer.echo("all is applied as the files say, and every index is valid")
 
 
-@migrations.command()
+@migrate.command()
 def repair(
     context: typer.Context,
     accept: Annotated[
@@ -115,7 +115,7 @@ def repair(
             typer.echo("nothing is to be repaired")
 
 
-@migrations.command()
+@migrate.command()
 def new(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What it does, such as add_note.")],
@@ -146,7 +146,7 @@ def new(
             typer.echo(file)
 
 
-@migrations.command("lint")
+@migrate.command("lint")
 def lint_files(
     folder: Annotated[Path, typer.Argument(help="With the migrations.")] = FOLDER,
 ) -> None:
