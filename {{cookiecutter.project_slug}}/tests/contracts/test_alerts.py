@@ -89,3 +89,16 @@ def test_every_alert_fires_for_its_cause_and_for_nothing_else(tmp_path: Path) ->
         ["promtool", "test", "rules", str(file)], check=False, capture_output=True, text=True
     )
     assert told.returncode == 0, told.stderr
+
+
+def test_what_compose_starts_is_scraped_as_the_alerts_expect() -> None:
+    """Another job, target or path, and Prometheus and Grafana start with nothing to show."""
+    composed = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    mounted = re.findall(r"\./(deploy/[^:\"]+):", composed)
+    assert {each.split("/")[1] for each in mounted} == {"prometheus", "grafana"}
+    assert [each for each in mounted if not (ROOT / each).exists()] == []
+    scraped = (ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8")
+    assert JOB
+    assert f'job_name: "{JOB[1]}"' in scraped
+    assert "127.0.0.1:9000:9000" in composed
+    assert '"service:9000"' in scraped
