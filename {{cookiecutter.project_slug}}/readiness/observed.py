@@ -38,7 +38,10 @@ async def observed(rehearsal: Rehearsal) -> Observed:
 
 async def _observed(rehearsal: Rehearsal) -> Observed:
     watch = rehearsal.watch
-    callers, untried = dict(await rehearse_handlers(rehearsal)), list[tuple[str, str]]()
+    callers, untried = dict[str, str](), list[tuple[str, str]]()
+    for type_, sent in await rehearse_handlers(rehearsal):
+        for each in sent:
+            callers.setdefault(each.query, type_)
     seen = len(watch.failures)
     # feature: http_api {
     asked, untried = await rehearse_routes(rehearsal)

@@ -1,9 +1,9 @@
 """Q1: what queries read where tables have grown."""
 
 import inspect
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from acme_orders.chassis.database.explain import explainable
@@ -46,8 +46,12 @@ class QueriesReadLittle(Check):
             if await unindexed(rehearsal, await rehearsal.call(*each))  # K1 tells of it
         }
         by_retention = await told_by_retention(rehearsal)
-        await seed(rehearsal)
+        sent = await seed(rehearsal)
         self.inspected = 1 + len(asked)
+        for finding in dict.fromkeys(
+            f"{type_}: {each}" for type_, statements in sent for each in _repeated(statements)
+        ):
+            yield finding
         for repository, query, method in asked:
             call = await rehearsal.call(repository, query, method)
             for finding in (*_repeated(call.statements), *_models(call.result)):
@@ -119,10 +123,24 @@ def _repeated(statements: Sequence[Statement]) -> Iterator[str]:
 
 
 def _models(result: Any) -> Iterator[str]:
-    inner = result.values() if isinstance(result, dict) else result
-    found = next(iter(inner), None) if isinstance(inner, list | tuple | set) else result
-    if isinstance(found, Table):
+    found = next((each for each in _parts(result) if isinstance(each, Table)), None)
+    if found is not None:
         yield (
             f"it hands out {type(found).__name__}, a model: whoever gets it sends queries without "
             "a name and a limit"
         )
+
+
+def _parts(result: Any) -> Iterator[Any]:
+    """Whatever stands in lists, mappings and dataclasses, however deep."""
+    if isinstance(result, Mapping):
+        inner: Iterable[Any] = result.values()
+    elif isinstance(result, list | tuple | set):
+        inner = result
+    elif is_dataclass(result):
+        inner = (getattr(result, each.name) for each in fields(result))
+    else:
+        yield result
+        return
+    for each in inner:
+        yield from _parts(each)

@@ -1,9 +1,10 @@
 """A rehearsal on many rows, among which are those that examples lead to."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 
+from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.erasure.classes import models_beside
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
@@ -15,6 +16,7 @@ from readiness.seed.fill import fill
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 ROWS = 20_000  # in each table that grows
+Sent = tuple[str, Sequence[Statement]]  # for one message: its type, and what its handler sent
 
 
 def growing(rehearsal: Rehearsal, *, small: bool = False) -> set[str]:
@@ -35,9 +37,13 @@ def models_of(rehearsal: Rehearsal, *, small: bool = False) -> list[type[Table]]
     ]
 
 
-async def seed(rehearsal: Rehearsal) -> None:
-    """Let handlers and writes leave what their examples lead to, and more rows like these."""
-    await rehearse_handlers(rehearsal)
+async def seed(rehearsal: Rehearsal) -> Sequence[Sent]:
+    """Let handlers and writes leave what their examples lead to, and more rows like these.
+
+    Returns:
+        What the handlers have sent.
+    """
+    sent = await rehearse_handlers(rehearsal)
     for repository, query, method in rehearsal.queries():
         if query.writes:
             work_for(None if repository.across_tenants else TENANT)  # feature: row, rls, schema
@@ -45,21 +51,21 @@ async def seed(rehearsal: Rehearsal) -> None:
                 async with rehearsal.service.manager.transaction("readiness"):
                     await getattr(repository, method)(**query.example)
     await asyncio.to_thread(_fill, rehearsal.url, growing(rehearsal))
+    return sent
 
 
-async def rehearse_handlers(rehearsal: Rehearsal) -> Mapping[str, str]:
-    """Send every handler all its examples; returns who has called which query."""
-    callers: dict[str, str] = {}
+async def rehearse_handlers(rehearsal: Rehearsal) -> Sequence[Sent]:
+    """Send every handler all its examples; returns the statements that each message led to."""
+    sent: list[Sent] = []
     for type_, handler in rehearsal.service.handlers.items():
         with suppress(LookupError):  # K3 tells of a payload without an example
             for number, example in enumerate(handler.payload.examples()):
                 letter = rehearsal.letter(type_, f"seed-{type_}-{number}", example=example)
                 seen = len(rehearsal.statements)
                 await rehearsal.service.consumer.process([letter])
-                for each in rehearsal.statements[seen:]:
-                    if each.unit_of_work == "consume":
-                        callers.setdefault(each.query, type_)
-    return callers
+                new = rehearsal.statements[seen:]
+                sent.append((type_, [each for each in new if each.unit_of_work == "consume"]))
+    return sent
 
 
 def _fill(url: str, tables: set[str]) -> None:

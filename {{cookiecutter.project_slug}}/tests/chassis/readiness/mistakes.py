@@ -40,9 +40,12 @@ _SKU = "await self.fetch_one(Line.select(Line.sku).where(Line.sale_id == row['id
 _FIRST = "Sale.select().order_by(Sale.made_at, Sale.id)"
 _SORTED = ".order_by(Sale.made_at, Sale.id)"
 _LATER = "Sale.select(Sale.id).where(Sale.made_at > _BEGINNING)"
+_OR = "(Sale.id == _NOBODY) | (Sale.buyer_id == _NOBODY)"
 _COUNT, _SUM = "peewee.fn.count(Sale.id)", "peewee.fn.sum(Sale.total_cents)"
 _LOOK_UP = "await asyncio.get_running_loop().getaddrinfo('localhost', 80)"
 _CONNECT = "socket.socket(type=socket.SOCK_DGRAM).connect(('127.0.0.1', 9))"
+_STREAM = "with contextlib.suppress(OSError):\n"
+_STREAM += "        await asyncio.open_connection('127.0.0.1', 9)"
 _JOURNAL = 'Keep("journal", "audits ask about all the years that the books are about"),'
 _SALES = '"made_at", timedelta(days=999_999), children=("sale_lines",)'
 _EMAIL = '        personal = ("email",)\n'
@@ -57,11 +60,21 @@ MISTAKES = (
         "sales.asked: ",
         summaries(".where(peewee.fn.date(Sale.made_at) == date(1999, 1, 1)).limit(9)"),
     ),
-    asks(
-        FILTER,
-        "one side of OR",
-        "sales.asked: ",
-        summaries(".where((Sale.id == _NOBODY) | (Sale.total_cents == -7)).limit(9)"),
+    *(
+        asks(FILTER, name, "sales.asked: ", summaries(f".where({where}).limit(9)"))
+        for name, where in (
+            ("one side of OR", "(Sale.id == _NOBODY) | (Sale.total_cents == -7)"),
+            ("the other side of OR", '(Sale.status == "x") | (Sale.id == _NOBODY)'),
+            ("one of three sides of OR", f"{_OR} | (Sale.booked_at < _BEGINNING)"),
+            ("two filters without index", '(Sale.status == "x") & (Sale.total_cents == -7)'),
+        )
+    ),
+    *(
+        asks("Q1", f"a filter behind {name}", "as a whole", summaries(f".where({where}).limit(9)"))
+        for name, where in (
+            ("an index", "(Sale.made_at > _BEGINNING) & (Sale.total_cents < 0)"),
+            ("the key", '(Sale.id > _NOBODY) & (Sale.status == "x")'),
+        )
     ),
     # What handlers call
     handles(
@@ -143,6 +156,18 @@ MISTAKES = (
         "hands out Sale, a model",
         f"return (await self.manager.fetch({_FIRST}.limit(1)))[0]",
     ),
+    asks(
+        "Q1",
+        "a model inside other data",
+        "hands out Sale, a model",
+        f"return {{'first': (await self.manager.fetch({_FIRST}.limit(1)))[0]}}",
+    ),
+    handles(
+        "Q1",
+        "a query for each number in a handler",
+        "50 times",
+        "for _ in range(50):\n        await sales.by_id(sale.sale_id)",
+    ),
     # What no rollback undoes
     *(
         handles("H1", name, f"{says} inside a transaction", line, imports)
@@ -152,6 +177,7 @@ MISTAKES = (
             ("thread", "work to a thread", "await asyncio.to_thread(str)", "import asyncio"),
             ("host name", "hands work to a thread", _LOOK_UP, "import asyncio"),
             ("connection", "opens a connection", _CONNECT, "import socket"),
+            ("stream", "opens a connection", _STREAM, "import asyncio, contextlib"),
             ("file", "writes a file", "open('/dev/null', 'w').close()", ""),
             (
                 "path",

@@ -220,6 +220,7 @@ AT_WORK = (
     # The same again
     unique("a second key", "sales", "currency, made_at"),
     unique("a key of another column", "sales", "made_at"),
+    unique("a key of what many share", "sales", "total_cents, currency"),
     *(
         Change("K3", name, says, edits)
         for name, says, edits in (

@@ -62,6 +62,18 @@ OF_SCHEMA = (
                 "SELECT 1;",
             ),
             (
+                "a way back that knows one value only",
+                "does not bring back what was in sales.currency",
+                "UPDATE sales SET currency = 'EUR' WHERE currency <> 'EUR';",
+                "UPDATE sales SET currency = 'CHF' WHERE currency = 'EUR';",
+            ),
+            (
+                "a way back without the rows",
+                "does not bring back",
+                "DELETE FROM journal WHERE event_type <> 'sale.booked';",
+                "SELECT 1;",
+            ),
+            (
                 "a way back that is empty",
                 "0950_changed.down.sql is empty",
                 "ALTER TABLE sales ADD note integer;",
@@ -153,6 +165,24 @@ OF_SCHEMA = (
                 (
                     f"ALTER TABLE sale_lines ADD CONSTRAINT changed FOREIGN KEY ({KEY}sale_id) "
                     f"REFERENCES sales ({KEY}id);"
+                ),
+                "ALTER TABLE sale_lines DROP CONSTRAINT changed;",
+            ),
+            (
+                "a second reference that reads all rows",
+                "M13",
+                (
+                    f"ALTER TABLE sales ADD CONSTRAINT changed FOREIGN KEY ({KEY}buyer_id) "
+                    f"REFERENCES buyers ({KEY}id) ON DELETE RESTRICT;"
+                ),
+                "ALTER TABLE sales DROP CONSTRAINT changed;",
+            ),
+            (
+                "a reference of lines that reads all rows",
+                "M13",
+                (
+                    f"ALTER TABLE sale_lines ADD CONSTRAINT changed FOREIGN KEY ({KEY}sale_id) "
+                    f"REFERENCES sales ({KEY}id) DEFERRABLE;"
                 ),
                 "ALTER TABLE sale_lines DROP CONSTRAINT changed;",
             ),

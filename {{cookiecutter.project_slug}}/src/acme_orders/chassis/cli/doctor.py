@@ -26,7 +26,7 @@ from acme_orders.chassis.process.connected import database, verify
 from acme_orders.chassis.relay.backlog import OutboxBacklog
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
-from acme_orders.chassis.tenancy.scope import in_system_scope  # feature: row, rls, schema
+from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
 _LATE = 60.0  # seconds; OutboxStuck warns of it as well
 
@@ -105,8 +105,8 @@ async def _in_use(settings: ChassisSettings, contracts: Path) -> list[Finding]:
     return [Finding(each.part, each.says, waits=each.wrong) for each in told]
 
 
-@in_system_scope("doctor")  # feature: row, rls, schema
 async def _waiting(manager: Manager, *, live: bool) -> list[Finding]:
+    work_for(None)  # feature: row, rls, schema
     found = [await _undecided(DeadLetters(manager))]
     return [*found, await _behind(OutboxBacklog(manager))] if live else found
 
