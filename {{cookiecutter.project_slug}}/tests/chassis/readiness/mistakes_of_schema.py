@@ -3,6 +3,10 @@
 from tests.chassis.readiness.change import HEAD, KEY, Change
 
 _DROP = "DROP INDEX CONCURRENTLY changed;\n"
+_LAST, _VALUE = (
+    "    booked_at = DateTimeTZField(constraints=NOW)\n",
+    '        "made_at": sale.made_at,\n',
+)
 _BEHIND = f"CREATE INDEX CONCURRENTLY sales_buyer_id ON sales ({KEY}buyer_id);"
 
 
@@ -12,6 +16,18 @@ def migration(name: str, says: str, up: str, down: str, check: str = "K5") -> Ch
 
 
 OF_SCHEMA = (
+    # The slice stores a value: else each of its writes fails, and more checks tell of that.
+    Change(
+        "K5",
+        "a column that rows have no value for",
+        "M5",
+        (
+            ("models", _LAST, f"{_LAST}    note = peewee.IntegerField()\n"),
+            ("repository", _VALUE, f'{_VALUE}        "note": 1,\n'),
+        ),
+        f"{HEAD}\nALTER TABLE sales ADD note integer NOT NULL;\n",
+        "ALTER TABLE sales DROP note;\n",
+    ),
     # A list needs it as well, and one of them tells.
     migration(
         "no index for what has been kept long enough",
@@ -90,12 +106,6 @@ OF_SCHEMA = (
                 "makes of column sales.currency",
                 "ALTER TABLE sales ALTER currency TYPE varchar(3);",
                 "ALTER TABLE sales ALTER currency TYPE varchar(9);",
-            ),
-            (
-                "a column that rows have no value for",
-                "M5",
-                "ALTER TABLE sales ADD note integer NOT NULL;",
-                "ALTER TABLE sales DROP note;",
             ),
             (
                 "NOT NULL where rows may have none",
