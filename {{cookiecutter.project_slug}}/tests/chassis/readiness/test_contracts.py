@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 from peewee_async.utils import sort_models
 
 from acme_orders.chassis.cli.export_sample import sample_of
@@ -87,8 +88,10 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Subject:
         _env_file=None,
     )
     subject = Subject(BOTH, settings, folder / "migrations", contracts=folder / "contracts")
+    before = structlog.get_config()
     logs.configure(level="CRITICAL", style="console")
     asyncio.run(recorded(subject, keep=True))
+    structlog.configure(**before)  # else no later test of this process sees a log record
     return subject
 
 
