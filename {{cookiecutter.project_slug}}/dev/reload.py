@@ -117,9 +117,9 @@ class Reloader:
 def _become(arguments: tuple[str, ...], gate: Connection) -> None:
     """Be this command as soon as somebody says so through the gate."""
     os.setpgrp()  # Ctrl-C is for us alone, who then end it
-    # As it has been saved just now; the commands themselves import it when they are called.
     from acme_orders.__main__ import main  # noqa: PLC0415
 
+    # As it has been saved just now. `run` alone would import it behind the gate, and start later.
     import_module("acme_orders.service")
     import_module("acme_orders.chassis.cli.run")
     try:

@@ -1,5 +1,5 @@
 # feature: http_api
-"""Routes of slices that nobody has seen before, asked what nobody thought of."""
+"""Routes of forms that the example does not have, asked what nobody thought of."""
 
 from pathlib import Path
 

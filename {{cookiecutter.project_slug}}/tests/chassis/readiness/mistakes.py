@@ -38,6 +38,7 @@ _OF_A_BUYER = f".where(Sale.buyer_id.in_({_BUYERS}))"
 _IDS = "await self.fetch_all(Sale.select(Sale.id).order_by(Sale.made_at, Sale.id).limit(50))"
 _SKU = "await self.fetch_one(Line.select(Line.sku).where(Line.sale_id == row['id']))"
 _FIRST = "Sale.select().order_by(Sale.made_at, Sale.id)"
+_ONE = f"(await self.manager.fetch({_FIRST}.limit(1)))[0]"
 _SORTED = ".order_by(Sale.made_at, Sale.id)"
 _LATER = "Sale.select(Sale.id).where(Sale.made_at > _BEGINNING)"
 _OR = "(Sale.id == _NOBODY) | (Sale.buyer_id == _NOBODY)"
@@ -156,11 +157,13 @@ MISTAKES = (
         "hands out Sale, a model",
         f"return (await self.manager.fetch({_FIRST}.limit(1)))[0]",
     ),
-    asks(
-        "Q1",
-        "a model inside other data",
-        "hands out Sale, a model",
-        f"return {{'first': (await self.manager.fetch({_FIRST}.limit(1)))[0]}}",
+    *(
+        asks("Q1", f"a model inside {name}", "hands out Sale, a model", f"return {holder}")
+        for name, holder in (
+            ("a mapping", f"{{'first': {_ONE}}}"),
+            ("a dataclass", f"SaleSummary({_ONE}, 'booked', 'EUR', 0, _BEGINNING)"),
+            ("a list of a mapping", f"{{'first': [None, {_ONE}]}}"),
+        )
     ),
     handles(
         "Q1",

@@ -3,10 +3,8 @@
 from tests.chassis.readiness.change import HEAD, KEY, Change
 
 _DROP = "DROP INDEX CONCURRENTLY changed;\n"
-_LAST, _VALUE = (
-    "    booked_at = DateTimeTZField(constraints=NOW)\n",
-    '        "made_at": sale.made_at,\n',
-)
+_LAST = "    booked_at = DateTimeTZField(constraints=NOW)\n"
+_VALUE = '        "made_at": sale.made_at,\n'
 _BEHIND = f"CREATE INDEX CONCURRENTLY sales_buyer_id ON sales ({KEY}buyer_id);"
 
 

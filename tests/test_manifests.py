@@ -1,0 +1,76 @@
+"""The manifests for Kubernetes fit together: what one of them names, another one has."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import Bake
+
+NAME = "app.kubernetes.io/name"
+
+
+def manifests(project: Path) -> Iterator[dict[str, Any]]:
+    """All documents of all files."""
+    for file in sorted((project / "deploy/kubernetes").glob("*.yaml")):
+        yield from yaml.safe_load_all(file.read_text("utf-8"))
+
+
+def selected(manifest: dict[str, Any]) -> set[str]:
+    """The pods that it is about, by their names."""
+    spec = manifest["spec"]
+    selector = spec.get("podSelector") or spec["selector"]
+    if expressions := selector.get("matchExpressions"):
+        (values,) = [each["values"] for each in expressions if each["key"] == NAME]
+        return set(values)
+    return {selector.get("matchLabels", selector)[NAME]}
+
+
+def named_ports(found: Any) -> Iterator[str]:
+    """Whatever it calls a port by its name."""
+    if isinstance(found, dict):
+        for key, value in found.items():
+            if key in {"port", "targetPort"} and isinstance(value, str):
+                yield value
+            yield from named_ports(value)
+    elif isinstance(found, list):
+        for each in found:
+            yield from named_ports(each)
+
+
+@pytest.mark.parametrize("http_api", [True, False])
+def test_what_one_names_another_has(bake: Bake, http_api: bool) -> None:
+    """Else pods are in no Service, guarded by nothing, or looked at by nobody, without a word."""
+    project = bake(kubernetes=True, http_api=http_api)
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for each in manifests(project):
+        kinds.setdefault(each["kind"], []).append(each)
+    ports = {}
+    for each in kinds["Deployment"]:
+        template = each["spec"]["template"]
+        (container,) = template["spec"]["containers"]
+        assert (
+            selected(each) == {template["metadata"]["labels"][NAME]} == {each["metadata"]["name"]}
+        )
+        ports[each["metadata"]["name"]] = {port["name"] for port in container["ports"]}
+        assert set(named_ports(container)) <= ports[each["metadata"]["name"]]
+
+    for kind in ("Service", "PodDisruptionBudget", "NetworkPolicy", "PodMonitor"):
+        assert set().union(*map(selected, kinds[kind])) == set(ports), kind
+    for kind in ("Service", "NetworkPolicy", "PodMonitor"):
+        for each in kinds[kind]:
+            known = set().union(*(ports[name] for name in selected(each)))
+            assert set(named_ports(each["spec"])) <= known, each
+
+    (scaled,), (monitor,) = kinds["ScaledObject"], kinds["PodMonitor"]
+    assert scaled["spec"]["scaleTargetRef"]["name"] in ports
+    (trigger,) = scaled["spec"]["triggers"]
+    service = (project / "src/acme_orders/service.py").read_text("utf-8")
+    assert f'name="{trigger["metadata"]["queueName"]}"' in service
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    (job,) = endpoint["relabelings"]
+    rules = (project / "deploy/prometheus/rules.yml").read_text("utf-8")
+    assert set(re.findall(r"job='([^']*)'", rules)) == {job["replacement"]}
