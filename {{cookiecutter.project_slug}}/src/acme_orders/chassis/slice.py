@@ -95,17 +95,23 @@ class Definition(Generic[Settings]):
                 type.
         """
         slices = tuple(make(chassis) for make in self.slices)
-        for one, other in combinations(slices, 2):
+        for (one, makes), (other, also) in combinations(zip(slices, self.slices, strict=True), 2):
+            if one.name == other.name:
+                raise ConfigurationError(
+                    f"service.py lists two slices with the name {one.name!r}, made by "
+                    f"{_title(makes)} and {_title(also)}: list each slice once, and give each a "
+                    "name of its own"
+                )
             _refuse_clash(one, other)
         return slices
 
 
+def _title(make: Callable[..., Slice]) -> str:
+    function = getattr(make, "func", make)  # of a partial
+    return f"{function.__module__}.{function.__qualname__}"
+
+
 def _refuse_clash(one: Slice, other: Slice) -> None:
-    if one.name == other.name:
-        raise ConfigurationError(
-            f"service.py lists two slices with the name {one.name!r}: list each slice once, and "
-            "give each a name of its own"
-        )
     both = f"the slices {one.name!r} and {other.name!r} both"
     for type_ in one.handlers.keys() & other.handlers.keys():
         raise ConfigurationError(

@@ -1,6 +1,7 @@
 """What slices have, what does not go together, and what hangs from none."""
 
 import importlib
+import re  # feature: http_api
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +14,7 @@ from fastapi import APIRouter  # feature: http_api
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.errors import ConfigurationError
-from acme_orders.chassis.http.api import api  # feature: http_api
-from acme_orders.chassis.http.kept_answers import KeptAnswers  # feature: http_api
+from acme_orders.chassis.http.application import application  # feature: http_api
 from acme_orders.chassis.messaging.envelope import Handler, Payload
 from acme_orders.chassis.messaging.event import Event
 from acme_orders.chassis.messaging.outbox import Outbox
@@ -73,28 +73,59 @@ def test_slices_that_do_not_go_together_are_refused(
 def test_a_slice_that_is_listed_twice_is_refused(chassis: Chassis[ChassisSettings]) -> None:
     """It would take each message once, and nobody could say which of the two."""
     twice = replace(SERVICE, slices=SERVICE.slices * 2)
-    with pytest.raises(ConfigurationError, match="list each slice once"):
+    place = "tests.chassis.slices.sales.slice.sales"
+    says = f"'sales', made by {place} and {place}: list each slice once"
+    with pytest.raises(ConfigurationError, match=says):
         twice.built_on(chassis)
 
 
 # feature: http_api {
-def test_one_route_in_two_slices_is_refused(chassis: Chassis[ChassisSettings]) -> None:
+def made(place: str, prefix: str = "/parcels") -> APIRouter:
+    """A router with one route, whose function is in this module."""
+    router = APIRouter(prefix=prefix)
+
+    async def show(parcel_id: str) -> None: ...
+
+    show.__module__ = place
+    router.get("/{parcel_id}")(show)
+    return router
+
+
+def around(inner: APIRouter) -> APIRouter:
+    """A router that has this one inside."""
+    outer = APIRouter(prefix="/all")
+    outer.include_router(inner)
+    return outer
+
+
+SHARED = made("shop.parcels.api")
+TWICE = "'one' and 'other' both answer with shop.parcels.api.made.<locals>.show: a router belongs"
+ROUTE = "'one' (shop.parcels.api) and 'other' (shop.returns.api) both have the route GET "
+ROUTES = {
+    "one route": (made("shop.parcels.api"), made("shop.returns.api"), f"{ROUTE}/parcels/"),
+    "one route of routers in routers": (
+        around(made("shop.parcels.api")),
+        around(made("shop.returns.api")),
+        f"{ROUTE}/all/parcels/",
+    ),
+    "one router": (SHARED, SHARED, TWICE),
+    "one router in another one": (SHARED, around(SHARED), TWICE),
+}
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_what_two_slices_would_both_answer_is_refused(name: str) -> None:
     """The first would answer for both."""
+    one, other, says = ROUTES[name]
+    with pytest.raises(ConfigurationError, match=re.escape(says)):
+        application("Shop", "0", {"one": one, "other": other})
 
-    def made(place: str) -> APIRouter:
-        router = APIRouter(prefix="/parcels")
 
-        async def show() -> None: ...
-
-        show.__module__ = place
-        router.get("/{parcel_id}")(show)
-        return router
-
-    routers = [made("shop.parcels.api"), made("shop.returns.api")]
-    manager = chassis.manager
-    answers = KeptAnswers(manager)
-    with pytest.raises(ConfigurationError, match=r"both have the route GET /parcels/\{parcel_id\}"):
-        api("Shop", routers, manager, answers, settings=chassis.settings, metrics=Metrics())
+def test_slices_whose_routes_have_prefixes_of_their_own_go_together() -> None:
+    """Though their functions have one name, and a module that both use has made them."""
+    routers = {each: made("shop.listing", f"/{each}") for each in ("parcels", "returns")}
+    served = application("Shop", "0", routers).served
+    assert served == {"GET /parcels/{parcel_id}", "GET /returns/{parcel_id}"}
 
 
 # feature: http_api }

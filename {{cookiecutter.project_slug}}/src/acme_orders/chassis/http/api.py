@@ -1,7 +1,7 @@
 # feature: http_api
 """The HTTP API: the routes of every slice, and what surrounds each request."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Depends
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,7 +22,7 @@ from acme_orders.chassis.tenancy.http_header import scoped_by_header  # feature:
 
 def api(
     title: str,
-    routers: Iterable[APIRouter],
+    routers: Mapping[str, APIRouter],
     manager: Manager,
     answers: KeptAnswers,
     *,
@@ -34,7 +34,7 @@ def api(
     """The application of the API port.
 
     Raises:
-        ConfigurationError: two slices have the same route.
+        ConfigurationError: two slices have the same route, or the same function for one.
     """
     what_comes = Input(settings.max_body_bytes)
     scheme = guard.scheme if guard else None

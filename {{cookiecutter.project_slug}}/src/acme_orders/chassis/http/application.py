@@ -1,17 +1,16 @@
 # feature: http_api
 """The routes of every slice as one application, and the OpenAPI document that it has of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.params import Depends
-from fastapi.routing import APIRoute
 
-from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.http.document import UNFIT, complete, protect
 from acme_orders.chassis.http.explained import HANDLERS
+from acme_orders.chassis.http.shared import described, listed, refuse_shared
 from acme_orders.chassis.tenancy.http_header import ask_for_header  # feature: row, rls, schema
 
 
@@ -33,7 +32,7 @@ class Application:
 def application(
     title: str,
     version: str,
-    routers: Iterable[APIRouter],
+    routers: Mapping[str, APIRouter],
     *,
     scheme: Mapping[str, Any] | None = None,
     dependencies: Sequence[Depends] = (),
@@ -43,12 +42,12 @@ def application(
     Args:
         title: of the service.
         version: of it.
-        routers: of its slices.
+        routers: of its slices, by their names.
         scheme: of OpenAPI, by which requests are admitted; None: all are.
         dependencies: of each route.
 
     Raises:
-        ConfigurationError: two slices have the same route.
+        ConfigurationError: two slices have the same route, or the same function for one.
     """
     app = FastAPI(
         title=title,
@@ -64,35 +63,14 @@ def application(
         telemetry={"tracing": False, "metrics": False, "logs": False},
         # feature: tracing }
     )
-    served = _include(app, routers)
+    refuse_shared(routers)
+    for router in routers.values():
+        app.include_router(router)
     document = app.openapi()
     if scheme:
         protect(document, scheme)
     complete(document)
     ask_for_header(document)  # feature: row, rls, schema
     app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI has for it
-    # With those of routers in routers.
-    paths = document["paths"].items()
-    served |= {f"{method.upper()} {path}" for path, methods in paths for method in methods}
-    return Application(app, frozenset(served), document)
-
-
-def _include(app: FastAPI, routers: Iterable[APIRouter]) -> set[str]:
-    """Add the routes of all slices, and name them.
-
-    FastAPI would let the first of two answer, and be silent.
-    """
-    taken: dict[tuple[str, str], str] = {}
-    for router in routers:
-        for route in router.routes:
-            if isinstance(route, APIRoute):
-                place = route.endpoint.__module__
-                for method in sorted(route.methods or ()):
-                    other = taken.setdefault((method, route.path), place)
-                    if other != place:
-                        raise ConfigurationError(
-                            f"{other} and {place} both have the route {method} {route.path}: give "
-                            "the router of each slice a prefix of its own"
-                        )
-        app.include_router(router)
-    return {f"{method} {path}" for method, path in taken}
+    served = {route for router in routers.values() for route in listed(router)}
+    return Application(app, frozenset(served | described(document)), document)

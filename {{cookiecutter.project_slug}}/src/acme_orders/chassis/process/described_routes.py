@@ -21,6 +21,6 @@ def routes_of(definition: Definition[Any]) -> dict[str, Any]:
             f"the guard cannot say its scheme: {error}; read settings when a request is admitted, "
             "not before"
         ) from error
-    routers = [each.routes() for each in unconnected(definition) if each.routes]
+    routers = {each.name: each.routes() for each in unconnected(definition) if each.routes}
     made = application(definition.title, version_of(definition), routers, scheme=scheme)
     return dict(made.document)

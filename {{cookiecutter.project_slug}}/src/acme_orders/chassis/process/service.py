@@ -238,7 +238,7 @@ def _api(
     from acme_orders.chassis.http.api import api  # noqa: PLC0415
     from acme_orders.chassis.process.described import version_of  # noqa: PLC0415
 
-    routers = [each.routes() for each in slices if each.routes]
+    routers = {each.name: each.routes() for each in slices if each.routes}
     guard = definition.guard(more["settings"]) if definition.guard else None
     version = version_of(definition)
     return api(definition.title, routers, *others, version=version, guard=guard, **more)
