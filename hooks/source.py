@@ -1,4 +1,4 @@
-"""Where the template comes from, written down for `cruft update` as cruft itself would.
+"""Where the template comes from, written down for `make template-update` as cruft would.
 
 `post_gen_project.py` runs this where it finds the template's folder; git is only asked.
 """
@@ -21,11 +21,11 @@ def remember(project: Path, repo: Path, answers: Mapping[str, Any]) -> str:
     try:
         known = state(repo, answers)
     except SourceError as why:
-        return f"\n  cruft update cannot be used: {why}, so there is no .cruft.json\n"
+        return f"\n  no .cruft.json, which make template-update reads: {why}\n"
     content = json.dumps(known, ensure_ascii=False, indent=2) + "\n"
     (project / ".cruft.json").write_text(content, encoding="utf-8")
     follows = known["checkout"]
-    return f"\n  uvx cruft update --checkout {follows}   later, to update it\n" if follows else ""
+    return f"\n  make template-update   later, to follow {follows}\n" if follows else ""
 
 
 def state(repo: Path, answers: Mapping[str, Any]) -> dict[str, Any]:

@@ -539,7 +539,7 @@ def test_the_next_commands_are_printed(sample: Sample, tmp_path: Path) -> None:
     assert len(lines) <= 8
 
 
-# What `cruft update` needs.
+# What `make template-update` needs.
 
 
 def test_a_relative_template_is_found(sample: Sample, commit: Commit, tmp_path: Path) -> None:

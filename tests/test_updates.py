@@ -162,7 +162,7 @@ def test_cruft_goes_on_from_it(way: Way, template: Path, tmp_path: Path) -> None
     made, said = generate(tmp_path, *arguments)
     known = json.loads((made / ".cruft.json").read_text())
     assert (known["template"], known["checkout"], known["directory"]) == (address, checkout, inside)
-    assert ("cruft update --checkout" in said) == bool(checkout)
+    assert (f"make template-update   later, to follow {checkout}" in said) == bool(checkout)
     git(made, "init", "--quiet")
     git(made, "add", "--all")
     git(made, "commit", "--quiet", "--message=Generated")
@@ -201,7 +201,7 @@ def test_changes_that_are_not_committed_are_said(template: Path, tmp_path: Path)
     made, said = generate(tmp_path, template.name)
 
     assert not (made / ".cruft.json").exists()
-    assert "changes that are not committed" in said
+    assert "make template-update reads: its template has changes that are not" in said
 
 
 def test_what_git_ignores_or_does_not_generate_is_no_change(template: Path, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_what_git_ignores_or_does_not_generate_is_no_change(template: Path, tmp_
     made, said = generate(tmp_path, template.name)
 
     assert (made / ".cruft.json").exists()
-    assert "cruft" not in said
+    assert "template-update" not in said
 
 
 def test_an_archive_is_said(template: Path, tmp_path: Path) -> None:
@@ -222,4 +222,4 @@ def test_an_archive_is_said(template: Path, tmp_path: Path) -> None:
     made, said = generate(tmp_path, str(template / "template.zip"))
 
     assert not (made / ".cruft.json").exists()
-    assert "git knows no repository of its template" in said
+    assert "make template-update reads: git knows no repository of its template" in said
