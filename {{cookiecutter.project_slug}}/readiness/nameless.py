@@ -1,8 +1,8 @@
-"""Statements that operators cannot tell apart: under no name, or under one that stands twice."""
+"""What operators cannot tell apart: statements and events without a name of their own."""
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from acme_orders.chassis.database.queries import Queries
 from acme_orders.chassis.database.reader import Reader
@@ -43,6 +43,22 @@ def nameless(rehearsal: Rehearsal, sent: Mapping[str, str]) -> Iterator[str]:
         # What others send themselves is for K2 to find.
         if name not in names and place.partition(":")[0] in files and not found:
             yield f"{place} sends a statement under {name!r}, the name of no query: {_REMEDY}"
+
+
+def unannounced(rehearsal: Rehearsal, published: Sequence[str]) -> Iterator[str]:
+    """Events that no slice names.
+
+    Args:
+        rehearsal: of the service.
+        published: the types of events that were seen.
+    """
+    named = {event.name for each in rehearsal.service.slices for event in each.publishes}
+    for type_ in published:
+        if type_ not in named:
+            yield (
+                f"{type_} is published, and no slice names it: write Event({type_!r}, …) among its "
+                "`publishes`, or documents, metrics and alerts know nothing of it"
+            )
 
 
 def _without_name(kind: type[Repository]) -> Iterator[str]:

@@ -7,6 +7,8 @@ from readiness.rehearsal import Rehearsal
 from readiness.routes import rehearse_routes  # feature: http_api
 from readiness.seeded import rehearse_handlers
 
+_PUBLISHED = "SELECT DISTINCT type FROM outbox ORDER BY type"
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -18,6 +20,7 @@ class Observed:
         acts: what was done inside transactions beside their statements.
         named: where the first statement under each name was sent.
         failures: what the transactions of routes ended with.
+        published: the types of the events that were put into the outbox.
     """
 
     callers: Mapping[str, str]
@@ -25,6 +28,7 @@ class Observed:
     acts: Sequence[str]
     named: Mapping[str, str]
     failures: Sequence[Exception]
+    published: Sequence[str]
 
 
 async def observed(rehearsal: Rehearsal) -> Observed:
@@ -50,4 +54,5 @@ async def _observed(rehearsal: Rehearsal) -> Observed:
     failures = watch.failures[seen:]
     for repository, query, method in rehearsal.queries():
         await rehearsal.call(repository, query, method)
-    return Observed(callers, untried, list(watch.acts), watch.named, failures)
+    published = [type_ for (type_,) in await rehearsal.rows(_PUBLISHED)]
+    return Observed(callers, untried, list(watch.acts), watch.named, failures, published)

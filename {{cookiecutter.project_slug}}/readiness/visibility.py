@@ -13,7 +13,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.observability.probes import operations
 
 from readiness.check import Check
-from readiness.nameless import nameless
+from readiness.nameless import nameless, unannounced
 from readiness.observed import observed
 from readiness.rehearsal import Rehearsal
 
@@ -88,6 +88,8 @@ class DatabaseIsObservable(Check):
                 yield finding
         used = await observed(rehearsal)
         for finding in nameless(rehearsal, {**used.named, **rehearsal.watch.named}):
+            yield finding
+        for finding in unannounced(rehearsal, used.published):
             yield finding
 
 

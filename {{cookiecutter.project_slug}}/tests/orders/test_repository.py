@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from acme_orders.chassis.testing import ServiceUnderTest
+from acme_orders.orders.models import Customer, Line, Order
 from acme_orders.orders.repository import Orders, Revenue
 
 from tests.orders.examples import line, order
@@ -46,19 +47,49 @@ async def test_pages_follow_each_other(service: ServiceUnderTest, orders: Orders
         assert second[0].placed_at == datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
-@pytest.mark.usefixtures("stored")
 async def test_revenue_is_that_of_each_day(service: ServiceUnderTest, orders: Orders) -> None:
-    """The newest day first, and none before `since`."""
-    second = Revenue(date(2026, 3, 2), "accepted", orders=2, total_cents=50)
+    """The newest day first, each status for itself, and none before `since`."""
+    days = [date(2026, 3, day) for day in (3, 1, 6, 2, 4, 5)]
+    made = [order(placed_at=f"{day}T12:00:00Z", lines=[line(day.day, 10)]) for day in days]
+    late = [order(placed_at="2026-03-06T23:59:59Z", lines=[line(1, 5)]) for _ in range(3)]
     async with service.transaction():
-        assert await orders.revenue(since=date(2026, 3, 2)) == [second]
-        first = Revenue(date(2026, 3, 1), "accepted", orders=1, total_cents=10)
-        assert await orders.revenue(since=date(2026, 1, 1)) == [second, first]
+        await orders.add_all([*late, *made])
+        cancelled = Order.id.in_([each.order_id for each in late[:2]])
+        await service.manager.execute(Order.update(status="cancelled").where(cancelled))
+        found = await orders.revenue(since=date(2026, 3, 2))
+    assert found == [
+        Revenue(date(2026, 3, 6), "accepted", orders=2, total_cents=65),
+        Revenue(date(2026, 3, 6), "cancelled", orders=2, total_cents=10),
+        *(Revenue(date(2026, 3, day), "accepted", 1, day * 10) for day in (5, 4, 3, 2)),
+    ]
 
 
-async def test_an_order_that_is_not_there_is_none(
-    service: ServiceUnderTest, orders: Orders
-) -> None:
-    """And no error."""
+@pytest.mark.usefixtures("stored")
+async def test_an_order_is_found_among_others(service: ServiceUnderTest, orders: Orders) -> None:
+    """With its own lines, in their order; one that is not there is none, and no error."""
+    lines = [line(quantity, 10) for quantity in (7, 8, 9)]
     async with service.transaction():
-        assert await orders.by_id(UUID(int=1)) is None
+        await orders.add_all([order(4, lines=lines)])
+    async with service.transaction():  # the first line comes behind the others in its table
+        first = Line.update(quantity=6).where(Line.order == UUID(int=4), Line.position == 1)
+        await service.manager.execute(first)
+        for way in ("index", "bitmap"):  # they would happen to sort them
+            await service.manager.fetch_sql(f"SET LOCAL enable_{way}scan = off")
+        found = [await orders.by_id(UUID(int=number)) for number in (2, 4, 5)]
+    assert [each and [one.quantity for one in each.lines] for each in found] == [
+        [2],
+        [6, 8, 9],
+        None,
+    ]
+
+
+async def test_a_customer_is_known_again(service: ServiceUnderTest, orders: Orders) -> None:
+    """By the email, however many there are."""
+    emails = ["ada@example.com", "bob@example.com", "eve@example.com"]
+    for email in (*emails, *reversed(emails)):
+        async with service.transaction():
+            await orders.add_all([order(customer_email=email)])
+    async with service.transaction():
+        select = Order.select(Customer.email).join(Customer)
+        found = await service.manager.fetch(select.tuples())
+    assert sorted(found) == sorted((each,) for each in [*emails, *emails])

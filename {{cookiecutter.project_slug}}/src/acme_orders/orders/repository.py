@@ -97,7 +97,7 @@ class Orders(Repository):
         """The lines of some orders, in one query for all of them."""
         select = Line.select(
             Line.order_id, Line.position, Line.sku, Line.quantity, Line.unit_price_cents
-        ).order_by(Line.order_id, Line.position)
+        ).order_by(Line.position)
         return await self.fetch_children(select, Line.order_id, order_ids, LineDetails)
 
     @query(

@@ -188,6 +188,11 @@ AT_WORK = (
         Change("K4", name, says, edits)
         for name, says, edits in (
             (
+                "an event that no slice names",
+                "sale.booked is published, and no slice names it",
+                (("slice", "            Event(SALE_BOOKED, SaleBooked),\n", ""),),
+            ),
+            (
                 "a method without a name",
                 "Sales.peek sends statements under no name",
                 (method(f"    async def peek(self) -> Any:\n        {_SENDS}\n"),),
