@@ -158,6 +158,15 @@ async def test_a_batch_of_messages_may_repeat_what_each_of_them_needs(connect: C
     assert told(records, "database.repeated_statement") == []
 
 
+async def test_a_transaction_that_found_nothing_to_do_repeats_nothing(connect: Connect) -> None:
+    """The relay gives back what it could not publish: one statement, for no event."""
+    async with connect() as service:
+        with capture_logs() as records:
+            async with service.manager.transaction("test", read_only=True, items=0):
+                await Sales(service.manager).by_id(NOBODY)
+    assert told(records, "database.repeated_statement") == []
+
+
 @pytest.mark.parametrize("comments", [True, False])
 async def test_postgresql_shows_which_query_a_statement_is_of(
     connect: Connect, database_url: str, *, comments: bool

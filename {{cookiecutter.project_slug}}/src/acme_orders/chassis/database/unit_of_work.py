@@ -84,7 +84,7 @@ class Transaction:
     def repeated(self, most: int) -> Iterator[tuple[str, str, int]]:
         """Name, SQL and count of each statement that ran more than `most` times for each item."""
         for (query, sql), count in self.statements.items():
-            if count > most * self.items:
+            if count > most * max(1, self.items):  # one for nothing is no repetition
                 yield query, sql, count
 
     def forget(self) -> None:
