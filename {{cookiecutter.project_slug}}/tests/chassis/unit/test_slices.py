@@ -22,7 +22,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Chassis, Definition, Slice
 
-from readiness.strays import strays
+from readiness.strays import strays, without_table
 from tests.chassis.service import SERVICE
 
 NOWHERE = "postgresql://nobody@localhost/none"
@@ -208,3 +208,28 @@ def test_one_table_in_two_slices_is_found(shop: ModuleType) -> None:
     found = strays(replace(SERVICE, slices=()), shop)
     (told,) = [each for each in found if "has too" in each]
     assert "shop.returns.models.Parcels is a model of 'parcels', which parcels/ has too" in told
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TABLE parcels (id uuid PRIMARY KEY);",
+        'create table if not exists public."parcels" (id uuid);',
+        "CREATE TABLE sendings (id uuid);\nALTER TABLE sendings\n    RENAME TO parcels;",
+        "CREATE MATERIALIZED VIEW parcels AS SELECT 1 AS id;",
+    ],
+)
+def test_a_model_whose_table_no_migration_makes_is_found(shop: ModuleType, made: str) -> None:
+    """With the command that drafts a migration."""
+    (told,) = without_table(["CREATE TABLE parcel (parcels int);"], shop)
+    assert "shop.parcels.models.Parcels is a model of 'parcels', which no migration" in told
+    assert "migrate new add_parcels" in told
+    assert without_table(["SELECT 1;", made], shop) == []
+
+
+def test_what_other_models_are_derived_from_needs_no_table(shop: ModuleType) -> None:
+    """Only those that have rows of their own do."""
+    models = importlib.import_module("shop.parcels.models")
+    vars(models)["Large"] = type("Large", (models.Parcels,), {"__module__": models.__name__})
+    told = without_table([], shop)
+    assert [each.split()[0] for each in told] == ["shop.parcels.models.Large"]
