@@ -80,7 +80,10 @@ def strays(
     return found
 
 
-def without_table(sql: Iterable[str], package: ModuleType = acme_orders) -> list[str]:
+def without_table(
+    sql: Iterable[str],
+    package: ModuleType = acme_orders,
+) -> list[str]:
     """Models whose table no migration makes, each with what to do.
 
     Args:
@@ -90,7 +93,7 @@ def without_table(sql: Iterable[str], package: ModuleType = acme_orders) -> list
     made = {name.lower() for text in sql for name in _MADE.findall(text)}
     return [
         f"{module.__name__}.{part.name} is a model of {part.table!r}, which no migration makes: "
-        f"`acme-orders migrate new add_{part.table}` drafts one"
+        f"`migrate new add_{part.table}` drafts one"
         for module in _modules(package)
         for part in _parts(module)
         # One from which others are derived may have no table of its own.
