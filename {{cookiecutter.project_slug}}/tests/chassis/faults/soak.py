@@ -5,6 +5,9 @@ Two of them are killed now and then; the first has to survive everything else. A
 healed, and every message is accounted for; the inbox has forgotten those that were sent early on,
 and refuses copies of them. Exit status 0 means that nothing was lost, doubled or
 surprising, and that the first process holds no more than at the beginning.
+
+Where a Prometheus is installed, it looks on: no panel and no alert is without series, and no alert
+fires that these faults do not call for.
 """
 
 import argparse
@@ -26,6 +29,7 @@ from acme_orders.chassis.errors import DatabaseUnavailable
 
 from dev.command import ends_with_the_block
 from dev.environment import POSTGRES, RABBITMQ, forgotten
+from dev.ports import free_ports
 from dev.postgres import Postgres
 from dev.proxy import Proxy
 from dev.rabbitmq import RabbitMQ, install_rabbitmq
@@ -38,6 +42,7 @@ from tests.chassis.faults.load import Load
 from tests.chassis.faults.mixture import send
 from tests.chassis.faults.nemesis import PROCESSES, SURROUNDINGS, Scene, haunt
 from tests.chassis.faults.outcome import Held, Outcome
+from tests.chassis.faults.seen import Seen, watching
 from tests.chassis.faults.site import Site, opened
 
 # Limits that end every wait soon, so that many faults are survived in a short time.
@@ -100,7 +105,13 @@ async def soak(plan: Plan, folder: Path) -> tuple[Account, list[str]]:
                 "BROKER_URL": to_rabbitmq.url(broker_url),
             }
             async with Fleet(site, folder, printed=False) as fleet:
-                starting = [fleet.start(supervised=True, environment=proxied) for _ in range(3)]
+                ports = free_ports(3)
+                starting = [
+                    fleet.start(
+                        supervised=True, environment={**proxied, "OPERATIONS_PORT": str(port)}
+                    )
+                    for port in ports
+                ]
                 first, *victims = await asyncio.gather(*starting)
                 scene = Scene(
                     site,
@@ -111,8 +122,12 @@ async def soak(plan: Plan, folder: Path) -> tuple[Account, list[str]]:
                     to_rabbitmq,
                     random.Random(plan.seed),
                 )
-                outcome = await _under_faults(plan, scene, fleet)
-                return outcome.account, outcome.problems(first)
+                with watching(folder, ports) as seen:
+                    await seen.begin(site)
+                    outcome = await _under_faults(plan, scene, fleet, seen)
+                    unseen = await seen.problems()
+                say(f"Prometheus: {seen}")
+                return outcome.account, [*outcome.problems(first), *unseen]
 
 
 @contextmanager
@@ -127,7 +142,7 @@ def servers() -> Iterator[tuple[Postgres, RabbitMQ, Proxy, Proxy]]:
         yield postgres, rabbitmq, to_postgres, stack.enter_context(Proxy("127.0.0.1", port))
 
 
-async def _under_faults(plan: Plan, scene: Scene, fleet: Fleet) -> Outcome:
+async def _under_faults(plan: Plan, scene: Scene, fleet: Fleet, seen: Seen) -> Outcome:
     first, outcome = fleet.members[0], Outcome()
     load = Load(scene.site, seed=plan.seed, patience=plan.seconds + _PATIENCE, timed=True)
     until = time.monotonic() + plan.seconds
@@ -144,6 +159,7 @@ async def _under_faults(plan: Plan, scene: Scene, fleet: Fleet) -> Outcome:
     await _quiet(scene.site)
     outcome.held.append(Held.by(first))
     outcome.reconnects = await first.metric("broker_reconnects_total")
+    seen.end()
     outcome.account = await settled(scene.site, [load], fleet, within=_PATIENCE)
     await load.close()
     count, problems = await went(scene.site, seconds=plan.seconds)
