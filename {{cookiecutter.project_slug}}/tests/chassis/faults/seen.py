@@ -22,9 +22,13 @@ _BACKFILL = (
 )
 # What the faults and the messages of a soak are bound to bring, and why.
 DUE = {
+    "ConflictsExhausted": "somebody locks the inbox for longer than all attempts take",
+    "ConnectionsExhausted": "PostgreSQL is away, again and again, for longer than anybody waits",
     "EventLoopBlocked": "a process that was stopped finds that its clock has jumped",
     "MessagesDeadLettered": "some messages are refused, and some are no JSON",
+    "MessagesFailing": "some messages fail at first, and more than usual while servers are away",
     "MessagesSuspected": "they come back with each process and each connection that ends",
+    "MostMessagesFail": "so they do while PostgreSQL is away",
 }
 
 
