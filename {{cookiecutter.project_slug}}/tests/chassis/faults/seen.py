@@ -1,7 +1,4 @@
-"""What a Prometheus sees while everything fails: series without a gap, and no alert but those due.
-
-No fault of a soak lasts as long as the `for` of the alerts that wake somebody up.
-"""
+"""What a Prometheus sees while all fails: no series is missing, and no alert but those due."""
 
 import shutil
 import time
