@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from acme_orders.chassis.dead_letters.replay import Outcome, Replay
+from acme_orders.chassis.messaging.attributes import ATTEMPT
 from acme_orders.chassis.messaging.broker import Message
-from acme_orders.chassis.messaging.envelope import ATTEMPT
 from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE
 from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import in_system_scope  # feature: row, rls, schema

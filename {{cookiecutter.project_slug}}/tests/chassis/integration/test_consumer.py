@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from acme_orders.chassis.errors import Refused, TryLater
+from acme_orders.chassis.messaging.attributes import ATTEMPT
 from acme_orders.chassis.messaging.broker import Delivery, Message
-from acme_orders.chassis.messaging.envelope import ATTEMPT, Handler
+from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.memory import MemoryDelivery
 from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.process.service import Service

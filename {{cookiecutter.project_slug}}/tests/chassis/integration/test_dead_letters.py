@@ -14,8 +14,8 @@ from acme_orders.chassis.dead_letters.record import DeadLetter, read
 from acme_orders.chassis.dead_letters.replay import Outcome
 from acme_orders.chassis.dead_letters.store import DeadLetters, Selection, State
 from acme_orders.chassis.errors import DatabaseUnavailable
+from acme_orders.chassis.messaging.attributes import REPLAYS
 from acme_orders.chassis.messaging.broker import Delivery, Message
-from acme_orders.chassis.messaging.envelope import REPLAYS
 from acme_orders.chassis.process.service import Service
 
 from tests.chassis.conftest import Connect, consuming, count, eventually, rows, send, settled, sold

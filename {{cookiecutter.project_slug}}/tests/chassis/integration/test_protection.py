@@ -18,8 +18,9 @@ from acme_orders.chassis.errors import (
     DatabaseUnavailable,
     TryLater,
 )
+from acme_orders.chassis.messaging.attributes import REPLAYS
 from acme_orders.chassis.messaging.broker import Message
-from acme_orders.chassis.messaging.envelope import REPLAYS, Handler
+from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.messaging.memory import MemoryDelivery
 from acme_orders.chassis.process.service import Service
 

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
+from acme_orders.chassis.messaging.attributes import REPLAYS
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.copies import copy_of
-from acme_orders.chassis.messaging.envelope import REPLAYS
 
 UNKNOWN = "unknown"
 _OF_THE_FAILURE = ("dl-", "retry-")  # headers that a replay leaves out

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from acme_orders.chassis.messaging.attributes import ATTEMPT, header_bytes
 from acme_orders.chassis.messaging.broker import Message
-from acme_orders.chassis.messaging.envelope import ATTEMPT, header_bytes
 
 _MOST_BYTES = 64 * 1024  # all headers have to fit into one frame, together with those we add
 _DEEPEST = 4

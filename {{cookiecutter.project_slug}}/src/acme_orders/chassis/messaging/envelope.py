@@ -7,24 +7,26 @@ sets only the AMQP properties `message_id`, `type`, `app_id` and `timestamp` is 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from uuid import UUID  # feature: row, rls, schema
 
 from pydantic import BaseModel, ConfigDict
 
 from acme_orders.chassis.errors import Malformed, UnknownType
+from acme_orders.chassis.messaging.attributes import (
+    attempt_of,
+    attribute,
+    correlation_id,
+    header_bytes,
+    replays_of,
+    sent_at,
+)
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.decoder import Decoder
 from acme_orders.chassis.observability import spans  # feature: tracing
 from acme_orders.chassis.rabbitmq.properties import UNREADABLE
 from acme_orders.chassis.tenancy.scope import tenant_id  # feature: row, rls, schema
-
-ATTEMPT = "retry-attempt"
-REPLAYS = "dl-replay-count"
-_PREFIXES = ("cloudEvents:", "cloudEvents_")
-_LONGEST_ID = 255  # of an AMQP property
-_FRAMING = 6  # bytes of each header beside its name and value: type and lengths
 
 
 class Payload(BaseModel):
@@ -152,8 +154,8 @@ def decode(
         )
     if UNREADABLE in message.headers:
         raise Malformed("the properties of the message are not what AMQP 0-9-1 prescribes")
-    identity = _attribute(message, "id", message.message_id)
-    type_ = _attribute(message, "type", message.type)
+    identity = attribute(message, "id", message.message_id)
+    type_ = attribute(message, "type", message.type)
     handler = handlers.get(type_)
     if handler is None:
         raise UnknownType(f"no handler for type {type_!r}; known are {', '.join(sorted(handlers))}")
@@ -164,12 +166,12 @@ def decode(
     return Envelope(
         id=identity,
         type=type_,
-        source=_attribute(message, "source", message.app_id or "unknown"),
-        correlation_id=_correlation_id(message, identity),
+        source=attribute(message, "source", message.app_id or "unknown"),
+        correlation_id=correlation_id(message, identity),
         # feature: row, rls, schema {
-        tenant=tenant_id(_attribute(message, "tenant", message.headers.get("tenant"))),
+        tenant=tenant_id(attribute(message, "tenant", message.headers.get("tenant"))),
         # feature: row, rls, schema }
-        time=_time(message),
+        time=sent_at(message),
         payload=payload,
         payload_hash=hashlib.sha256(message.body).digest(),
         attempt=attempt_of(message),
@@ -207,66 +209,3 @@ def encode(
             "cloudEvents:time": time.isoformat(),
         },
     )
-
-
-def attempt_of(message: Message) -> int:
-    """Which attempt at this message this is, from 1; our own header, not the broker's count."""
-    attempt = message.headers.get(ATTEMPT, 1)
-    return attempt if isinstance(attempt, int) and attempt > 0 else 1
-
-
-def replays_of(message: Message) -> int:
-    """How often the message was taken out of the dead letters and put back."""
-    replays = message.headers.get(REPLAYS, 0)
-    return replays if isinstance(replays, int) and replays > 0 else 0
-
-
-def header_bytes(headers: Mapping[str, Any]) -> int:
-    """About how many bytes headers take, so that nobody has to encode them to know."""
-    size = _FRAMING * len(headers)
-    for name, value in headers.items():
-        size += _bytes(name) + (len(value) if isinstance(value, bytes) else _bytes(str(value)))
-    return size
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
-
-
-def _attribute(message: Message, name: str, default: str | None) -> str:
-    value = default
-    for prefix in _PREFIXES:
-        if (found := message.headers.get(prefix + name)) is not None:
-            value = found
-            break
-    if value is None or value == "":
-        raise Malformed(
-            f"the message has no {name}: set the AMQP property or the header cloudEvents:{name}"
-        )
-    if not isinstance(value, str) or len(value) > _LONGEST_ID or "\x00" in value:
-        raise Malformed(f"the {name} of the message is no text of at most {_LONGEST_ID} characters")
-    return value
-
-
-def _time(message: Message) -> datetime | None:
-    """When the message was sent, if it says so in a form that can be understood."""
-    for prefix in _PREFIXES:
-        text = message.headers.get(f"{prefix}time")
-        if isinstance(text, str):
-            try:
-                return _aware(datetime.fromisoformat(text))
-            except ValueError:
-                break
-    return message.timestamp and _aware(message.timestamp)
-
-
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _correlation_id(message: Message, identity: str) -> str:
-    """What ties messages together for those who look; never a reason to refuse one."""
-    try:
-        return _attribute(message, "correlationid", identity)
-    except Malformed:
-        return identity

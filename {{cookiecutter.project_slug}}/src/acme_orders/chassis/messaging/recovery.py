@@ -10,9 +10,9 @@ import structlog
 
 from acme_orders.chassis.dead_letters.record import identity
 from acme_orders.chassis.errors import Conflict, MessageError, TryLater
+from acme_orders.chassis.messaging.attributes import ATTEMPT, attempt_of
 from acme_orders.chassis.messaging.broker import Broker, Delivery, Message
 from acme_orders.chassis.messaging.copies import copy_of
-from acme_orders.chassis.messaging.envelope import ATTEMPT, attempt_of
 from acme_orders.chassis.messaging.failures import fingerprint, is_permanent
 from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE, Topology
 from acme_orders.chassis.observability import spans  # feature: tracing
