@@ -37,7 +37,7 @@ CHANGES: Mapping[str, Mutation] = {
         "schema/test_recipes.py::test_the_recipe_passes_and_runs[a foreign key]",
     ),
     "a type is drafted that writes all rows": (
-        f"{SCHEMA}/recipes.py",
+        f"{SCHEMA}/replacements.py",
         '    add = f"ALTER TABLE {table} ADD COLUMN {name} {type_};"\n',
         '    add = f"ALTER TABLE {table} ALTER COLUMN {quoted(old)} TYPE {type_};"\n',
         "schema/test_recipes.py::test_the_recipe_passes_and_runs[a wider integer]",

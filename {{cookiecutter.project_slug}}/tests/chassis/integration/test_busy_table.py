@@ -15,7 +15,7 @@ import pytest
 from acme_orders.chassis.backfills.runner import Runner
 from acme_orders.chassis.database.blocking import open_blocking
 from acme_orders.chassis.database.sql_text import parse
-from acme_orders.chassis.migrations import files, recipes
+from acme_orders.chassis.migrations import files, recipes, replacements
 from acme_orders.chassis.migrations.recipes import Part
 
 from tests.chassis.integration.migrating import Migrations, emptied, wait_until
@@ -161,7 +161,7 @@ def apply(
 def test_nobody_waits_for_a_recipe(project: Migrations) -> None:
     """An index, NOT NULL, a foreign key and another type; nothing fails either."""
     numbers, end = count(4), threading.Event()
-    other = recipes.other_column("bookings", "amount", "wide", "bigint", "integer")
+    other = replacements.other_column("bookings", "amount", "wide", "bigint", "integer")
     reports = Reports()
     report = threading.Thread(target=reports.go, args=(project.url, end))
     runner = Runner(project.url, folder=project.folder.parent / "backfills")

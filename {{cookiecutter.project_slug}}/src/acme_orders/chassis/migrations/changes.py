@@ -10,7 +10,7 @@ from dataclasses import replace
 from postgast import nodes as ast
 
 from acme_orders.chassis.database.sql_text import parse
-from acme_orders.chassis.migrations import recipes
+from acme_orders.chassis.migrations import recipes, replacements
 from acme_orders.chassis.migrations.ddl import quoted
 from acme_orders.chassis.migrations.drift import Drift
 from acme_orders.chassis.migrations.recipes import Part, Recipe, contract, short
@@ -52,7 +52,7 @@ def under_old_name(each: Drift, changed: Sequence[Drift]) -> Recipe:
         for other in changed:
             new = other.kind == "column" and other.database is None and other.table == each.table
             if new and _only_type(other.model) == type_:
-                _, last = recipes.other_column(each.table, each.what, other.what, type_, type_)
+                _, last = replacements.other_column(each.table, each.what, other.what, type_, type_)
                 remark = (
                     f"If {other.what} is another name of {each.what}, the release between writes\n"
                     f"both, and the backfill copies the values; otherwise require the release only."
@@ -93,7 +93,7 @@ def _column(each: Drift) -> Recipe:
         change = f"{column % 'ALTER'} TYPE %s;"
         return (Part(change % each.model, change % each.database),)
     other = short(each.what, new.partition("(")[0])
-    parts = recipes.other_column(
+    parts = replacements.other_column(
         each.table, each.what, other, each.model or "", each.database or ""
     )
     said = f'The field says column_name="{other}" from now on.\n'

@@ -16,10 +16,7 @@ from acme_orders.chassis.migrations.changes import CHANGES, NOTES, is_left, unde
 from acme_orders.chassis.migrations.ddl import table_sql
 from acme_orders.chassis.migrations.drift import Drift
 from acme_orders.chassis.migrations.kinds import is_alone
-from acme_orders.chassis.migrations.recipes import (
-    CONTRACT,
-    Part,
-)
+from acme_orders.chassis.migrations.recipes import CONTRACT, Part
 
 
 @dataclass(frozen=True, slots=True)

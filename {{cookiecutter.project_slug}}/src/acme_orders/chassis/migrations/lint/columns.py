@@ -6,7 +6,7 @@ from typing import Any
 from postgast import nodes as ast
 
 from acme_orders.chassis.database.sql_text import descendants
-from acme_orders.chassis.migrations import recipes
+from acme_orders.chassis.migrations import recipes, replacements
 from acme_orders.chassis.migrations.ddl import quoted
 from acme_orders.chassis.migrations.header import Phase
 from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet, in_quiet
@@ -101,7 +101,7 @@ def _other_type(sheet: Sheet, table: str, part: Any, lock: Lock, old: str) -> Re
             recipe=recipes.unchecked(table, checks, change, back),
         )
     plain = type_.partition("(")[0].replace(" ", "_")
-    recipe = recipes.other_column(table, column, recipes.short(column, plain), type_, old)
+    recipe = replacements.other_column(table, column, recipes.short(column, plain), type_, old)
     if lock.work == SCANS:
         why = "The indexes of the column are made anew meanwhile, and nobody can read the table."
         return Refusal(why, recipe, lock)

@@ -6,7 +6,7 @@ from typing import Any
 from postgast import nodes as ast
 from postgast import pg_query_pb2 as enums
 
-from acme_orders.chassis.migrations import recipes
+from acme_orders.chassis.migrations import recipes, replacements
 from acme_orders.chassis.migrations.ddl import quoted
 from acme_orders.chassis.migrations.header import Phase
 from acme_orders.chassis.migrations.lint.findings import Refusal, Sheet
@@ -81,10 +81,10 @@ def _renamed(sheet: Sheet, statement: Statement) -> Iterator[Refusal]:
     match node.rename_type:
         case enums.OBJECT_COLUMN:
             type_ = sheet.known.table(table).columns.get(node.subname) or "text"
-            recipe = recipes.other_column(table, node.subname, node.newname, type_, type_)
+            recipe = replacements.other_column(table, node.subname, node.newname, type_, type_)
             yield Refusal(why=why, lock=sheet.lock(node, table), recipe=recipe)
         case enums.OBJECT_TABLE | enums.OBJECT_VIEW:
-            recipe = recipes.renamed_table(table, node.newname)
+            recipe = replacements.renamed_table(table, node.newname)
             yield Refusal(why=why, lock=sheet.lock(node, table), recipe=recipe)
         case enums.OBJECT_MATVIEW | enums.OBJECT_SCHEMA | enums.OBJECT_TYPE | enums.OBJECT_SEQUENCE:
             yield _later(sheet, statement, why, table)
@@ -123,7 +123,7 @@ def _altered(sheet: Sheet, statement: Statement, table: str, part: Any) -> Itera
             old, new = known.columns.get(column, ""), type_of(part.def_.type_name)
             if is_narrower(old, new):
                 why = f"The release before writes {old}, which may not fit into {new}."
-                recipe = recipes.narrowed(table, column, new, old)
+                recipe = replacements.narrowed(table, column, new, old)
                 yield Refusal(why=why, lock=sheet.lock(statement.node, table), recipe=recipe)
 
 
