@@ -12,7 +12,13 @@ import peewee
 from peewee_async.utils import sort_models
 
 from acme_orders.chassis.database.sql_text import parse
-from acme_orders.chassis.migrations.changes import CHANGES, NOTES, is_left, under_old_name, undone
+from acme_orders.chassis.migrations.changes import (
+    CHANGES,
+    NOTES,
+    is_left,
+    under_old_name,
+    undone,
+)
 from acme_orders.chassis.migrations.ddl import table_sql
 from acme_orders.chassis.migrations.drift import Drift
 from acme_orders.chassis.migrations.kinds import is_alone

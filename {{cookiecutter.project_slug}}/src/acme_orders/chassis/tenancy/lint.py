@@ -16,7 +16,13 @@ from postgast import pg_query_pb2 as enums
 from acme_orders.chassis.database.sql_shape import remembered
 from acme_orders.chassis.database.sql_text import QUERIES, descendants
 from acme_orders.chassis.tenancy.guard import Judgement
-from acme_orders.chassis.tenancy.pinned import COLUMN, Query, Scope, cte_names, name_of
+from acme_orders.chassis.tenancy.pinned import (
+    COLUMN,
+    Query,
+    Scope,
+    cte_names,
+    name_of,
+)
 from acme_orders.chassis.tenancy.sql import check_for_tenant
 from acme_orders.chassis.tenancy.values import pins
 
