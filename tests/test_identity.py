@@ -22,7 +22,7 @@ CHOSEN = re.compile(r"(?<=tenancy)__none|__none\+schema")  # what a default proj
 TENANCY = {"row", "rls", "schema"}
 # Lines in src. Tenancy concerns every way to the data, and a project without it has nothing of it.
 PRAGMA_BUDGET, TENANCY_BUDGET = 55, 129
-LINE_LENGTH = 100
+LINE_LENGTH, FILE_LENGTH = 100, 250
 
 
 def variant(path: str) -> bool:
@@ -121,6 +121,18 @@ def test_pragmas_in_python_are_few(project: Path) -> None:
 
     assert len(tenancy) <= TENANCY_BUDGET, tenancy
     assert len(marks) - len(tenancy) <= PRAGMA_BUDGET, marks
+
+
+def test_files_are_short(project: Path) -> None:
+    """A generated project has some of these lines; only tests of the chassis are longer."""
+    lengths = {
+        path: len(text.splitlines())
+        for path, text in read(project).items()
+        if path.endswith(".py") and not path.startswith("tests/chassis/")
+    }
+
+    assert {path.split("/")[0] for path in lengths} >= {"src", "dev", "readiness", "tests"}
+    assert {path: lines for path, lines in lengths.items() if lines > FILE_LENGTH} == {}
 
 
 def test_lines_leave_room_for_longer_names(project: Path) -> None:
