@@ -90,6 +90,7 @@ async def settled(site: Site, loads: Sequence[Load], fleet: Fleet, *, within: fl
     sent = [each for load in loads for each in load.attempted.values()]
     acknowledged = {identity for load in loads for identity in load.acknowledged}
     await _quiet(site, acknowledged, fleet, within=within)
+    await asyncio.gather(*(member.look() for member in fleet.members if member.running))
     ended = await fleet.terminate()
     # What a process had in its hands is back in the queue now, and so it is counted, too.
     account = tally(sent, acknowledged, await _find(site))

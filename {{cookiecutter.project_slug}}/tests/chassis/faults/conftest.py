@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -13,7 +14,10 @@ from tests.chassis.conftest import PROJECT
 from tests.chassis.faults.account import Account, settled
 from tests.chassis.faults.fleet import Fleet
 from tests.chassis.faults.load import Load
+from tests.chassis.faults.management import Management
+from tests.chassis.faults.marks import Marks
 from tests.chassis.faults.site import Site, opened
+from tests.conftest import server
 
 SEED = int(os.environ.get("FAULT_SEED", "1"))
 NUMBERS = ("attempted", "acknowledged", "ok", "lost", "duplicated", "unexpected", "recovered")
@@ -44,9 +48,26 @@ async def site(
 
 
 @pytest.fixture
-async def fleet(site: Site, tmp_path: Path) -> AsyncIterator[Fleet]:
+def management_url() -> str:
+    """Of the server of `broker_url`; a module with one of its own overrides both."""
+    return server("RABBITMQ_MANAGEMENT_URL")
+
+
+@pytest.fixture
+async def marks(broker_url: str, management_url: str) -> AsyncIterator[Marks]:
+    """In the place of all secrets of the processes; whatever shows one fails the test."""
+    management, user = Management(broker_url, management_url), f"test_{uuid4().hex}"
+    await management.admit(user)
+    found = Marks(user)
+    yield found
+    await management.dismiss(user)
+    assert not found.shown
+
+
+@pytest.fixture
+async def fleet(site: Site, tmp_path: Path, marks: Marks) -> AsyncIterator[Fleet]:
     """No process yet."""
-    async with Fleet(site, tmp_path) as found:
+    async with Fleet(site, tmp_path, marks=marks) as found:
         yield found
 
 

@@ -1,6 +1,7 @@
 """Processes of the service: started, watched, killed, and started again as an orchestrator does."""
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -8,15 +9,20 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chassis.conftest import PROJECT, eventually
+from tests.chassis.faults.marks import MARKS, Marks
 from tests.chassis.faults.site import Site
+
+_NAMED = base64.b64encode(f"ada:{MARKS['OPERATIONS_TOKEN']}".encode()).decode()
 
 
 class Member:
@@ -29,19 +35,22 @@ class Member:
         supervised: whether another one is started when it dies.
         apart: whether it has a session of its own, and with it its own share of the processors, as
             in a container.
+        marks: that nothing which it shows may have.
     """
 
     def __init__(
         self,
         command: tuple[list[str], list[str]],
         *,
+        marks: Marks | None,
         environment: Mapping[str, str],
         log: Path,
         supervised: bool,
         apart: bool,
     ) -> None:
         self._first, self._later = command
-        self._apart = apart
+        self._apart, self._marks = apart, marks
+        self._looks = list[asyncio.Task[None]]()
         self._environment, self.log, self.supervised = environment, log, supervised
         self._process: asyncio.subprocess.Process | None = None
         self._began = 0  # where the log of this life begins
@@ -107,11 +116,25 @@ class Member:
     async def status(self, path: str) -> int:
         """What its operations port answers: 200 of `/ready` if it is, 503 if not."""
         found, _ = await asyncio.to_thread(self._get, path)
+        if found != HTTPStatus.OK and not self._looks:  # nobody waits for it meanwhile
+            self._looks.append(asyncio.create_task(self.look()))
         return found
 
     async def answer(self, path: str) -> tuple[int, str]:
         """What its operations port answers: a status and a text."""
         return await asyncio.to_thread(self._get, path)
+
+    async def look(self) -> None:
+        """Fetch all pages that it has for whoever operates it, as far as it answers."""
+        with suppress(OSError, HTTPException):
+            for path in ("/", "/dead-letters", "/metrics", "/ready"):
+                await self.answer(path)
+
+    async def looked(self) -> None:
+        """All that it has shown is known."""
+        await asyncio.gather(*self._looks)
+        if self._marks and self.log.exists():
+            self._marks.look(self.log.name, self.log.read_text("utf-8", errors="replace"))
 
     def send_signal(self, number: signal.Signals) -> None:
         """SIGKILL, SIGSTOP, SIGCONT, SIGTERM, … to the process that is there."""
@@ -146,11 +169,16 @@ class Member:
             raise ConnectionError(f"process {self.pid} is not ready")
         connection = HTTPConnection("127.0.0.1", port, timeout=10)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Authorization": f"Basic {_NAMED}"})
             answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            text = answer.read().decode()
         finally:
             connection.close()
+        if self._marks:
+            self._marks.look(f"{path} of {self.log.name}", text)
+            with suppress(psutil.NoSuchProcess):
+                self._marks.look("its arguments", " ".join(psutil.Process(self.pid).cmdline()))
+        return answer.status, text
 
 
 class Fleet:
@@ -161,11 +189,19 @@ class Fleet:
         folder: of their logs.
         printed: whether their logs are printed at the end; pytest shows them if a test fails.
         apart: whether each has a session of its own.
+        marks: in the place of their secrets; None: they have those of the site.
     """
 
     def __init__(
-        self, site: Site, folder: Path, *, printed: bool = True, apart: bool = False
+        self,
+        site: Site,
+        folder: Path,
+        *,
+        printed: bool = True,
+        apart: bool = False,
+        marks: Marks | None = None,
     ) -> None:
+        self._marks = marks
         self.site, self._folder, self._printed, self._apart = site, folder, printed, apart
         self.members: list[Member] = []
         self._lives: list[asyncio.Task[None]] = []
@@ -184,7 +220,7 @@ class Fleet:
             with suppress(ProcessLookupError):  # it ended in this moment
                 if member.running:
                     member.send_signal(signal.SIGKILL)
-        await asyncio.gather(*self._lives)
+        await asyncio.gather(*self._lives, *(member.looked() for member in self.members))
         for member in self.members if self._printed else ():
             sys.stderr.write(f"--- {member.log.name}: {member.statuses}\n")
             sys.stderr.write(member.log.read_text("utf-8", errors="replace"))
@@ -207,10 +243,12 @@ class Fleet:
             environment: settings that differ from those of the site.
         """
         run = ["run", *(("--only", only) if only else ())]
+        settings = {**os.environ, **self.site.environment, **(environment or {})}
         python = [sys.executable, "-m", "tests.chassis.faults.child"]
         member = Member(
             ([*python, *failpoints, "--", *run], [*python, "--", *run]),
-            environment={**os.environ, **self.site.environment, **(environment or {})},
+            marks=self._marks,
+            environment=self._marks.planted(settings) if self._marks else settings,
             log=self._folder / f"process-{len(self.members) + 1}.log",
             supervised=supervised,
             apart=self._apart,

@@ -8,8 +8,9 @@ from urllib.parse import quote, unquote, urlsplit
 import aio_pika
 
 from dev.virtual_hosts import VirtualHosts
+from tests.chassis.faults.marks import MARKS
 
-PASSWORD = "first"
+PASSWORD = MARKS["BROKER_URL"]
 
 
 class Management:
@@ -115,7 +116,7 @@ class Management:
             rights = dict.fromkeys(("configure", "write", "read"), allowed)
             await self._ask("PUT", f"permissions/{self._host}/{user}", rights)
         place = self._broker.netloc.rpartition("@")[2]
-        return self._broker._replace(netloc=f"{user}:{PASSWORD}@{place}").geturl()
+        return self._broker._replace(netloc=f"{user}:{quote(PASSWORD, safe='')}@{place}").geturl()
 
     async def dismiss(self, user: str) -> None:
         """Forget a user; RabbitMQ closes its connections at once."""

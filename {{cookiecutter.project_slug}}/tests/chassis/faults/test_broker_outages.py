@@ -56,6 +56,12 @@ def server() -> Iterator[RabbitMQ]:
 
 
 @pytest.fixture
+def management_url(server: RabbitMQ) -> str:
+    """Of this node."""
+    return server.management_url
+
+
+@pytest.fixture
 def broker_url(server: RabbitMQ) -> Iterator[str]:
     """A virtual host on this node, so that all fixtures use it."""
     url = server.create_virtual_host()

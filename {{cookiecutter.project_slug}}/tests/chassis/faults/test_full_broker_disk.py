@@ -39,6 +39,12 @@ def server(disk: SmallDisk) -> Iterator[RabbitMQ]:
 
 
 @pytest.fixture
+def management_url(server: RabbitMQ) -> str:
+    """Of this node."""
+    return server.management_url
+
+
+@pytest.fixture
 def broker_url(server: RabbitMQ) -> str:
     """A virtual host on this node, so that all fixtures use it."""
     return server.create_virtual_host()

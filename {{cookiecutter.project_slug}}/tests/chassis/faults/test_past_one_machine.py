@@ -38,6 +38,12 @@ def cluster() -> Iterator[RabbitMQCluster]:
 
 
 @pytest.fixture
+def management_url(cluster: RabbitMQCluster) -> str:
+    """Of this cluster."""
+    return cluster.management_url
+
+
+@pytest.fixture
 def broker_url(cluster: RabbitMQCluster) -> Iterator[str]:
     """A virtual host on all nodes; its URL names them all."""
     url = cluster.create_virtual_host()
