@@ -343,3 +343,14 @@ def test_a_checkout_on_windows_has_the_same_files(
     windows = ["-c", "core.autocrlf=true", "-c", "core.eol=crlf"]
     git(project, *windows, "clone", "--quiet", str(project), str(there))
     assert read(there) == read(project)
+
+
+def test_settings_get_passwords_of_their_own(bake_fresh: Bake) -> None:
+    """Only the values change: the head of the file still names what has been replaced."""
+    project = bake_fresh()
+    subprocess.run(["make", "--silent", ".env"], cwd=project, check=True)
+    old = (project / ".env.example").read_text("utf-8").splitlines()
+    new = (project / ".env").read_text("utf-8").splitlines()
+    changed = [(was, line) for was, line in zip(old, new, strict=True) if was != line]
+    assert [was for was, _ in changed] == [line for line in old if line.endswith("=change-me")]
+    assert all(re.fullmatch(r"\w+=[\w-]{24}", line) for _, line in changed)

@@ -29,10 +29,13 @@ _SLICES = re.compile(r"slices=\((?P<named>[^)]*)\)")
 
 def main() -> int:
     """Read the arguments, write the slice, and return the exit status."""
-    parser = argparse.ArgumentParser(prog="make new", description=__doc__)
-    parser.add_argument("--slice", required=True, metavar="NAMES", help="such as parcels")
+    usage = "make new slice=NAMES [one=NAME]"
+    parser = argparse.ArgumentParser(prog="make new", usage=usage, description=__doc__)
+    parser.add_argument("--slice", metavar="NAMES", help="such as parcels")
     parser.add_argument("--one", metavar="NAME", help="one of them; derived without it")
     arguments = parser.parse_args()
+    if not arguments.slice:
+        parser.error("say which: make new slice=parcels")
     many, one = arguments.slice, arguments.one or singular(arguments.slice)
     files = dict(made(many, one))
     if problems := list(refusals(many, one, files)):
@@ -62,20 +65,11 @@ def singular(many: str) -> str:
 
 def refusals(many: str, one: str, files: Mapping[Path, str]) -> Iterator[str]:
     """Why nothing can be written."""
-    for name in (many, one):
-        if not _NAME.fullmatch(name) or len(name) > _LONGEST:
-            yield (
-                f"{name!r}: write it like parcels or parcel_scans: small letters, digits and _, at "
-                f"most {_LONGEST}"
-            )
-        elif keyword.iskeyword(name) or keyword.issoftkeyword(name):
-            yield f"{name!r} is a word of Python: take another"
-        elif not _is_name_in_sql(name):
-            yield f"{name!r} is a word of SQL: take another"
+    if problem := _unusable(many) or _taken(many) or _unusable(one):
+        yield problem  # alone: what follows from it says nothing
+        return
     if many == one:
         yield f"{many!r} names many and one alike: say both, such as slice=people one=person"
-    if (PACKAGE / many).exists() or (PACKAGE / f"{many}.py").exists():
-        yield f"{PACKAGE / many} is there already"
     yield from (f"{file} is there already" for file in files if file.exists())
     taken = {name.lower(): each.up for each in migrations() for name in _TABLE.findall(each.text)}
     for table in (many, f"{one}_items"):
@@ -83,6 +77,26 @@ def refusals(many: str, one: str, files: Mapping[Path, str]) -> Iterator[str]:
             yield f"{taken[table]} has a table {table} already"
     if not _SLICES.search(SERVICE.read_text("utf-8")):
         yield f"{SERVICE} has no slices=(…) to which {many} could be added"
+
+
+def _unusable(name: str) -> str | None:
+    """Why nothing can have that name."""
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
+        return (
+            f"{name!r}: write it like parcels or parcel_scans: small letters, digits and _, at "
+            f"most {_LONGEST}"
+        )
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name):
+        return f"{name!r} is a word of Python: take another"
+    if not _is_name_in_sql(name):
+        return f"{name!r} is a word of SQL: take another"
+    return None
+
+
+def _taken(many: str) -> str | None:
+    """What has that name."""
+    there = (each for each in (PACKAGE / many, PACKAGE / f"{many}.py") if each.exists())
+    return next((f"{each} is there already" for each in there), None)
 
 
 def made(many: str, one: str) -> Iterator[tuple[Path, str]]:

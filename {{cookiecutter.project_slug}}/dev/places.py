@@ -41,6 +41,7 @@ def places(environment: Mapping[str, str]) -> dict[str, str]:
         "API": f"http://127.0.0.1:{environment['HTTP_PORT']}",
         "API, documentation": f"http://127.0.0.1:{environment['HTTP_PORT']}/docs",
         # feature: http_api }
+        "queues, dead letters": f"http://127.0.0.1:{environment['OPERATIONS_PORT']}/",
         "metrics and probes": f"http://127.0.0.1:{environment['OPERATIONS_PORT']}/metrics",
         "RabbitMQ": environment["BROKER_URL"],
         "RabbitMQ, pages": environment.get("RABBITMQ_MANAGEMENT_URL", ""),

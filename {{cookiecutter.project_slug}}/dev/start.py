@@ -12,7 +12,7 @@ from dev.places import places, service_ports
 from dev.published import Listener
 from dev.reload import Command, Reloader
 from dev.servers import say
-from dev.stay import FOLDER, standing
+from dev.stay import FOLDER, SERVICE, standing
 
 SET = {
     "LOG_FORMAT": "console",
@@ -23,7 +23,7 @@ SET = {
 
 def main() -> int:
     """Start what does not run, migrate, and run the service until it is told to end."""
-    own = Lock(FOLDER / "service.lock")
+    own = Lock(SERVICE)
     if not own.take():
         say(f"`make dev` runs in another terminal, as process {own.holder}.")
         return 1
@@ -52,7 +52,7 @@ def main() -> int:
         return 1
     except Ended as ended:
         return ended.status
-    say("The service has ended. PostgreSQL and RabbitMQ still run; `make dev-stop` stops them.")
+    say("The service has ended. PostgreSQL and RabbitMQ stay until `make dev-stop`.")
     return 0
 
 

@@ -26,6 +26,7 @@ from dev.rabbitmq import NoRabbitMQ
 from dev.servers import MISCONFIGURED, Running, say, servers
 
 FOLDER = Path(".dev")
+SERVICE, SERVERS = FOLDER / "service.lock", FOLDER / "servers.lock"
 TOLD = Path(".env.running")
 LOG = FOLDER / "servers.log"
 STOPPED_WITHIN = 60.0
@@ -38,7 +39,7 @@ def standing() -> dict[str, str]:
     Raises:
         ServerFailed: they can't be had; why has been said on standard error.
     """
-    lock = Lock(FOLDER / "servers.lock")
+    lock = Lock(SERVERS)
     if lock.holder is None:
         _start()
     while lock.holder and not TOLD.exists():  # another terminal starts them
@@ -52,7 +53,7 @@ def run() -> int:
     """Run them until SIGTERM comes."""
     if os.fork():  # nobody waits for the process that stays
         os._exit(0)
-    lock = Lock(FOLDER / "servers.lock")
+    lock = Lock(SERVERS)
     if not lock.take():
         return 0  # another terminal was quicker
     TOLD.unlink(missing_ok=True)  # of servers that were killed
@@ -76,15 +77,9 @@ def run() -> int:
 
 
 def stop() -> None:
-    """Stop them; their data stays."""
-    lock = Lock(FOLDER / "servers.lock")
-    if holder := lock.holder:
-        os.kill(holder, signal.SIGTERM)
-    deadline = time.monotonic() + STOPPED_WITHIN
-    while lock.holder:
-        if time.monotonic() > deadline:
-            raise ServerFailed(f"process {holder} still runs after {STOPPED_WITHIN:.0f} s")
-        time.sleep(0.1)
+    """Stop them, and before them the service that needs them; their data stays."""
+    for each in (SERVICE, SERVERS):
+        _end(Lock(each))
     TOLD.unlink(missing_ok=True)  # of servers that were killed
 
 
@@ -112,6 +107,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _end(lock: Lock) -> None:
+    if holder := lock.holder:
+        os.kill(holder, signal.SIGTERM)
+    deadline = time.monotonic() + STOPPED_WITHIN
+    while lock.holder:
+        if time.monotonic() > deadline:
+            raise ServerFailed(f"process {holder} still runs after {STOPPED_WITHIN:.0f} s")
+        time.sleep(0.1)
+
+
 def _start() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "dev.stay", "run"],
@@ -125,7 +130,7 @@ def _start() -> None:
             for line in starting.stderr or ():  # it ends when they are ready, or can't be
                 say(line.rstrip())
         except BaseException:
-            stop()
+            _end(Lock(SERVERS))
             raise
 
 

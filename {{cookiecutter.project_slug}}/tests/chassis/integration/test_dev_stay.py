@@ -159,11 +159,7 @@ def test_make_dev_runs_the_service_on_them(place: Place) -> None:
     lines = (f"{name}={url}\n" for name in OTHER_ADDRESSES)
     (place.folder / ".env").write_text("".join(lines))
     first = place.terminal("-m", "dev.start", variables={**OTHERS, **SERVICE, **NO_RABBITMQ})
-    said = list[str]()
-    for line in first.stderr or ():
-        said.append(line)
-        if "service.ready" in line or "ended with status" in line:
-            break
+    said = until_ready(first)
 
     second = place.terminal("-m", "dev.start", variables={**SERVICE, **NO_RABBITMQ})
     _, refusal = second.communicate(timeout=60)
@@ -173,10 +169,32 @@ def test_make_dev_runs_the_service_on_them(place: Place) -> None:
     assert (first.returncode, second.returncode) == (0, 1), "".join(said)
     assert any("service.ready" in line for line in said), "".join(said)
     assert f"as process {first.pid}" in refusal
-    for each in ("metrics and probes   http://127.0.0.1:", "PostgreSQL           postgresql://"):
-        assert any(line.startswith(each) for line in said)
+    for each in ("queues, dead letters", "metrics and probes  ", "PostgreSQL          "):
+        assert any(line.startswith(f"{each} ") and "://" in line for line in said)
     assert "`make dev-stop`" in said[-1]
     assert place.start()["DATABASE_URL"] in "".join(said)
+
+
+def test_whoever_stops_the_servers_ends_the_service_first(place: Place) -> None:
+    """Otherwise it would complain, and a second one could run beside it after `make dev-reset`."""
+    service = place.terminal("-m", "dev.start", variables={**SERVICE, **NO_RABBITMQ})
+    said = until_ready(service)
+
+    place.stop("reset")
+
+    said += service.communicate(timeout=10)[1].splitlines(keepends=True)
+    assert service.returncode == 0, "".join(said)
+    assert not [line for line in said if "unreachable" in line or "refused" in line]
+
+
+def until_ready(service: subprocess.Popen[str]) -> list[str]:
+    """What `make dev` has said by then."""
+    said = list[str]()
+    for line in service.stderr or ():
+        said.append(line)
+        if "service.ready" in line or "ended with status" in line:
+            break
+    return said
 
 
 def test_ports_of_the_service_are_remembered_and_never_those_of_others(tmp_path: Path) -> None:
