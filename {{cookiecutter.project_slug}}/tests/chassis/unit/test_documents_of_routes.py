@@ -81,6 +81,10 @@ CHANGES: dict[str, tuple[Callable[[Document], Any], list[tuple[str, str]]]] = {
         lambda it: post(it)["responses"]["503"].pop("headers"),
         [("POST /sales: 503.header retry-after", "is gone")],
     ),
+    "a header more": (
+        lambda it: post(it)["responses"]["413"].update(headers={"Retry-After": {"schema": {}}}),
+        [],
+    ),
     "an optional field of a body more": (
         lambda it: forms(it, "SaleForm").update(note=FIELD),
         [],
@@ -180,9 +184,12 @@ def test_a_guard_is_told_of_and_breaks_whoever_was_admitted_without(released: Do
     asks = "asks clients for what it did not ask them for"
     found = [each for each in broken_routes(released, now) if each[0].startswith("POST")]
     assert found == [("POST /sales: security", asks)]
+    told = post(now)["responses"].keys() - post(released)["responses"].keys()
+    assert "401" in told
     assert list(broken_routes(now, released)) == [
-        (f"{operation}: 401", "is gone")
+        (f"{operation}: {status}", "is gone")
         for operation in ("POST /sales", "GET /sales", "GET /sales/{sale_id}")
+        for status in sorted(told)
     ]
     with pytest.raises(ConfigurationError, match="read settings when a request is admitted"):
         routes_of(replace(SERVICE, guard=attrgetter("of_nobody")))

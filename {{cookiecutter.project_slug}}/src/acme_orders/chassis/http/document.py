@@ -21,7 +21,7 @@ _ALWAYS = {
     "500": "An error of the service",
     "503": "Not possible now: try again later",
 }
-_GUARDED = {"401": "Whoever asks has not said who they are"}
+_GUARDED = {"401": "Whoever asks has not said who they are", "403": "Whoever asks may not"}
 _WITH_A_BODY = {"415": "The body is of another kind than the route takes"}
 _OF_ONE = {"404": "There is none"}
 _WRITING = {"409": "It contradicts what is stored, or its Idempotency-Key belongs to another one"}
@@ -37,10 +37,25 @@ _KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[!-~]+$"},
 }
 _LATER = {
+    "description": "seconds",
+    "required": True,
+    "schema": {"type": "integer", "examples": [int(RETRY_AFTER["Retry-After"])]},
+}
+_HEADERS = {
+    "401": {
+        "WWW-Authenticate": {
+            "description": "how to say it",
+            "required": True,
+            "schema": {"type": "string"},
+        }
+    },
+    "503": {"Retry-After": _LATER},
+}
+_AT_WORK = {
     "Retry-After": {
-        "description": "seconds",
-        "required": True,
-        "schema": {"type": "integer", "examples": [int(RETRY_AFTER["Retry-After"])]},
+        **_LATER,
+        "description": f"seconds, if the first request with this {HEADER} is still at work",
+        "required": False,
     }
 }
 _SCHEME = "guard"
@@ -72,14 +87,16 @@ def complete(document: dict[str, Any]) -> None:
             for status, answer in answers.items():
                 if status[0] in "45" and _is_plain(answer):
                     answer["content"] = _PROBLEM
-            answers["503"].setdefault("headers", _LATER)
+            headers = _HEADERS | ({"409": _AT_WORK} if method.upper() in METHODS else {})
+            for status in headers.keys() & answers.keys():
+                answers[status].setdefault("headers", headers[status])
             operation["responses"] = dict(sorted(answers.items()))
 
 
 def _refusals(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield from _ALWAYS.items()
     if "security" in operation:
         yield from _GUARDED.items()
+    yield from _ALWAYS.items()
     if "{" in path:
         yield from _OF_ONE.items()
     if "requestBody" in operation:
