@@ -8,15 +8,10 @@ from pathlib import Path
 
 from readiness.scratch import session
 from tests.chassis.conftest import eventually
-from tests.chassis.faults.prometheus import Prometheus, expressions, prometheus
+from tests.chassis.faults.prometheus import BACKFILL, Prometheus, expressions, prometheus
 from tests.chassis.faults.site import Site
 
 _EVERY = 5  # seconds between two scrapes
-# Its panels have no series as long as there is none.
-_BACKFILL = (
-    "INSERT INTO backfill_run (name, state, batch_size, rows_estimate, checksum) "
-    "VALUES ('fill', 'completed', 5, 10, '')"
-)
 # What the faults and the messages of a soak are bound to bring, and why.
 DUE = {
     "ConflictsExhausted": "somebody locks the inbox for longer than all attempts take",
@@ -54,7 +49,7 @@ class Seen:
         if (server := self._server) is None:
             return
         with session(site.database_url) as cursor:
-            cursor.execute(_BACKFILL)
+            cursor.execute(BACKFILL)
 
         async def none() -> bool:
             return not await server.empty()

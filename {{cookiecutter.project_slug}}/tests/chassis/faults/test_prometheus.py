@@ -14,7 +14,7 @@ import pytest
 from dev.ports import free_ports
 from tests.chassis.acceptance.test_lifecycle import process
 from tests.chassis.conftest import Connect, eventually, rows, send, sold
-from tests.chassis.faults.prometheus import RULES, prometheus
+from tests.chassis.faults.prometheus import BACKFILL, RULES, prometheus
 
 pytestmark = [
     pytest.mark.long,
@@ -54,11 +54,7 @@ async def test_every_expression_has_series_and_every_alert_is_quiet(
     environment: dict[str, str], sender: Any, tmp_path: Path
 ) -> None:
     """While messages are processed, nothing fails, and a backfill stands where it stands."""
-    await rows(
-        sender,
-        "INSERT INTO backfill_run (name, state, batch_size, rows_estimate, checksum) "
-        "VALUES ('fill', 'completed', 5, 10, '')",
-    )
+    await rows(sender, BACKFILL)
     async with process(environment) as service:
         await service.ready()
         with prometheus(tmp_path, int(environment["OPERATIONS_PORT"])) as watching:
