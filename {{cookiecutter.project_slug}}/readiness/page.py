@@ -172,7 +172,8 @@ def _cost(plan: Planned) -> str:
     if plan.read is None or plan.returned is None:
         return "not carried out: the plan on empty tables"
     for_each = plan.read / max(plan.returned, 1)
-    return f"{plan.read:.0f} rows read, {plan.returned:.0f} returned: {for_each:.1f} for each"
+    read = f"{plan.read:.0f} row{'' if round(plan.read) == 1 else 's'} read"
+    return f"{read}, {plan.returned:.0f} returned: {for_each:.1f} for each"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> Iterator[str]:

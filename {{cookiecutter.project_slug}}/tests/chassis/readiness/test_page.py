@@ -107,6 +107,8 @@ def test_a_plan_that_was_carried_out_takes_the_place_of_one_that_was_not() -> No
     text = _read([RED, replace(GREEN, plans=(planned,))])
 
     assert text.count("120 rows read") == 1  # in the summary
+    lone = replace(RED.plans[0], read=1.0)
+    assert "1 row read, 10 returned" in _read([replace(RED, plans=(lone,))])
     assert "on empty tables" not in text
     assert "on empty tables" in _read([replace(GREEN, plans=(planned,))])
 
