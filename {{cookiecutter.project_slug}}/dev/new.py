@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from acme_orders.chassis.database.sql_text import parse
+from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.files import FOLDER, migrations, numbered
+from acme_orders.chassis.migrations.tables import tables_of
 
 PACKAGE = Path("src/acme_orders")
 SERVICE = PACKAGE / "service.py"
@@ -22,7 +24,6 @@ PATTERN = Path(__file__).parent / "slice"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 _LONGEST = 30  # characters; indexes and tests are named after it
 _WORD = re.compile(r"(?<![a-z])(thing|THING)(s?)(?![a-rt-z])|(Thing)(s?)")
-_TABLE = re.compile(r'CREATE TABLE (?:IF NOT EXISTS )?(?:\w+\.)?"?(\w+)', re.IGNORECASE)
 _LIST = re.compile(r"\(\n\s+((?:\w+,\s+)*\w+)\n\s*\)")  # in SQL, where a line of it may be gone
 _SLICES = re.compile(r"slices=\((?P<named>[^)]*)\)")
 
@@ -37,8 +38,12 @@ def main() -> int:
     if not arguments.slice:
         parser.error("say which: make new slice=parcels")
     many, one = arguments.slice, arguments.one or singular(arguments.slice)
-    files = dict(made(many, one))
-    if problems := list(refusals(many, one, files)):
+    try:
+        files = dict(made(many, one))
+        problems = list(refusals(many, one, files))
+    except ConfigurationError as error:
+        files, problems = {}, [str(error)]
+    if problems:
         print("nothing was changed:", *problems, sep="\n  ", file=sys.stderr)
         return 2
     for file, text in files.items():
@@ -71,7 +76,7 @@ def refusals(many: str, one: str, files: Mapping[Path, str]) -> Iterator[str]:
     if many == one:
         yield f"{many!r} names many and one alike: say both, such as slice=people one=person"
     yield from (f"{file} is there already" for file in files if file.exists())
-    taken = {name.lower(): each.up for each in migrations() for name in _TABLE.findall(each.text)}
+    taken = tables_of(migrations())
     for table in (many, f"{one}_items"):
         if table in taken:
             yield f"{taken[table]} has a table {table} already"

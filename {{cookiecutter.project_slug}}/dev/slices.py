@@ -4,6 +4,7 @@ import sys
 
 from acme_orders.chassis.errors import ConfigurationError
 from acme_orders.chassis.migrations.files import migrations
+from acme_orders.chassis.migrations.tables import tables_of
 from acme_orders.service import SERVICE
 
 from readiness.strays import strays, without_table
@@ -12,7 +13,7 @@ from readiness.strays import strays, without_table
 def main() -> int:
     """Print what was found; status 1 if it is anything."""
     try:
-        found = strays(SERVICE) + without_table(each.text for each in migrations())
+        found = strays(SERVICE) + without_table(tables_of(migrations()))
     except ConfigurationError as error:
         found = [str(error)]
     for line in found or [

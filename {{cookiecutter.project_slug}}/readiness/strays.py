@@ -7,8 +7,7 @@ and no request such a route; and nothing fails, so nobody would notice.
 import importlib
 import inspect
 import pkgutil
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -23,10 +22,6 @@ from acme_orders.chassis.messaging.envelope import Payload, Received
 from acme_orders.chassis.process.described import unconnected
 from acme_orders.chassis.slice import Definition, Slice
 
-# Tables and views that are made, or get another name.
-_MADE = re.compile(
-    r'\b(?:TABLE|VIEW|RENAME\s+TO)\s+(?:IF\s+NOT\s+EXISTS\s+)?(?:[\w"]+\.)?"?(\w+)', re.IGNORECASE
-)
 _NO_SLICES = {"chassis", "service", "settings", "__main__"}
 
 
@@ -81,24 +76,24 @@ def strays(
 
 
 def without_table(
-    sql: Iterable[str],
+    tables: Container[str],
     package: ModuleType = acme_orders,
 ) -> list[str]:
     """Models whose table no migration makes, each with what to do.
 
     Args:
-        sql: what the migrations apply.
+        tables: that the migrations leave, in small letters.
         package: in which the models are.
     """
-    made = {name.lower() for text in sql for name in _MADE.findall(text)}
     return [
-        f"{module.__name__}.{part.name} is a model of {part.table!r}, which no migration makes: "
-        f"`migrate new add_{part.table}` drafts one"
+        f"{module.__name__}.{part.name} is a model of {part.table!r}, which no file in migrations/ "
+        "makes, or a later one drops: "
+        f"`acme-orders migrate new add_{part.table}` drafts one"
         for module in _modules(package)
         for part in _parts(module)
         # One from which others are derived may have no table of its own.
         if part.table
-        and part.table.lower() not in made
+        and part.table.lower() not in tables
         and not vars(module)[part.name].__subclasses__()
     ]
 

@@ -18,6 +18,8 @@ from acme_orders.chassis.http.application import application  # feature: http_ap
 from acme_orders.chassis.messaging.envelope import Handler, Payload
 from acme_orders.chassis.messaging.event import Event
 from acme_orders.chassis.messaging.outbox import Outbox
+from acme_orders.chassis.migrations.files import Migration, migrations
+from acme_orders.chassis.migrations.tables import tables_of
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Chassis, Definition, Slice
@@ -217,19 +219,59 @@ def test_one_table_in_two_slices_is_found(shop: ModuleType) -> None:
         'create table if not exists public."parcels" (id uuid);',
         "CREATE TABLE sendings (id uuid);\nALTER TABLE sendings\n    RENAME TO parcels;",
         "CREATE MATERIALIZED VIEW parcels AS SELECT 1 AS id;",
+        "CREATE FOREIGN TABLE parcels (id uuid) SERVER elsewhere;",
+        "DO $$ BEGIN CREATE TABLE parcels (id uuid); END $$;",
+        "DROP TABLE parcels;\nCREATE TABLE parcels (id int);",
     ],
 )
-def test_a_model_whose_table_no_migration_makes_is_found(shop: ModuleType, made: str) -> None:
+def test_a_table_that_migrations_make_is_there(shop: ModuleType, tmp_path: Path, made: str) -> None:
+    """However it is written; and it is known which file made it."""
+    every = migrated(tmp_path, "CREATE TABLE sacks (id int);", made)
+    assert without_table(tables_of(every), shop) == []
+    assert tables_of(every)["parcels"] == every[-1].up
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TABLE parcel (parcels int);",
+        "-- CREATE TABLE parcels (id int);\nSELECT 1;",
+        "COMMENT ON TABLE sacks IS 'CREATE TABLE parcels (id int)';",
+        "CREATE TABLE parcels (id int);\nDROP TABLE sacks, public.parcels;",
+        "CREATE TABLE parcels (id int);\nALTER TABLE parcels RENAME TO sendings;",
+    ],
+)
+def test_a_model_whose_table_no_migration_makes_is_found(
+    shop: ModuleType, tmp_path: Path, made: str
+) -> None:
     """With the command that drafts a migration."""
-    (told,) = without_table(["CREATE TABLE parcel (parcels int);"], shop)
-    assert "shop.parcels.models.Parcels is a model of 'parcels', which no migration" in told
-    assert "migrate new add_parcels" in told
-    assert without_table(["SELECT 1;", made], shop) == []
+    every = migrated(tmp_path, "CREATE TABLE sacks (id int);", made)
+    (told,) = without_table(tables_of(every), shop)
+    assert (
+        "shop.parcels.models.Parcels is a model of 'parcels', which no file in migrations/" in told
+    )
+    assert "`acme-orders migrate new add_parcels` drafts one" in told
+
+
+def test_a_table_that_a_later_migration_drops_is_not_there(tmp_path: Path) -> None:
+    """Its name is free again."""
+    assert not tables_of(migrated(tmp_path, "CREATE TABLE a (b int);", "DROP TABLE IF EXISTS a;"))
+    assert tables_of(migrated(tmp_path, "CREATE TABLE a (b int);", "DROP INDEX b;"))
+
+
+def migrated(folder: Path, *ups: str) -> list[Migration]:
+    """Migrations that do this."""
+    folder = folder / "migrations"
+    folder.mkdir(exist_ok=True)
+    for number, up in enumerate(ups, 1):
+        for end, sql in (("up", up), ("down", "SELECT 1;")):
+            (folder / f"{number:04}_change.{end}.sql").write_text(sql, encoding="utf-8")
+    return migrations(folder)
 
 
 def test_what_other_models_are_derived_from_needs_no_table(shop: ModuleType) -> None:
     """Only those that have rows of their own do."""
     models = importlib.import_module("shop.parcels.models")
     vars(models)["Large"] = type("Large", (models.Parcels,), {"__module__": models.__name__})
-    told = without_table([], shop)
+    told = without_table((), shop)
     assert [each.split()[0] for each in told] == ["shop.parcels.models.Large"]

@@ -98,6 +98,8 @@ class Known:
         match statement:
             case ast.CreateStmt(relation=relation):
                 self._create(statement, table_of(relation))
+            case ast.CreateForeignTableStmt(base_stmt=ast.CreateStmt() as table):
+                self._create(table, table_of(table.relation))
             case ast.CreateTableAsStmt(into=ast.IntoClause(rel=relation), objtype=kind):
                 self._made(table_of(relation))
                 if kind == enums.OBJECT_MATVIEW:
