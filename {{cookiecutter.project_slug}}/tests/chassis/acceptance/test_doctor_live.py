@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from acme_orders.chassis.cli.live import Large, looked
 from acme_orders.chassis.database import driver
 from acme_orders.chassis.database.access import SERVICE_ROLE
+from acme_orders.chassis.operations.queries import Queries
 
 from dev.postgres import Postgres
 from readiness.scratch import rows_of, session
@@ -96,9 +98,16 @@ def test_a_database_that_is_well_and_one_that_is_not(database_url: str, contract
     assert ended.stderr == ""
 
 
-def test_it_can_do_without_the_statements(database_url: str, contracts: Path) -> None:
-    """It says why they cannot be seen."""
+async def test_it_can_do_without_the_statements(database_url: str, contracts: Path) -> None:
+    """It says why they cannot be seen; the operations page shows them as long as they are there."""
+    nothing: Any = None  # that it asks about the statements
+    page = Queries(nothing, nothing, {}, url=database_url)
+    _send(database_url, STRANGE.replace("%", "<b>"))
+    shown = await page.busiest()
+    assert shown is not None
+    assert "<td><code>SELECT count(*) FROM inbox WHERE type LIKE $1</code></td><td>1</td>" in shown
     rows_of(database_url, "DROP EXTENSION pg_stat_statements")
+    assert await page.busiest() is None
     says = {each.part: each.says for each in looked(database_url, contracts)}["statements"]
     assert "CREATE EXTENSION pg_stat_statements" in says
 

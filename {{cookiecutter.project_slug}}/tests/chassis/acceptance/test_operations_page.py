@@ -251,6 +251,7 @@ async def test_a_query_is_shown_with_its_plan(page: Page, service: Service) -> N
         return any("sales.add" in each for each in links)
 
     await eventually(shown)
+    assert "Statements of the service" not in (await page("/"))[1]  # this server counts none
     for path in sorted({*links, "/plan?query=sales.by_id"}):
         status, text = await page(path)
         assert (status, "cost=" in text) == (200, True), (path, text)

@@ -19,7 +19,7 @@ async def test_most_time_in_all_comes_first() -> None:
         for _ in range(runs):
             metrics.db_operation_duration.labels(query, outcome).observe(seconds)
     database: Any = None  # is asked for plans only
-    shown = await Queries(metrics, database, {}).slowest()
+    shown = await Queries(metrics, database, {}, url="").slowest()
     lines = re.findall(r"<tr>((?:<td>[^<]*</td>)+)</tr>", shown)
     assert [re.findall(r"<td>([^<]*)</td>", each) for each in lines] == [
         ["often", "400", "10.0 ms", "4.0 s"],

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import postgast
-from postgast import nodes as ast
-from postgast.errors import PgQueryError
 
 from acme_orders.chassis.database import driver
-from acme_orders.chassis.database.access import SERVICE_ROLE
 from acme_orders.chassis.database.blocking import open_blocking
-from acme_orders.chassis.database.sql_text import QUERIES, descendants, parse
+from acme_orders.chassis.database.busy_statements import busiest
 
 _SHOWN = 5  # of one kind; a schema for each tenant would say the same many times
 _TOP = 20  # statements
@@ -152,16 +149,6 @@ _LOOKS = (
         "dead rows are cleared away",
     ),
 )
-_STATEMENTS = """
-SELECT query, calls, round(total_exec_time / 1000)::bigint FROM {schema}.pg_stat_statements
-WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND userid = (SELECT oid FROM pg_roles WHERE rolname = %(role)s)
-ORDER BY total_exec_time DESC LIMIT 1000
-"""
-_EXTENSION = """
-SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
-WHERE extname = 'pg_stat_statements'
-"""
 
 
 def looked(url: str, contracts: Path, large: Large = DEFAULT) -> list[Told]:
@@ -209,14 +196,12 @@ def _some(found: Sequence[str]) -> str:
 def _statements(cursor: Any, contracts: Path) -> Told:
     """Those of the service that take longest, and that no contract has."""
     part = "statements"
-    if not (schemas := _rows(cursor, _EXTENSION)):
+    if (ours := busiest(cursor, _TOP)) is None:
         why = "there is no pg_stat_statements: CREATE EXTENSION pg_stat_statements"
         return Told(part, f"cannot be seen: {why}", wrong=False)
     known = {each for file in contracts.rglob("*.json") for each in _recorded(file)}
     if not known:
         return Told(part, f"are compared with nothing: {contracts} has no contracts", wrong=False)
-    rows = _rows(cursor, _STATEMENTS.format(schema=schemas[0][0]), {"role": SERVICE_ROLE})
-    ours = [(sql, calls, took) for sql, calls, took in rows if _is_query(sql)][:_TOP]
     strange = [
         f"{' '.join(sql.split())[:120]} ({calls} calls, {took} s)"
         for sql, calls, took in ours
@@ -238,13 +223,3 @@ def _recorded(file: Path) -> Iterator[str]:
 def _fingerprint(sql: str) -> str:
     """The same for statements that differ in values and spelling only."""
     return str(postgast.fingerprint(sql).hex)
-
-
-def _is_query(sql: str) -> bool:
-    """Whether it reads or changes a table; what a session says to itself does not."""
-    try:
-        (raw,) = parse(sql)
-    except (PgQueryError, RecursionError, ValueError):  # also one that was cut off
-        return False
-    nodes = [raw.stmt, *descendants(raw.stmt)]
-    return isinstance(raw.stmt, QUERIES) and any(isinstance(n, ast.RangeVar) for n in nodes)

@@ -1,9 +1,11 @@
-"""Which queries take longest, and how PostgreSQL runs them."""
+"""Which queries and statements take longest, and how PostgreSQL runs them."""
 
 from collections import defaultdict
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
+from acme_orders.chassis.background import begun
+from acme_orders.chassis.database.busy_statements import Busy, busiest_at
 from acme_orders.chassis.database.explain import explain
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.repository import Query, Repository
@@ -23,10 +25,14 @@ class Queries:
         metrics: of this process.
         manager: of the database.
         registered: repository, query and method, by the name of the query.
+        url: of the database, for a session of its own.
     """
 
-    def __init__(self, metrics: Metrics, manager: Manager, registered: Registered) -> None:
+    def __init__(
+        self, metrics: Metrics, manager: Manager, registered: Registered, *, url: str
+    ) -> None:
         self._metrics, self._manager, self._registered = metrics, manager, registered
+        self._url = url
 
     async def slowest(self) -> Html:
         """Those that PostgreSQL and the network have been busy with for longest."""
@@ -43,6 +49,20 @@ class Queries:
             for name in longest[:_SHOWN]
         ]
         return table(("query", "runs", "on average", "in all"), rows)
+
+    async def busiest(self) -> Html | None:
+        """Statements of all processes, as PostgreSQL counts them; None where it does not."""
+        found: list[Busy] | None = None
+
+        def read() -> None:
+            nonlocal found
+            found = busiest_at(self._url, _SHOWN)
+
+        await begun(read)
+        if found is None:
+            return None
+        rows = [(tag("code", each.sql), each.calls, f"{each.seconds} s") for each in found]
+        return table(("statement", "runs", "in all"), rows)
 
     async def plans(self, name: str) -> list[Html]:
         """How PostgreSQL runs what this query sends with its example; nothing of it stays.

@@ -27,7 +27,7 @@ _PATIENCE = 5.0  # seconds for each part; the others are shown all the same
 _GROUPS = 50
 _REQUESTS = 50
 _QUIET = 60.0  # seconds since a sign of life
-Part = Callable[[], Coroutine[Any, Any, Html]]
+Part = Callable[[], Coroutine[Any, Any, Html | None]]
 
 
 class State:
@@ -59,18 +59,20 @@ class State:
         self._dead_letters, self._outbox, self._migrator = dead_letters, outbox, migrator
 
     async def sections(self) -> list[Html]:
-        """All of it."""
+        """All of it; a part that has nothing to look at is left out."""
         parts: dict[str, Part] = {
             "Dead letters": self._letters,
             "Readiness of this process": self._readiness,
             "Queues": self._queues,
             "Outbox": self._events,
             "Queries of this process that take longest": self._queries.slowest,
+            "Statements of the service that keep PostgreSQL busy": self._queries.busiest,
             "Retention": self._retention,
             "Requests to be erased": self._erasure,
             "Schema": self._schema,
         }
-        return [tag("section", tag("h2", name), await _read(part)) for name, part in parts.items()]
+        shown = [(name, await _read(part)) for name, part in parts.items()]
+        return [tag("section", tag("h2", name), each) for name, each in shown if each is not None]
 
     async def _letters(self) -> Html:
         async with self._dead_letters.manager.transaction("operations.look", read_only=True):
@@ -133,7 +135,7 @@ class State:
         return table(("migration", "state"), rows)
 
 
-async def _read(part: Part) -> Html:
+async def _read(part: Part) -> Html | None:
     try:
         async with asyncio.timeout(_PATIENCE):
             return await apart(part)

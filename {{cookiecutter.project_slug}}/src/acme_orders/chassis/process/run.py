@@ -151,7 +151,8 @@ def _page(title: str, service: Service, probes: Mapping[str, Probe], *, consumes
         set_aside=service.relay_queries.set_aside,
         rate=_REPLAYS,
     )
-    queries = Queries(service.metrics, service.manager, service.queries())
+    metrics, url = service.metrics, settings.session_url
+    queries = Queries(metrics, service.manager, service.queries(), url=url)
     return Page(
         title,
         access=Access(settings.operations_token),
