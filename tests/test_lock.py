@@ -100,9 +100,13 @@ def test_a_vulnerability_is_found_and_the_image_s_packages_are_listed(
     (project / "requirements.lock").write_text(LOCKED, "utf-8")
     done = audit(osv)
     assert done.returncode == 2, done.stdout + done.stderr
+    assert "lets one pass" in done.stdout
     assert re.search(r"^h11 +0\.16\.0 +OSV-2026-1 +99\.0", done.stdout, re.MULTILINE), done.stdout
     done = audit(f"{osv} --ignore-vuln OSV-2026-1")
     assert done.returncode == 0, done.stdout + done.stderr
+    done = audit("--vulnerability-service osv --osv-url http://127.0.0.1:9")  # nobody is there
+    assert (done.returncode, "has to answer" in done.stdout) == (2, True), done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
     listed = json.loads((project / "build/sbom.json").read_text("utf-8"))
     assert {each["name"] for each in listed["components"]} == {"h11", "yarl"}
 

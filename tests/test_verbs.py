@@ -1,6 +1,7 @@
 """Each verb that `make help` lists runs, wherever the clone lies and whatever the shell has set."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -152,6 +153,15 @@ def bake_one(place: Workplace) -> None:
     """`make bake`, with the default for each question."""
     assert "make demo" in place.run("make", "bake", typed="\n" * 20, **SET)
     assert "acme-orders" in place.run("ls", "build")
+
+
+def test_readme_tells_of_each_verb(bake: Bake) -> None:
+    """And of none that is not there."""
+    for answers in ({}, {"chassis_tests": True}):
+        project = bake(**answers)
+        rows = re.findall(r"^\| `make .*", (project / "README.md").read_text("utf-8"), re.MULTILINE)
+        told = {verb for row in rows for verb in re.findall(r"`make ([a-z-]+)", row)}
+        assert told == verbs(project / "Makefile") - {"help"}
 
 
 FEW = "-k 'every_alert_is_read or hooks_know_the_questions'"  # one of each suite

@@ -17,6 +17,7 @@ from tests.chassis.slices.sales.messages import SALE_MADE
 from tests.conftest import add_tenant  # feature: row, rls, schema
 
 URGENT = "SELECT id, headers ->> 'cloudEvents:urgent' FROM dead_letters"
+UNREAD = ("lines.0.size", "quantity")
 WHOSE: list[str] = []
 WHOSE += ["--header", f"tenant={TENANT}"]  # feature: row, rls, schema
 
@@ -54,6 +55,16 @@ async def test_what_was_processed_is_said(service: Service) -> None:
     assert await count(service, "sales") == 4
     found = await rows(service, "SELECT count(*) FROM buyers WHERE email = 'ada@example.com'")
     assert found == [(1,)]
+
+
+async def test_a_field_that_nobody_reads_is_told(service: Service) -> None:
+    """It may be a slip of the pen; the message is sent, as one of a newer sender would be."""
+    fields = [f"--set={each}=1" for each in ("lines.0.quantity", *UNREAD)]
+    async with consuming(service):
+        ended = await sent(service, SALE_MADE, *fields)
+    assert ended.returncode == 0, ended.stderr
+    told = [f"--set {each}: {SALE_MADE} has no such field; it is ignored" for each in UNREAD]
+    assert ended.stderr.splitlines() == told
 
 
 # feature: row, rls, schema {

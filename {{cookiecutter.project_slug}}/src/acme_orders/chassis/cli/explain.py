@@ -48,7 +48,7 @@ def explain(
         async with connected(context.obj, settings, Metrics()) as service:
             known = service.queries()
             if name not in known:
-                near = difflib.get_close_matches(name, known, cutoff=0.4) or sorted(known)
+                near = difflib.get_close_matches(name, known) or sorted(known)
                 raise ConfigurationError(f"no query {name!r}; there is {', '.join(near)}")
             _work_for(tenant, *known[name][:2])  # feature: row, rls, schema
             plans = await explain_query(service.manager, *known[name], analyze=analyze)

@@ -60,6 +60,19 @@ class Form:
         now = datetime.now(UTC)
         return encode(str(new_id()), self.type, "send", now, body, extensions=self.headers)
 
+    def unread(self, handler: Handler, message: Message, *, largest: int) -> list[str]:
+        """Those of `fields` that the service ignores: its payload has none of that name.
+
+        Args:
+            handler: of its type.
+            message: that was made of this.
+            largest: bytes of a body that are accepted.
+        """
+        if self.invalid:
+            return []
+        read = handler.decoder.from_json(message.body, largest=largest).model_dump(by_alias=True)
+        return [place for place in self.fields if not _is_in(read, place)]
+
     def _changed(self, example: Mapping[str, Any]) -> bytes:
         ids: dict[str, str] = {}
         text = json.dumps(example, default=str)
@@ -97,6 +110,19 @@ def _content(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _is_in(content: Any, place: str) -> bool:
+    for each in place.split("."):
+        if isinstance(content, list | tuple):
+            content = content[int(each)]
+        elif not isinstance(content, Mapping):
+            return True  # it was read into something else
+        elif each not in content:
+            return False
+        else:
+            content = content[each]
+    return True
 
 
 def _put(content: Any, place: str, value: Any) -> None:

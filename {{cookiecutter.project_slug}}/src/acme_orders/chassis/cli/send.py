@@ -84,12 +84,14 @@ async def _send(
     async with connected(context.obj, settings, Metrics()) as service:
         handler = service.handlers.get(form.type)
         if handler is None:
-            near = difflib.get_close_matches(form.type, service.handlers, cutoff=0.4)
+            near = difflib.get_close_matches(form.type, service.handlers)
             known = ", ".join(near or sorted(service.handlers)) or "none"
             raise ConfigurationError(f"no handler takes {form.type!r}; there is one for {known}")
         work_for(None)  # feature: row, rls, schema
         largest = settings.max_body_bytes
         messages = [form.message(handler, largest=largest) for _ in range(count)]
+        for place in form.unread(handler, messages[0], largest=largest):
+            typer.echo(f"--set {place}: {form.type} has no such field; it is ignored", err=True)
         began = time.monotonic()
         for message in messages:
             await service.broker.publish(
