@@ -60,7 +60,8 @@ def busiest_at(url: str, most: int) -> list[Busy] | None:
         ConfigurationError: PostgreSQL does not count, though the extension is there.
         DatabaseUnavailable: it does not answer.
     """
-    with closing(open_blocking(url, application="acme-orders operations")) as connection:
+    connection = open_blocking(url, application="acme-orders operations")
+    with closing(connection):
         cursor = connection.cursor()
         try:
             for each in _SESSION:
