@@ -188,7 +188,8 @@ def manifest(built: Built, name: str) -> dict[str, Any]:
     """The first of a file: in others the API stands alone, which needs nothing else."""
     text = (built.project / "deploy/kubernetes" / name).read_text()
     found: dict[str, Any] = next(yaml.safe_load_all(text))
-    return found
+    first: dict[str, Any] = found.get("items", [found])[0]
+    return first
 
 
 def as_told(built: Built, kind: dict[str, Any], secrets: Mapping[str, Any]) -> list[str]:
@@ -255,7 +256,7 @@ def test_kubernetes_runs_what_it_says(built: Built) -> None:
                 url = f"http://127.0.0.1:{ports[get['port']]}{get['path']}"
                 code = "from tests import customer as c; c.until(200, lambda: c.ask('GET', {0!r}))"
                 done(built.outside("-c", code.format(url)))
-            built.serve(ports["operations"], ports.get("http", 0))
+            built.serve(ports["operations"], 8000)
     assert {each["targetPort"] for each in service["spec"]["ports"]} == set(ports)
 
 

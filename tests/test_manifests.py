@@ -14,9 +14,10 @@ NAME = "app.kubernetes.io/name"
 
 
 def manifests(project: Path) -> Iterator[dict[str, Any]]:
-    """All documents of all files."""
+    """All documents of all files, and what is in lists."""
     for file in sorted((project / "deploy/kubernetes").glob("*.yaml")):
-        yield from yaml.safe_load_all(file.read_text("utf-8"))
+        for found in yaml.safe_load_all(file.read_text("utf-8")):
+            yield from found.get("items", [found])
 
 
 def selected(manifest: dict[str, Any]) -> set[str]:
@@ -64,6 +65,16 @@ def test_what_one_names_another_has(bake: Bake, http_api: bool) -> None:
         for each in kinds[kind]:
             known = set().union(*(ports[name] for name in selected(each)))
             assert set(named_ports(each["spec"])) <= known, each
+
+    # Pods that consume are not ready while RabbitMQ is away: no client of the API is led to them.
+    api = {name for name, known in ports.items() if "http" in known}
+    led = [each for each in kinds["Service"] if "http" in named_ports(each["spec"])]
+    assert api == set().union(*map(selected, led)) == {each["metadata"]["name"] for each in led}
+    for each in kinds["Deployment"]:
+        (container,) = each["spec"]["template"]["spec"]["containers"]
+        alone = container["args"] == ["run", "--only", "api"]
+        assert alone == (each["metadata"]["name"] in api)
+    assert bool(api) == http_api
 
     (scaled,), (monitor,) = kinds["ScaledObject"], kinds["PodMonitor"]
     assert scaled["spec"]["scaleTargetRef"]["name"] in ports
