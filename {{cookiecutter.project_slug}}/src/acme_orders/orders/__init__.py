@@ -1,1 +1,1 @@
-"""The business of this service. Rename it, change it, add others beside it."""
+"""The example: orders come as messages, are stored, and announced."""

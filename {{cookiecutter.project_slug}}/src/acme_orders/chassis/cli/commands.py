@@ -17,16 +17,9 @@ class _Commands(LazyGroup):
     """What the service and its tools can be told to do."""
 
     later: ClassVar[Mapping[str, str]] = {
-        "send": "Send a message made from the example of its type, and say what becomes of it.",
-        "export-sample": "Write a small, anonymised part of the database, and prove that nobody's "
-        "data is in it.",
-        "asyncapi": "Print the AsyncAPI document: which messages it takes and publishes; needs no "
-        "server.",
-        # feature: http_api {
-        "openapi": "Print the OpenAPI document: which requests it answers, and how; needs no "
-        "server.",
-        # feature: http_api }
         "run": "Run the service until SIGTERM or Ctrl-C; then finish what has been delivered.",
+        "send": "Send a message made from the example of its type, and say what becomes of it.",
+        "dead-letters": "Look at messages that could not be processed, replay or discard them.",
         "doctor": "Check settings, PostgreSQL, schema and queues, and say what is wrong and what "
         "helps.",
         "topology": "Show exchange and queues as declared and as RabbitMQ has them; 78 if they "
@@ -36,8 +29,15 @@ class _Commands(LazyGroup):
         "backfill": "Change many rows in portions, while the service runs.",
         "retention": "Delete what has been kept long enough.",
         "erase": "Erase a person from all tables.",
-        "dead-letters": "Look at messages that could not be processed, replay or discard them.",
         "tenants": "Register whose data is kept apart.",  # feature: row, rls, schema
+        "export-sample": "Write a small, anonymised part of the database, and prove that nobody's "
+        "data is in it.",
+        "asyncapi": "Print the AsyncAPI document: which messages it takes and publishes; needs no "
+        "server.",
+        # feature: http_api {
+        "openapi": "Print the OpenAPI document: which requests it answers, and how; needs no "
+        "server.",
+        # feature: http_api }
     }
 
 
@@ -61,7 +61,10 @@ def _options(
     context: typer.Context,
     *,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which.")
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say which release it is."
+        ),
     ] = False,
 ) -> None:
     """What goes before a command, which then finds the definition of the service in `obj`."""
