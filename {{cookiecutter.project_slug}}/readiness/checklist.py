@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
+from readiness.causes import told_once
 from readiness.check import Check, Result
 from readiness.contracts.check import ReleasesShareTheSchema
 from readiness.evidence import named_in, places_of
@@ -16,6 +17,7 @@ from readiness.handlers import HandlersCanBeUndone
 from readiness.idempotency import RetriesAreIdempotent
 from readiness.keeping import RowsAreKeptAsDecided
 from readiness.migrated import NoSchema
+from readiness.modelled import TablesAreAsModelled
 from readiness.personal import PersonalDataIsNamed
 from readiness.reading import QueriesReadLittle
 from readiness.rehearsal import Subject, prepare, rehearse
@@ -33,6 +35,7 @@ CHECKS: tuple[type[Check], ...] = (
     DatabaseIsObservable,
     MigrationsAreReversible,
     ReleasesShareTheSchema,
+    TablesAreAsModelled,
     QueriesReadLittle,
     HandlersCanBeUndone,
     ExamplesReachTheCode,
@@ -61,7 +64,7 @@ async def go_through(
         ConfigurationError: the role of DATABASE_URL may not create databases.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    results, server, memory = [], subject.settings.session_url, dict[Any, Any]()
+    results, server, memory = list[Result](), subject.settings.session_url, dict[Any, Any]()
     with scratch_database(server) as pattern:
         broken = await _broken(subject, pattern)
         for check in checks:
@@ -78,7 +81,7 @@ async def go_through(
     if all(each.passed for each in results):  # nobody has told of the cause
         return [replace(each, findings=(each.why_not,), why_not="") if each.why_not else each
                 for each in results]  # fmt: skip
-    return results
+    return told_once(results)
 
 
 async def _broken(subject: Subject, pattern: str) -> NoSchema | None:

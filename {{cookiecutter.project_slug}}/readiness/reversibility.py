@@ -76,13 +76,18 @@ def stairway(url: str, folder: Path) -> Iterator[str]:
             yield f"{migration.down.name} is empty"
             reversible = False
         _with_tenant(url)  # feature: row, rls, schema
+        told = False
         try:
             with session(url) as cursor:
                 list(fill(cursor, _ROWS))
             backfilled(url, migration, folder)
-            yield from _step(url, Migrator(url, folder=folder), migration, reversible=reversible)
+            migrator = Migrator(url, folder=folder)
+            for finding in _step(url, migrator, migration, reversible=reversible):
+                told = True
+                yield finding
         except ServiceError as error:
-            yield str(error)
+            if not told:  # else it follows from that
+                yield str(error)
             return
 
 
@@ -148,10 +153,25 @@ def _with_tenant(url: str) -> None:
 def _differences(
     file: Path, wanted: Mapping[str, str], found: Mapping[str, str], *, again: str = ""
 ) -> Iterator[str]:
-    for name in sorted(wanted.keys() | found.keys()):
+    both = {**wanted, **found}
+    tables = [each.split()[1] for each in wanted.keys() ^ found.keys() if each[:9] == "relation "]
+    for name in sorted(both):
+        if any(_is_part(name, both[name], table) for table in tables):
+            continue  # whoever mends the table mends it as well
         if name not in wanted:
             yield f"{file.name}{again} leaves {name}"
         elif name not in found:
             yield f"{file.name}{again} loses {name}"
         elif wanted[name] != found[name]:
             yield f"{file.name}{again} makes of {name}: {found[name]} (was {wanted[name]})"
+
+
+def _is_part(name: str, definition: str, table: str) -> bool:
+    """Whether it goes with the table: a column, a key, an index, a policy."""
+    kind, _, of = name.rpartition(" ")
+    on = (f" ON {table} ", f" ON public.{table} ")
+    return (
+        of.startswith(f"{table}.")
+        or (of == table and kind != "relation")
+        or (kind == "index" and any(each in definition for each in on))
+    )

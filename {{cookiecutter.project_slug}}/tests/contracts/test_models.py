@@ -4,14 +4,12 @@ Rows go to PostgreSQL as JSON: into a column for documents that the model takes 
 document that was made a text would go as a text, and nobody could look into it.
 """
 
-from collections.abc import Iterator
-
 import peewee
 import pytest
 from playhouse.postgres_ext import JSONField
 
 import acme_orders.chassis.process.service  # every model is imported with it
-from acme_orders.chassis.database.table import Table
+from acme_orders.chassis.database.table import Table, models_in
 from acme_orders.chassis.migrations.drift import drift
 
 from readiness.scratch import rows_of, session
@@ -23,15 +21,10 @@ COLUMNS = """
 """
 
 
-def models(base: type[Table] = Table) -> Iterator[type[Table]]:
-    """All of the service; tests have some of their own."""
-    for model in base.__subclasses__():
-        if model.__module__.startswith(f"{acme_orders.__name__}."):
-            yield model
-        yield from models(model)
-
-
-MODELS = {f"{model.__module__}.{model.__name__}": model for model in models()}
+# All of the service; tests have some of their own.
+MODELS = {
+    f"{model.__module__}.{model.__name__}": model for model in models_in(acme_orders.__name__)
+}
 
 
 def columns(url: str, model: type[Table]) -> dict[str, str]:

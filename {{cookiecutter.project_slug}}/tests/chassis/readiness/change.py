@@ -13,8 +13,6 @@ from types import ModuleType
 from readiness.rehearsal import Subject
 from tests.chassis.slices import sales
 
-_PACKAGE = "changed_service"
-_SLICE = f"{_PACKAGE}.sales"
 _QUERY = '    @query("sales.revenue"'
 _ROUTE = '    @routes.get("")\n'  # feature: http_api
 _HANDLER = "    new = sales.add(sale)\n"
@@ -111,7 +109,8 @@ def another_example(**values: str) -> Edit:
 @contextmanager
 def made(change: Change, subject: Subject, folder: Path) -> Iterator[Subject]:
     """The service with a copy of the slice in which it was made."""
-    source, package = Path(sales.__file__).parent, folder / _PACKAGE
+    # Models of an earlier change are still there, under the name of that package.
+    source, package = Path(sales.__file__).parent, folder / re.sub(r"\W", "_", folder.name)
     copy = Path(shutil.copytree(source, package / "sales"))
     (package / "__init__.py").touch()
     for name, _, new in change.edits:
@@ -123,7 +122,7 @@ def made(change: Change, subject: Subject, folder: Path) -> Iterator[Subject]:
             if name == file.stem and old:
                 assert text.count(old) == 1, (change.name, old)
                 text = text.replace(old, new)
-        file.write_text(text.replace(sales.__name__, _SLICE), encoding="utf-8")
+        file.write_text(text.replace(sales.__name__, f"{package.name}.sales"), encoding="utf-8")
     migrations = subject.migrations
     if change.up:
         migrations = Path(shutil.copytree(migrations, folder / "migrations"))
@@ -133,16 +132,16 @@ def made(change: Change, subject: Subject, folder: Path) -> Iterator[Subject]:
         definition = replace(subject.definition, slices=(_imported(package).sales,))
         yield replace(subject, definition=definition, source=package, migrations=migrations)
     finally:
-        for each in [each for each in sys.modules if each.split(".")[0] == _PACKAGE]:
+        for each in [each for each in sys.modules if each.split(".")[0] == package.name]:
             del sys.modules[each]
 
 
 def _imported(folder: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(
-        _PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        folder.name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
     assert spec is not None
     assert spec.loader is not None
-    sys.modules[_PACKAGE] = package = importlib.util.module_from_spec(spec)
+    sys.modules[folder.name] = package = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
-    return importlib.import_module(f"{_SLICE}.slice")
+    return importlib.import_module(f"{folder.name}.sales.slice")

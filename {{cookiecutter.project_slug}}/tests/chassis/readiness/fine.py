@@ -336,6 +336,7 @@ FINE = (
         "a column that goes in steps",
         "ALTER TABLE buyers DROP created_at;",
         "",
+        ("models", "    created_at = DateTimeTZField(constraints=NOW)\n", ""),
         head=HEAD.replace("yes", "no (nobody reads it)")
         + "-- phase: contract\n-- requires: release 0.1.0\n",
     ),

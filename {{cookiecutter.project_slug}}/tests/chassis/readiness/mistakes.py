@@ -131,6 +131,7 @@ MISTAKES = (
             ),
         )
     ),
+    asks("K1", "a list without a limit", "has no limit", f"return await self.fetch_all({_LATER})"),
     asks("Q1", "no limit", "is read", f"return await self.manager.fetch({_LATER}.tuples())"),
     asks(
         "Q1",

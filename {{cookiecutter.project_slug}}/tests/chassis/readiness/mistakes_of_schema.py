@@ -1,9 +1,13 @@
 """Single mistakes in a migration, and the check that tells of each."""
 
-from tests.chassis.readiness.change import HEAD, KEY, Change
+from tests.chassis.readiness.change import HEAD, KEY, Change, asked
 
 _DROP = "DROP INDEX CONCURRENTLY changed;\n"
 _LAST = "    booked_at = DateTimeTZField(constraints=NOW)\n"
+_NOTE = "    note = peewee.IntegerField(null=True)"
+_NOTES = f"class Note(Table):\n{_NOTE}\n\n    class Meta:\n        table_name = 'notes'\n\n\n"
+_OTHER = "peewee.ForeignKeyField(Buyer, backref='others', column_name='note', null=True)"
+_ADD, _BACK = "ALTER TABLE sales ADD note", "ALTER TABLE sales DROP note"
 _VALUE = '        "made_at": sale.made_at,\n'
 _BEHIND = f"CREATE INDEX CONCURRENTLY sales_buyer_id ON sales ({KEY}buyer_id);"
 
@@ -13,7 +17,106 @@ def migration(name: str, says: str, up: str, down: str, check: str = "K5") -> Ch
     return Change(check, name, says, (), f"{HEAD}\n{up}\n", f"{down}\n")
 
 
+def modelled(name: str, says: str, old: str, new: str, up: str = "", down: str = "") -> Change:
+    """Models that say another thing than the migrations."""
+    edits = (("models", old, new),)
+    return Change("K7", name, says, edits, up and f"{HEAD}\n{up}\n", down and f"{down}\n")
+
+
+_STATUS = "    status = peewee.TextField("
+_SKU = "    sku = peewee.TextField("
+
 OF_SCHEMA = (
+    # What code relies on, and nobody has made.
+    *(
+        modelled(name, says, old, new)
+        for name, says, old, new in (
+            ("an index of the model alone", "sales: index", _STATUS, f"{_STATUS}index=True, "),
+            ("a unique key of the model alone", "unique index", _SKU, f"{_SKU}unique=True, "),
+            (
+                "a unique index of the model alone",
+                "sales: unique index",
+                '(("made_at", "id"), False),)',
+                '(("made_at", "id"), False), (("made_at", "currency"), True))',
+            ),
+            (
+                "a check of the model alone",
+                "sales: check CHECK ((currency = 'EUR'::text))",
+                "Check(\"currency ~ '^[A-Z]{3}$'\")",
+                "Check(\"currency ~ '^[A-Z]{3}$'\"), Check(\"currency = 'EUR'\")",
+            ),
+            ("a column of the model alone", "sales: column note", _LAST, f"{_LAST}{_NOTE}\n"),
+            (
+                "a value of the model alone",
+                "sales: default currency",
+                "    currency = peewee.TextField(constraints=[",
+                "    currency = peewee.TextField(constraints=[SQL(\"DEFAULT 'EUR'\"), ",
+            ),
+            ("a table of the model alone", "notes: table", "class Line(", f"{_NOTES}class Line("),
+        )
+    ),
+    *(
+        modelled(name, says, _LAST, f"{_LAST}    note = {field}\n", f"{_ADD} {type_};", f"{_BACK};")
+        for name, says, field, type_ in (
+            ("a reference of the model alone", "foreign key", _OTHER, "uuid"),
+            (
+                "a number that is too short",
+                "column note is bigint in",
+                "peewee.BigIntegerField(null=True)",
+                "integer",
+            ),
+            (
+                "a column that may be NULL after all",
+                "nullability note",
+                "peewee.IntegerField(constraints=[SQL('DEFAULT 1')])",
+                "integer DEFAULT 1",
+            ),
+            (
+                "a column that may not be NULL",
+                "nullability note",
+                "peewee.IntegerField(null=True, constraints=[SQL('DEFAULT 1')])",
+                "integer NOT NULL DEFAULT 1",
+            ),
+        )
+    ),
+    Change(
+        "K7",
+        "a number that is a text",
+        "column note is integer in the model and text in the database",
+        (
+            ("models", _LAST, f"{_LAST}{_NOTE}\n"),
+            ("models", '("status", "currency")', '("status", "currency", "note")'),
+        ),
+        f"{HEAD}\n{_ADD} text;\n",
+        f"{_BACK};\n",
+    ),
+    Change(
+        "K5",
+        "a time without its zone",
+        "prefer-timestamp-tz",
+        (("models", _LAST, f"{_LAST}    note = DateTimeTZField(null=True)\n"),),
+        f"{HEAD}\n{_ADD} timestamp;\n",
+        f"{_BACK};\n",
+    ),
+    # Each query that needs it fails, and the cause is told.
+    Change(
+        "K7",
+        "a column that a query asks for",
+        "sales: column note is in the model, not in the database: integer",
+        (
+            ("models", _LAST, f"{_LAST}{_NOTE}\n"),
+            asked("return await self.fetch_all(Sale.select(Sale.note).limit(1))"),
+        ),
+    ),
+    Change(
+        "K7",
+        "a column that a handler fills",
+        "sales: column note is in the model",
+        (
+            ("models", _LAST, f"{_LAST}{_NOTE}\n"),
+            ("repository", _VALUE, f'{_VALUE}        "note": 1,\n'),
+        ),
+    ),
     # The slice stores a value: else each of its writes fails, and more checks tell of that.
     Change(
         "K5",

@@ -47,6 +47,11 @@ def findings(folder: Path, up: str, down: str) -> list[str]:
     ("up", "down", "wanted"),
     [
         (
+            "CREATE TABLE lanes (grams integer CHECK (grams > 0)); CREATE INDEX ON lanes (grams)",
+            "SELECT 1",
+            "0002_next.down.sql leaves relation lanes",
+        ),
+        (
             "ALTER TABLE boxes ADD COLUMN lane text NOT NULL",
             "ALTER TABLE boxes DROP COLUMN lane",
             "0002_next.up.sql fails if there are rows: they have no value for boxes.lane",
@@ -78,7 +83,16 @@ def findings(folder: Path, up: str, down: str) -> list[str]:
             "0002_next.down.sql says that boxes.label is lost, and it is not",
         ),
     ],
-    ids=["demands", "drops", "rounds", "deletes", "mixes up", "cannot go back", "says too much"],
+    ids=[
+        "forgets",
+        "demands",
+        "drops",
+        "rounds",
+        "deletes",
+        "mixes up",
+        "cannot go back",
+        "says too much",
+    ],
 )
 def test_rows_are_harmed(tmp_path: Path, up: str, down: str, wanted: str) -> None:
     """Each by one finding, which names what is harmed."""

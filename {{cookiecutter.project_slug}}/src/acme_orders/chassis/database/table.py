@@ -1,6 +1,10 @@
 """The base of every model. Models never leave their repository."""
 
-from collections.abc import Iterable, Mapping  # feature: row, rls
+from collections.abc import (
+    Iterable,  # feature: row, rls
+    Iterator,
+    Mapping,  # feature: row, rls
+)
 from typing import (
     TYPE_CHECKING,
     Any,  # feature: row, rls
@@ -77,3 +81,11 @@ class Table(AioModel):
         return query if tenant is None else query.where(cls.tenant_id == tenant)
 
     # feature: row, rls }
+
+
+def models_in(package: str, base: type[Table] = Table) -> Iterator[type[Table]]:
+    """Those that modules of a package have, as far as they have been imported."""
+    for model in base.__subclasses__():
+        if model.__module__.startswith(f"{package}."):
+            yield model
+        yield from models_in(package, model)

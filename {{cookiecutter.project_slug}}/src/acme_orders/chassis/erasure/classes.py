@@ -4,11 +4,11 @@
 `not_personal`: it has none, whatever happens.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from acme_orders.chassis.database.table import Table
+from acme_orders.chassis.database.table import Table, models_in
 
 PERSONAL, FREE_TEXT, NOT_PERSONAL = KINDS = ("personal", "free_text", "not_personal")
 Kinds = Mapping[str, Mapping[str, str]]  # of the columns of each table
@@ -64,11 +64,5 @@ def classes_of(model: type[Table]) -> Classes:
 def models_beside(repositories: Iterable[object]) -> list[type[Table]]:
     """The models of slices with these repositories, in the order of their names."""
     rooms = {type(each).__module__.rpartition(".")[0] for each in repositories}
-    found = (each for each in _models(Table) if each.__module__.rpartition(".")[0] in rooms)
+    found = {model for room in rooms for model in models_in(room)}
     return sorted(found, key=lambda model: model.__name__)
-
-
-def _models(base: type[Table]) -> Iterator[type[Table]]:
-    for each in base.__subclasses__():
-        yield each
-        yield from _models(each)

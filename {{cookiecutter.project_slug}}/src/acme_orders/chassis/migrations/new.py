@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import UUID  # feature: schema
 
 from acme_orders.chassis.database.blocking import open_blocking
-from acme_orders.chassis.database.table import Table
+from acme_orders.chassis.database.table import models_in
 from acme_orders.chassis.migrations.draft import Draft, draft
 from acme_orders.chassis.migrations.drift import drift
 from acme_orders.chassis.migrations.files import FOLDER, migrations, numbered
@@ -31,7 +31,7 @@ def drafted(url: str, folder: Path = FOLDER) -> Draft:
         ConfigurationError: the role may not, or a migration fails.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    models = list(_models(Table))
+    models = list(models_in(__name__.partition(".")[0]))
     with scratch_database(url, "draft_") as scratch:
         list(Migrator(scratch, folder=folder).up())
         # feature: schema {
@@ -60,12 +60,3 @@ def write(name: str, parts: tuple[Part, ...], folder: Path = FOLDER) -> Iterator
             file = folder / f"{stem}.{direction}.sql"
             file.write_text(text, encoding="utf-8", newline="\n")
             yield file
-
-
-def _models(base: type[Table]) -> Iterator[type[Table]]:
-    """All of the service; tests have some of their own."""
-    package = __name__.partition(".")[0]
-    for model in base.__subclasses__():
-        if model.__module__.startswith(f"{package}."):
-            yield model
-        yield from _models(model)
