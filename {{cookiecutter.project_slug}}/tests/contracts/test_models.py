@@ -22,9 +22,8 @@ COLUMNS = """
 
 
 # All of the service; tests have some of their own.
-MODELS = {
-    f"{model.__module__}.{model.__name__}": model for model in models_in(acme_orders.__name__)
-}
+_FOUND = models_in(acme_orders.__name__)
+MODELS = {f"{model.__module__}.{model.__name__}": model for model in _FOUND}
 
 
 def columns(url: str, model: type[Table]) -> dict[str, str]:
