@@ -47,8 +47,8 @@ def told_once(results: Sequence[Result]) -> list[Result]:
     if any(is_of_model(finding) for each in others for finding in each.findings):
         results = _without(results, _MODELLED, is_of_model)
     elif not all(each.passed for each in others):
-        results = [_silent(each, "other checks") if each.id == _MODELLED else each
-                   for each in results]  # fmt: skip
+        waits = "it tells what it has found when the others find nothing"
+        results = [_silent(each, waits) if each.id == _MODELLED else each for each in results]
     errors = [at for each in found.get(_INDEXED, ()) if (at := _FAILS.search(each))]
     written = [form for at in errors for form in (at[1], f"{at[2]}: {at[4]}")]
     return _without(results, _INDEXED, lambda each: any(form in each for form in written))
@@ -66,12 +66,11 @@ def _without(
         if each.id == teller or rest == each.findings:
             left.append(each)
         else:
-            left.append(replace(each, findings=rest) if rest else _silent(each, teller))
+            why_not = f"{teller} tells the cause of what it has found"
+            left.append(replace(each, findings=rest) if rest else _silent(each, why_not))
     return left
 
 
-def _silent(result: Result, teller: str) -> Result:
-    """Unless it had found nothing anyway."""
-    if not result.findings:
-        return result
-    return replace(result, findings=(), why_not=f"{teller} tells the cause of what it found")
+def _silent(result: Result, why_not: str) -> Result:
+    """Unless it has found nothing anyway."""
+    return replace(result, findings=(), why_not=why_not) if result.findings else result

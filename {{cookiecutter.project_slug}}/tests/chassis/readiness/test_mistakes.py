@@ -24,6 +24,7 @@ SHORT = {  # what `make test` tries; `make faults` tries all of them
     "a branch",
     "a use case in another module, inside a transaction",
     "a rare query that a route calls",
+    "a column that a query asks for",
 }
 
 
