@@ -46,7 +46,7 @@ def main() -> int:
     if problems:
         print("nothing was changed:", *problems, sep="\n  ", file=sys.stderr)
         return 2
-    for file, text in files.items():
+    for file, text in sorted(files.items()):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         print(f"  {file}")

@@ -28,8 +28,9 @@ class RetriesAreIdempotent(Check):
     async def inspect(self, rehearsal: Rehearsal) -> AsyncGenerator[str, None]:
         """Give what a handler stores a unique key from the message, and use insert_once with it.
 
-        Do nothing more when the row was there. The inbox keeps its key (consumer, source, id).
-        Each payload needs an example that its handler accepts after those registered before it.
+        Do nothing more when the row was there. What an UPDATE sets is the same the second time: a
+        time from the message, not that of now. The inbox keeps its key (consumer, source, id). Each
+        payload needs an example that its handler accepts after those registered before it.
         """
         self.inspected += 1
         if not await asyncio.to_thread(has_inbox_key, rehearsal.url):

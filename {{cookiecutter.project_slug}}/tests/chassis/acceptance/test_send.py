@@ -96,7 +96,7 @@ async def test_whoever_waits_in_vain_is_told_where_it_is(service: Service) -> No
     """Nobody consumes here."""
     ended = await sent(service, SALE_MADE, "--within", "0")
     assert ended.returncode == 1
-    assert "1 messages wait in the queue" in ended.stderr
+    assert "messages in the queue: 1, " in ended.stderr
 
 
 @pytest.mark.parametrize(

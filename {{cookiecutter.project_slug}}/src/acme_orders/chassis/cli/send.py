@@ -158,7 +158,7 @@ async def _tell(service: Service, form: Form, messages: Sequence[Message], fates
         waiting = await service.broker.count(service.topology.main.name)
         later = sum([await service.broker.count(each.name) for each in service.topology.ladder])
         typer.echo(
-            f"{missing} not processed yet: {waiting} messages wait in the queue and {later} for "
-            "another attempt; is the service running (`make dev`)?",
+            f"{missing} not processed yet; messages in the queue: {waiting}, waiting for another "
+            f"attempt: {later}; is the service running (`make dev`)?",
             err=True,
         )
