@@ -5,8 +5,12 @@ Where none is installed (Debian: `apt-get install prometheus`) this is skipped, 
 
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +19,7 @@ from dev.ports import free_ports
 from tests.chassis.acceptance.test_lifecycle import process
 from tests.chassis.conftest import Connect, eventually, rows, send, sold
 from tests.chassis.faults.prometheus import BACKFILL, RULES, prometheus
+from tests.chassis.faults.seen import Seen
 
 pytestmark = [
     pytest.mark.long,
@@ -87,3 +92,57 @@ async def test_whoever_is_missing_is_missed(
                 return await watching.alerts() == {missing}
 
             await eventually(only_that, within=60)
+
+
+@contextmanager
+def exporting(*series: str) -> Iterator[tuple[int, set[str]]]:
+    """A port that is scraped, and the series that it has as long as they are in the set."""
+    left = set(series)
+
+    def give(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write("".join(f"{each} 1\n" for each in sorted(left)).encode())
+
+    methods = {"do_GET": give, "log_message": lambda *_: None}
+    handler = type("Handler", (BaseHTTPRequestHandler,), methods)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port, left
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def test_a_soak_tells_of_a_series_that_is_missing(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever only looks at the end of a soak does not see what was gone in between."""
+    wanted = {"kept", "lost"}
+    for module in (prometheus.__module__, Seen.__module__):
+        monkeypatch.setattr(f"{module}.expressions", lambda: wanted)
+    site: Any = SimpleNamespace(database_url=database_url)
+    with exporting(*wanted) as (port, left), prometheus(tmp_path, port) as watching:
+        seen = Seen(watching, port)
+
+        async def gaps() -> list[str]:
+            seen.end()
+            return [each for each in await seen.problems() if each.startswith("no series")]
+
+        async def looks(number: int) -> bool:
+            assert not await gaps()
+            return f", {number} looks" in str(seen)
+
+        async def there() -> list[Any]:
+            return await watching.series("lost")
+
+        await seen.begin(site)
+        await eventually(lambda: looks(3))
+        left.remove("lost")
+        await eventually(gaps)
+        left.add("lost")
+        await eventually(there)
+        (gap,) = await gaps()
+        assert gap.endswith(" s: lost")
