@@ -77,7 +77,8 @@ SELECT name, 'policy', concat_ws(' ', polname, 'for', polcmd, polpermissive,
     '', ''
 FROM relation JOIN pg_policy ON polrelid = relation.oid
 UNION ALL
-SELECT name, 'row-level security', concat(relrowsecurity, relforcerowsecurity), '', ''
+SELECT name, 'row-level security', concat(CASE WHEN NOT relrowsecurity THEN 'off, but ' END,
+    CASE WHEN relforcerowsecurity THEN 'forced' ELSE 'not forced' END), '', ''
 FROM relation JOIN pg_class USING (oid) WHERE relrowsecurity OR relforcerowsecurity
 """
 
