@@ -24,6 +24,7 @@ ADD = "tests.chassis.slices.sales.repository:Sales.add_all"
 SETTLE = "acme_orders.chassis.dead_letters.archiver:Archiver._settle"
 DECIDE = "acme_orders.chassis.dead_letters.store:DeadLetters.decide"
 REPLAYED = "SELECT count(*) FROM dead_letters WHERE state = 'replayed'"
+pytestmark = pytest.mark.timeout(900)  # a process that dies six times starts seven times
 INNOCENTS = 20  # all in the hands of the process that dies: PREFETCH is twice BATCH_SIZE
 
 
@@ -52,7 +53,7 @@ async def test_a_killer_among_innocents(
     await asyncio.gather(
         *(fleet.start(supervised=True, ready=False) for _ in range(processes)),
     )
-    await eventually(lambda: _archived(site, killers), within=180)
+    await eventually(lambda: _archived(site, killers), within=400)
     if killers == 1:  # of two, a copy of one may kill on when both are archived
         await asyncio.gather(*(member.ready() for member in fleet.members))
         assert await fleet.metric("dead_letters_archived_total", reason="delivery_limit")
@@ -73,7 +74,7 @@ async def test_out_of_memory(site: Site, load: Load, fleet: Fleet, settle: Settl
     """Whether the process survives it or not: it ends as a dead letter, and no other does."""
     (bad,) = await among_innocents(load, "oom", 1)
     await fleet.start(supervised=True, ready=False)
-    await eventually(lambda: _archived(site, 1), within=180)
+    await eventually(lambda: _archived(site, 1), within=400)
     await fleet.members[0].ready()
     (await settle()).check()
     ((dead, reason),) = await site.rows("SELECT message_id, reason FROM dead_letters")
@@ -93,7 +94,7 @@ async def test_a_blocked_event_loop(
     await load.send(1, fate="block-10")
     await load.send(INNOCENTS)
     await asyncio.gather(*(fleet.start(environment=quick) for _ in range(processes)))
-    await eventually(lambda: arrived(site, load), within=180)
+    await eventually(lambda: arrived(site, load), within=400)
     await eventually(at_least(1, fleet, "messages_processed_total", outcome="duplicate"))
     assert all(member.running for member in fleet.members)
     blocked = [each for member in fleet.members for each in member.records("event_loop.blocked")]
