@@ -211,7 +211,11 @@ OF_SCHEMA = (
             (
                 "NOT NULL where rows may have none",
                 "M5",
-                "ALTER TABLE journal ADD n integer; ALTER TABLE journal ALTER n SET NOT NULL;",
+                (
+                    "ALTER TABLE journal ADD n integer;\n"
+                    "ALTER TABLE journal ALTER n SET DEFAULT 1;\n"
+                    "ALTER TABLE journal ALTER n SET NOT NULL;"
+                ),
                 "ALTER TABLE journal DROP n;",
             ),
             (
