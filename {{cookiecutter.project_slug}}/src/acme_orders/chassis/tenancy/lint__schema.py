@@ -15,8 +15,6 @@ from acme_orders.chassis.database.sql_text import descendants
 from acme_orders.chassis.tenancy.guard import Judgement
 from acme_orders.chassis.tenancy.sql import check_for_tenant
 
-COLUMN = "tenant_id"
-
 _SHARED = {"pg_catalog", "information_schema", "public"}
 _NAMES = ("funcname", "names", "name", "collname", "oper_name")  # of functions, types, operators
 
