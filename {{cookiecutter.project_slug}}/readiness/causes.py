@@ -34,8 +34,7 @@ def told_once(results: Sequence[Result]) -> list[Result]:
     else K7 finds waits until the others find nothing. A query that fails with its example is told
     by K1 alone. No example leads far where one fails.
     """
-    found = {each.id: each.findings for each in results}
-    absent = [at for each in found.get(_MODELLED, ()) if (at := _ABSENT.match(each))]
+    absent = [at for each in _of(_MODELLED, results) if (at := _ABSENT.match(each))]
     tables = {at[1] for at in absent if not at[2]}
     columns = {at[2] for at in absent if at[2]}
 
@@ -49,9 +48,13 @@ def told_once(results: Sequence[Result]) -> list[Result]:
     elif not all(each.passed for each in others):
         waits = "it tells what it has found when the others find nothing"
         results = [_silent(each, waits) if each.id == _MODELLED else each for each in results]
-    errors = [at for each in found.get(_INDEXED, ()) if (at := _FAILS.search(each))]
+    errors = [at for each in _of(_INDEXED, results) if (at := _FAILS.search(each))]
     written = [form for at in errors for form in (at[1], f"{at[2]}: {at[4]}")]
     return _without(results, _INDEXED, lambda each: any(form in each for form in written))
+
+
+def _of(check: str, results: Sequence[Result]) -> list[str]:
+    return [finding for each in results if each.id == check for finding in each.findings]
 
 
 def _without(

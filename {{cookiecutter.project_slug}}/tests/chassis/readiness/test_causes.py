@@ -29,6 +29,17 @@ def test_a_column_that_is_missing_is_told_by_k7() -> None:
     assert found == {"K7": (COLUMN,), "R1": ("parcels has no policy",)}
 
 
+def test_who_says_nothing_tells_no_cause() -> None:
+    """Of what K7 tells, K1 is silent: what is left stays with the check that has found it."""
+    fails = "sales.page fails with its example: KeyError('x')"
+    found = told(
+        K1=(fails,),
+        K4=("another ends with KeyError('x')",),
+        K7=("sales: table is in the model, not in the database",),
+    )
+    assert found.keys() == {"K4", "K7"}
+
+
 def test_k7_waits_for_the_others() -> None:
     """They say what an index or a key is missing for."""
     assert told(Q1=("sales is read as a whole",), K7=(INDEX,)) == {
