@@ -36,7 +36,7 @@ from tests.answers import (
     pairwise,
 )
 from tests.conftest import Bake, Commit, git, read
-from tests.source import imported, modules
+from tests.source import imported, modules, overwritten
 from tests.test_identity import PRAGMA, variant
 
 # What an answer brings in, by import name; it must not be mentioned without that answer.
@@ -102,6 +102,8 @@ def findings(project: Path, answers: Answers, template: dict[str, str]) -> Itera
             parse(project / path)
             if path.endswith(".py"):
                 imports[path] = imported(text)
+                for name in overwritten(text) if not path.startswith("tests/") else ():
+                    yield f"{path}: {name} gets a value, and another one in the next line"
         except (ValueError, SyntaxError, yaml.YAMLError) as error:
             yield f"{path}: {error}"
     own = set(places(path.removeprefix("src/") for path in imports))
@@ -315,6 +317,7 @@ def test_the_checks_find_what_they_should(project: Path, tmp_path: Path) -> None
         "a.py": "x = (",
         "b.py": "import aiopg\n",
         "c.py": "x = 1  # feature: tracing\n",
+        "h.py": "x = 1\nx = 2\n",
         "d.yaml": "a: [",
         "e.toml": "a = acme\n",
         "f.json": "{",

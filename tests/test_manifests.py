@@ -76,6 +76,12 @@ def test_what_one_names_another_has(bake: Bake, http_api: bool) -> None:
         assert alone == (each["metadata"]["name"] in api)
     assert bool(api) == http_api
 
+    text = (project / "deploy/kubernetes/deployment.yaml").read_text("utf-8")
+    assert set(re.findall(r"&(\w+)", text)) == set(re.findall(r"\*(\w+)", text))
+    replicas = [each["spec"].get("replicas") for each in yaml.safe_load(text)["items"]]
+    assert replicas == [2] * len(kinds["Deployment"])
+    assert text.count("replicas: 2") == len(replicas)  # KEDA takes one of them away, not all
+
     (scaled,), (monitor,) = kinds["ScaledObject"], kinds["PodMonitor"]
     assert scaled["spec"]["scaleTargetRef"]["name"] in ports
     (trigger,) = scaled["spec"]["triggers"]

@@ -5,13 +5,14 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.conftest import Bake
+from tests.conftest import Bake, git
 from tests.machine import Machine, impossible, python_here
 from tests.workplace import PATH, Workplace, verbs
 
@@ -162,6 +163,30 @@ def test_readme_tells_of_each_verb(bake: Bake) -> None:
         rows = re.findall(r"^\| `make .*", (project / "README.md").read_text("utf-8"), re.MULTILINE)
         told = {verb for row in rows for verb in re.findall(r"`make ([a-z-]+)", row)}
         assert told == verbs(project / "Makefile") - {"help"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["mutations", "minutes=soon"], "--minutes: invalid float value"),
+        (["mutations", "since=nowhere"], "nowhere"),
+        (["deploy-rehearsal", "FROM=nowhere"], "nowhere"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_value_is_told_before_a_server_starts(
+    bake_fresh: Bake, arguments: list[str], says: str
+) -> None:
+    """Nobody waits for PostgreSQL to hear of a slip of the pen."""
+    project, venv = bake_fresh(), Path(sys.prefix)
+    git(project, "init", "--quiet")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "one")
+    command = ["make", f"VENV={venv}", "-o", str(venv / ".ready"), *arguments]
+    ended = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert says in ended.stderr
+    assert "PostgreSQL" not in ended.stderr
 
 
 FEW = "-k 'every_alert_is_read or hooks_know_the_questions'"  # one of each suite

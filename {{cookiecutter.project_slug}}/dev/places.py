@@ -11,6 +11,7 @@ WANTED = {
     "OPERATIONS_PORT": 9000,
 }
 TRIED = 100
+TENANT = "00000000-0000-0000-0000-000000000001"  # feature: row, rls, schema
 
 
 def service_ports(settings: Mapping[str, str | None], memory: Path) -> dict[str, str]:
@@ -46,6 +47,7 @@ def places(environment: Mapping[str, str]) -> dict[str, str]:
         "RabbitMQ": environment["BROKER_URL"],
         "RabbitMQ, pages": environment.get("RABBITMQ_MANAGEMENT_URL", ""),
         "PostgreSQL": environment["DATABASE_URL"],
+        "tenant": TENANT,  # feature: row, rls, schema
         "in another terminal": ".venv/bin/acme-orders doctor",
     }
     return {name: place for name, place in found.items() if place}

@@ -8,7 +8,11 @@ from dev.child import ServerFailed
 from dev.command import Ended, ends_with_the_block
 from dev.environment import POSTGRES, without
 from dev.kept import Lock
-from dev.places import places, service_ports
+from dev.places import (
+    TENANT,  # feature: row, rls, schema
+    places,
+    service_ports,
+)
 from dev.published import Listener
 from dev.reload import Command, Reloader
 from dev.servers import say
@@ -17,8 +21,10 @@ from dev.stay import FOLDER, SERVICE, standing
 SET = {
     "LOG_FORMAT": "console",
     "DRAIN_TIMEOUT": "2s",  # whoever has saved waits for it; what is not done by then comes again
-    "OTEL_SDK_DISABLED": "true",  # nobody collects spans here  # feature: tracing
 }
+# feature: tracing {
+COLLECTORS = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
+# feature: tracing }
 
 
 def main() -> int:
@@ -34,12 +40,14 @@ def main() -> int:
                 del os.environ[name]  # of another server; this one has no SSL, for example
             ports = service_ports({**dotenv_values(".env"), **os.environ}, FOLDER / "service.json")
             os.environ.update({**SET, **os.environ, **found, **ports})
+            # feature: tracing {
+            if not COLLECTORS & os.environ.keys():
+                os.environ.setdefault("OTEL_SDK_DISABLED", "true")
+            # feature: tracing }
             reloader = Reloader()
             Command("migrate", "up").wait()
             # feature: row, rls, schema {
-            # For `curl -H X-Tenant-ID:00000000-0000-0000-0000-000000000001 …` and the header
-            # `tenant`.
-            tenant = ("tenants", "add", "first", "--id", "00000000-0000-0000-0000-000000000001")
+            tenant = ("tenants", "add", "first", "--id", TENANT)
             if not (known := FOLDER / "tenant").exists() and Command(*tenant).wait() == 0:
                 known.touch()
             # feature: row, rls, schema }

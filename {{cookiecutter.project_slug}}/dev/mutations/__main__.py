@@ -30,13 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--since", default="HEAD", metavar="REF", help="changed since then in git")
     parser.add_argument("--minutes", type=float, default=15, help="after them, none is begun")
     parser.add_argument("-j", "--jobs", type=int, default=2, help="copies of the project")
+    parser.add_argument("--check", action="store_true", help="only whether this can be done")
     options = parser.parse_args(arguments)
     root, console = Path.cwd(), Console(highlight=False, soft_wrap=True)
-    wanted = mutants(root)
     try:
         files = None if options.all else changed(root, options.since)
     except LookupError as error:
         parser.error(str(error))
+    if options.check:
+        return 0
+    wanted = mutants(root)
     if files is not None:
         wanted = [each for each in wanted if files & {edit.file for edit in each.edits}]
     if not wanted:

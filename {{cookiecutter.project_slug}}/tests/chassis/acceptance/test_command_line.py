@@ -155,6 +155,18 @@ def test_the_doctor_looks_at_each_part(database_url: str) -> None:
     assert "secret" not in ended.stdout + ended.stderr
 
 
+@pytest.mark.parametrize("environment", ["development", "test"])
+def test_the_doctor_says_what_starts_servers(environment: str) -> None:
+    """Of a developer's machine; elsewhere nobody has `make dev`."""
+    nobody = {
+        "DATABASE_URL": "postgresql://me@127.0.0.1:1/x",
+        "BROKER_URL": "amqp://me:secret@127.0.0.1:1/",
+    }
+    ended = run("doctor", ENVIRONMENT=environment, **nobody)
+    assert ended.returncode == 1
+    assert ("`make dev` starts" in ended.stdout) == (environment == "development")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "command", [("retention", "plan"), ("erase", "list"), ("migrate", "status")]

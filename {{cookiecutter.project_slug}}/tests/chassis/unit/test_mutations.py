@@ -199,6 +199,7 @@ def test_files_that_have_changed(
     with pytest.raises(SystemExit):
         main(["--since", "nowhere"])
     assert "git knows no commit 'nowhere'" in capsys.readouterr().err
+    assert main(["--check"]) == 0  # no server is there
 
 
 def test_what_is_known_is_not_asked_again(project: Path) -> None:

@@ -5,8 +5,8 @@ from acme_orders.chassis.database.blocking import Rows
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.tenancy.system_role import SYSTEM_ROLE  # feature: rls
 
-_BEGIN = "SET LOCAL search_path = public"
-_BEGIN += f"; SET LOCAL ROLE {SYSTEM_ROLE}"  # feature: rls
+_BEGIN = "SET LOCAL search_path = public"  # feature: tenancy=none, row
+_BEGIN = f"SET LOCAL search_path = public; SET LOCAL ROLE {SYSTEM_ROLE}"  # feature: rls
 
 
 def places(rows: Rows, backfill: Backfill) -> list[str]:  # noqa: ARG001

@@ -19,7 +19,12 @@ from acme_orders.chassis.cli.topology import inspect_topology
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.dead_letters.choice import looking
 from acme_orders.chassis.dead_letters.store import DeadLetters, Selection
-from acme_orders.chassis.errors import ConfigurationError, ServiceError
+from acme_orders.chassis.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    DatabaseUnavailable,
+    ServiceError,
+)
 from acme_orders.chassis.messaging.topology import MISSING, State
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.connected import database, verify
@@ -28,6 +33,7 @@ from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
+_AWAY = (DatabaseUnavailable, BrokerUnavailable)
 _LATE = 60.0  # seconds; OutboxStuck warns of it as well
 
 
@@ -64,6 +70,9 @@ def doctor(
         findings = asyncio.run(examine(context.obj, settings, live=contracts))
         for finding in findings:
             typer.echo(f"{finding.mark:7}{finding.part}: {finding.problem or finding.says}")
+        away = any(isinstance(finding.problem, _AWAY) for finding in findings)
+        if away and settings.environment == "development":
+            typer.echo("`make dev` starts PostgreSQL and RabbitMQ, and commands find them")
         if problems := [finding.problem for finding in findings if finding.problem]:
             bad = any(isinstance(problem, ConfigurationError) for problem in problems)
             raise typer.Exit(MISCONFIGURED if bad else 1)

@@ -41,7 +41,7 @@ def export_sample(
     tenant: _Whose = None,  # feature: row, rls, schema
 ) -> None:
     """Write a small, anonymised part of the database, and prove that nobody's data is in it."""
-    whose = ""
+    whose = ""  # feature: tenancy=none
     whose = str(tenant or "")  # feature: row, rls, schema
     with explained():
         if seed is not None and len(seed) < _SHORTEST:

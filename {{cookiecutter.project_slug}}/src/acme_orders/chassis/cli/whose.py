@@ -5,8 +5,12 @@ from uuid import UUID  # feature: row, rls, schema
 
 import typer
 
-ANYBODY: Any = ""
-_OPTION: Any = typer.Option(hidden=True)
+ANYBODY: Any
+_OPTION: Any
+# feature: tenancy=none {
+ANYBODY = ""
+_OPTION = typer.Option(hidden=True)
+# feature: tenancy=none }
 # feature: row, rls, schema {
 
 

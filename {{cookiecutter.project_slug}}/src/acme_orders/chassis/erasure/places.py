@@ -11,7 +11,7 @@ SELECT format('%%I.%%I', nspname, relname) FROM pg_class
     JOIN pg_attribute ON attrelid = pg_class.oid
 WHERE nspname = %s AND attname = %s AND NOT attisdropped
 """
-_COLUMN, _OTHERS = "", "SELECT"
+_COLUMN, _OTHERS = "", "SELECT"  # feature: tenancy=none
 # feature: row, rls {
 _COLUMN = "tenant_id"
 _NAMES = ("cloudEvents:tenant", "cloudEvents_tenant", "tenant")

@@ -124,9 +124,12 @@ class Envelope:
     @property
     def key(self) -> tuple[object, ...]:
         """What two deliveries of the same message have in common, and no two messages do."""
-        key: tuple[object, ...] = (self.source, self.id, self.payload_hash)
-        key += (self.tenant,)  # feature: row, rls, schema
-        return key
+        return (
+            self.source,
+            self.id,
+            self.payload_hash,
+            self.tenant,  # feature: row, rls, schema
+        )
 
 
 def decode(

@@ -16,8 +16,12 @@ from acme_orders.chassis.migrations.scratch import scratch_database
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: schema
 
 # The models of the chassis.
-_SAY_NOTHING_OF_KEYS = {"inbox", "outbox", "dead_letters"}
-_SAY_NOTHING_OF_KEYS |= {"idempotency_keys"}  # feature: http_api
+_SAY_NOTHING_OF_KEYS = {
+    "inbox",
+    "outbox",
+    "dead_letters",
+    "idempotency_keys",  # feature: http_api
+}
 
 
 def drafted(url: str, folder: Path = FOLDER) -> Draft:

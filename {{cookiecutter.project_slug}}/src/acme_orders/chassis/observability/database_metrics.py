@@ -7,8 +7,12 @@ KINDS = (
     *("misused", "no_transaction", "other"),
 )
 CLOSED = ("broken", "cancelled", "dead", "expired", "in_transaction")
-GUARDS: tuple[str, ...] = ("no_transaction", "session_state", "child_task")
-GUARDS += ("tenant",)  # feature: row, rls, schema
+GUARDS = (
+    "no_transaction",
+    "session_state",
+    "child_task",
+    "tenant",  # feature: row, rls, schema
+)
 
 
 class DatabaseMetrics(Families):

@@ -53,7 +53,7 @@ def survey(rows: Rows, policy: Retention, holds: Holds = nobody) -> list[Site]:
     """
     found, problems = list[Site](), list[str]()
     for place in schemas(rows):
-        parts = [policy]
+        parts = [policy]  # feature: tenancy=none, schema
         parts = Target.of_tenants(rows, policy, place)  # feature: row, rls
         target = Target.of(rows, parts[0], place) if parts else None
         if target is None:

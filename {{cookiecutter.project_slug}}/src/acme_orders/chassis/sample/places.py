@@ -5,7 +5,9 @@ from acme_orders.chassis.errors import ConfigurationError  # feature: row, rls
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.sample.part import Part
 
+# feature: tenancy=none {
 _OWNER, _OWNERS = "", "SELECT %s::text, %s WHERE false"  # rows belong to nobody
+# feature: tenancy=none }
 # feature: row, rls {
 _OWNER = "tenant_id"
 _OWNERS = """

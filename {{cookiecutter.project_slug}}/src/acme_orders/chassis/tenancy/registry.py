@@ -74,10 +74,11 @@ class Tenants:
             ConfigurationError: there is none, or one of several has to be named.
         """
         known = self.all()
-        if len(known) != 1:
-            shown = "`tenants list` shows them" if known else "`tenants add NAME` registers one"
+        if not known:
+            raise ConfigurationError("there is no tenant yet: `tenants add NAME` registers one")
+        if len(known) > 1:
             raise ConfigurationError(
-                f"there are {len(known)} tenants: say --header tenant=ID; {shown}"
+                f"there are {len(known)} tenants: say --header tenant=ID; `tenants list` shows them"
             )
         return known[0][0]
 
