@@ -5,7 +5,6 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -14,7 +13,7 @@ from tests.chassis.conftest import PROJECT
 from tests.chassis.faults.account import Account, settled
 from tests.chassis.faults.fleet import Fleet
 from tests.chassis.faults.load import Load
-from tests.chassis.faults.management import Management
+from tests.chassis.faults.management import Management, marked
 from tests.chassis.faults.marks import Marks
 from tests.chassis.faults.site import Site, opened
 from tests.conftest import server
@@ -56,11 +55,8 @@ def management_url() -> str:
 @pytest.fixture
 async def marks(broker_url: str, management_url: str) -> AsyncIterator[Marks]:
     """In the place of all secrets of the processes; whatever shows one fails the test."""
-    management, user = Management(broker_url, management_url), f"test_{uuid4().hex}"
-    await management.admit(user)
-    found = Marks(user)
-    yield found
-    await management.dismiss(user)
+    async with marked(Management(broker_url, management_url)) as found:
+        yield found
     assert not found.shown
 
 

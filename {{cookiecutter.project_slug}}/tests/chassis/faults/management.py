@@ -1,14 +1,16 @@
 """What an administrator may do to one virtual host, over RabbitMQ's management API."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
+from uuid import uuid4
 
 import aio_pika
 
 from dev.virtual_hosts import VirtualHosts
-from tests.chassis.faults.marks import MARKS
+from tests.chassis.faults.marks import MARKS, Marks
 
 PASSWORD = MARKS["BROKER_URL"]
 
@@ -128,3 +130,15 @@ class Management:
         return await asyncio.to_thread(
             self._server.ask, method, f"/api/{path}", body, may_be_absent=may_be_absent
         )
+
+
+@asynccontextmanager
+async def marked(management: Management) -> AsyncIterator[Marks]:
+    """Marks for all secrets of processes; two are passwords of users of RabbitMQ, made here."""
+    marks = Marks(f"test_{uuid4().hex}", f"test_{uuid4().hex}")
+    await management.admit(marks.user)
+    password = MARKS["RABBITMQ_MANAGEMENT_URL"]
+    await management.admit(marks.asking, password=password, tags="management")
+    yield marks
+    await management.dismiss(marks.user)
+    await management.dismiss(marks.asking)

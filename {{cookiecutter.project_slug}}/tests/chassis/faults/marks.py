@@ -10,29 +10,38 @@ from tests.chassis.hostile_passwords import leaks
 MARKS = {
     "DATABASE_URL": "Hq5/vKxZ@jG7%zVh",
     "DATABASE_SESSION_URL": "Gz9/xQjK@hV4%kXq",
+    "MIGRATION_DATABASE_URL": "Jk7/gXvV@vH5%xHv",
     "BROKER_URL": "Kx6/qZvH@gJ3%jQz",
+    "RABBITMQ_MANAGEMENT_URL": "Vh8/zJqX@kG2%hZj",
     "OPERATIONS_TOKEN": "Xv2/jHgQ@zK8%qGx",
 }
+_DATABASES = ("DATABASE_URL", "DATABASE_SESSION_URL", "MIGRATION_DATABASE_URL")
 
 
 class Marks:
     """Of the processes of one test.
 
     Args:
-        user: of RabbitMQ, with the mark as its password, in the place of guest.
+        user: of RabbitMQ, in the place of guest; its password is the mark of BROKER_URL.
+        asking: the same for the management API, with the mark of RABBITMQ_MANAGEMENT_URL.
     """
 
-    def __init__(self, user: str) -> None:
-        self._user = user
+    def __init__(self, user: str, asking: str) -> None:
+        self.user, self.asking = user, asking
         self.shown = set[str]()  # which secret, and where
 
     def planted(self, environment: Mapping[str, str]) -> dict[str, str]:
         """These settings with marks; PostgreSQL trusts everybody, whatever the password."""
         found = {**environment, "OPERATIONS_TOKEN": MARKS["OPERATIONS_TOKEN"]}
-        for name in found.keys() & {"DATABASE_URL", "DATABASE_SESSION_URL"}:
+        session = found.get("DATABASE_SESSION_URL", found["DATABASE_URL"])
+        found.setdefault("MIGRATION_DATABASE_URL", session)
+        for name in found.keys() & set(_DATABASES):
             found[name] = _marked(found[name], MARKS[name])
         if "://guest:guest@" in found["BROKER_URL"]:  # another user's password is the mark already
-            found["BROKER_URL"] = _marked(found["BROKER_URL"], MARKS["BROKER_URL"], self._user)
+            found["BROKER_URL"] = _marked(found["BROKER_URL"], MARKS["BROKER_URL"], self.user)
+        name = "RABBITMQ_MANAGEMENT_URL"
+        if name in found:
+            found[name] = _marked(found[name], MARKS[name], self.asking)
         return found
 
     def look(self, where: str, text: str) -> None:

@@ -39,6 +39,7 @@ from tests.chassis.faults.fleet import Fleet
 from tests.chassis.faults.forgetful import ENVIRONMENT as FORGETFUL
 from tests.chassis.faults.forgetful import age, forgetful, went
 from tests.chassis.faults.load import Load
+from tests.chassis.faults.management import Management, marked
 from tests.chassis.faults.mixture import send
 from tests.chassis.faults.nemesis import PROCESSES, SURROUNDINGS, Scene, haunt
 from tests.chassis.faults.outcome import Held, Outcome
@@ -96,7 +97,11 @@ async def soak(plan: Plan, folder: Path) -> tuple[Account, list[str]]:
     with servers() as (postgres, rabbitmq, to_postgres, to_rabbitmq):
         database_url, broker_url = postgres.create_database(), rabbitmq.create_virtual_host()
         migrate(database_url)
-        async with opened(database_url, broker_url, ENVIRONMENT) as plain:
+        management = Management(broker_url, rabbitmq.management_url)
+        async with (
+            opened(database_url, broker_url, ENVIRONMENT) as plain,
+            marked(management) as marks,
+        ):
             site = forgetful(plain)
             # A new queue that RabbitMQ has not written yet does not survive that it is killed.
             await eventually(rabbitmq.queues_written)
@@ -104,7 +109,7 @@ async def soak(plan: Plan, folder: Path) -> tuple[Account, list[str]]:
                 "DATABASE_URL": to_postgres.url(database_url),
                 "BROKER_URL": to_rabbitmq.url(broker_url),
             }
-            async with Fleet(site, folder, printed=False) as fleet:
+            async with Fleet(site, folder, printed=False, marks=marks) as fleet:
                 ports = free_ports(3)
                 starting = [
                     fleet.start(
@@ -125,9 +130,10 @@ async def soak(plan: Plan, folder: Path) -> tuple[Account, list[str]]:
                 with watching(folder, ports) as seen:
                     await seen.begin(site)
                     outcome = await _under_faults(plan, scene, fleet, seen)
-                    unseen = await seen.problems()
+                    problems = [*outcome.problems(first), *await seen.problems()]
                 say(f"Prometheus: {seen}")
-                return outcome.account, [*outcome.problems(first), *unseen]
+            shown = [f"the secret {each} was shown" for each in sorted(marks.shown)]
+            return outcome.account, [*problems, *shown]
 
 
 @contextmanager
