@@ -203,7 +203,7 @@ def _statements(cursor: Any, contracts: Path) -> Told:
     if not known:
         return Told(part, f"are compared with nothing: {contracts} has no contracts", wrong=False)
     strange = [
-        f"{' '.join(sql.split())[:120]} ({calls} calls, {took} s)"
+        f"{' '.join(sql.split())[:120]} ({calls} calls, {took:.1f} s)"
         for sql, calls, took in ours
         if _fingerprint(sql) not in known
     ]

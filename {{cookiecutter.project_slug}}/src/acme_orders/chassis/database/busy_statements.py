@@ -13,7 +13,7 @@ from acme_orders.chassis.database.sql_text import QUERIES, descendants, parse
 from acme_orders.chassis.errors import ConfigurationError
 
 _STATEMENTS = """
-SELECT query, calls, round(total_exec_time / 1000)::bigint FROM {schema}.pg_stat_statements
+SELECT query, calls, total_exec_time / 1000 FROM {schema}.pg_stat_statements
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND userid = (SELECT oid FROM pg_roles WHERE rolname = %(role)s)
 ORDER BY total_exec_time DESC LIMIT 1000
@@ -41,7 +41,7 @@ class Busy(NamedTuple):
 
     sql: str
     calls: int
-    seconds: int
+    seconds: float
 
 
 def busiest(cursor: Any, most: int) -> list[Busy] | None:

@@ -61,8 +61,11 @@ class Queries:
         await begun(read)
         if found is None:
             return None
-        rows = [(tag("code", each.sql), each.calls, f"{each.seconds} s") for each in found]
-        return table(("statement", "runs", "in all"), rows)
+        rows = [
+            (tag("code", sql), calls, _ms(seconds / calls), _s(seconds))
+            for sql, calls, seconds in found
+        ]
+        return table(("statement", "runs", "on average", "in all"), rows)
 
     async def plans(self, name: str) -> list[Html]:
         """How PostgreSQL runs what this query sends with its example; nothing of it stays.
