@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+from acme_orders.chassis.migrations.drift import POLICY, ROW_SECURITY
+
 from readiness.scratch import rows_of, session
 
 INBOX_KEY = (
@@ -11,7 +13,7 @@ INBOX_KEY = (
     "id",
 )
 
-_SCHEMA = """
+_SCHEMA = f"""
 WITH schema AS (
     SELECT oid, nspname FROM pg_namespace
     WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
@@ -43,11 +45,10 @@ UNION ALL
 SELECT 'function ' || oid::regprocedure, md5(pg_get_functiondef(oid)) FROM pg_proc
 WHERE pronamespace IN (SELECT oid FROM schema) AND prokind <> 'a'
 UNION ALL
-SELECT concat('policy ', relname, '.', polname), concat_ws(' ', polcmd, polpermissive,
-    polroles::regrole[]::text, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+SELECT concat('policy ', relname, '.', polname), {POLICY}
 FROM relation JOIN pg_policy ON polrelid = relation.oid
 UNION ALL
-SELECT 'row-level security ' || relation.relname, concat(relrowsecurity, relforcerowsecurity)
+SELECT 'row-level security ' || relation.relname, {ROW_SECURITY}
 FROM relation JOIN pg_class USING (oid) WHERE relrowsecurity OR relforcerowsecurity
 UNION ALL
 SELECT 'type ' || typname, string_agg(enumlabel, ',' ORDER BY enumsortorder)

@@ -11,6 +11,7 @@ from peewee_async import AioModel
 from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
 
 import acme_orders.service  # noqa: F401  # every model is imported with it
+from acme_orders.chassis.database.access import SERVICE_ROLE
 from acme_orders.chassis.database.sql_text import parse
 from acme_orders.chassis.migrations.ddl import table_sql
 from acme_orders.chassis.migrations.draft import Draft, draft
@@ -268,6 +269,19 @@ def test_what_says_the_same_is_no_drift(cursor: Any, change: str) -> None:
     """Names, the order of columns, and what models have no words for."""
     cursor.execute(ALIKE[change])
     assert found(cursor) == []
+
+
+def test_a_policy_is_told_in_the_words_of_sql(cursor: Any) -> None:
+    """Whoever has to write it by hand reads what to write."""
+    narrow = f"AS RESTRICTIVE FOR SELECT TO {SERVICE_ROLE} USING ((size > 0))"
+    cursor.execute(
+        f"CREATE POLICY narrow ON drift_crates {narrow}; "
+        'CREATE POLICY "Wide" ON drift_crates WITH CHECK (true)'
+    )
+    assert {each.what for each in found(cursor)} == {
+        f"narrow {narrow}",
+        '"Wide" WITH CHECK (true)',
+    }
 
 
 def test_a_model_that_postgresql_refuses_is_named(cursor: Any) -> None:

@@ -255,8 +255,17 @@ def test_a_model_whose_table_no_migration_makes_is_found(
 
 def test_a_table_that_a_later_migration_drops_is_not_there(tmp_path: Path) -> None:
     """Its name is free again."""
-    assert not tables_of(migrated(tmp_path, "CREATE TABLE a (b int);", "DROP TABLE IF EXISTS a;"))
-    assert tables_of(migrated(tmp_path, "CREATE TABLE a (b int);", "DROP INDEX b;"))
+    for kind, made in (("TABLE", "(b int)"), ("VIEW", "AS SELECT 1")):
+        drop = f"DROP {kind} IF EXISTS a;"
+        assert not tables_of(migrated(tmp_path, f"CREATE {kind} a {made};", drop))
+
+
+@pytest.mark.parametrize(
+    "what", ["INDEX a", "TYPE a", "FUNCTION a()", "SEQUENCE a", "TRIGGER a ON b"]
+)
+def test_what_else_has_the_name_of_a_table_may_go(tmp_path: Path, what: str) -> None:
+    """It may be in another schema, or is named in another list."""
+    assert tables_of(migrated(tmp_path, "CREATE TABLE a (b int);", f"DROP {what};"))
 
 
 def migrated(folder: Path, *ups: str) -> list[Migration]:

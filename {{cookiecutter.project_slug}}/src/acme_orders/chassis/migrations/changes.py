@@ -20,8 +20,8 @@ NOTES = {
     "table": "drop it in a file of its own with `phase: contract`, if nothing uses it",
     "default": "a generated column cannot be changed, only made anew",
     "exclusion": "it cannot be made while the table is used; see docs/schema-changes.md",
-    "row-level security": "by hand, see docs/tenancy.md",
-    "policy": "by hand, see docs/tenancy.md",
+    "row-level security": "by hand, with ALTER TABLE … ENABLE and FORCE ROW LEVEL SECURITY",
+    "policy": "by hand, with CREATE POLICY or DROP POLICY",
 }
 _ENDINGS = {"check": "check", "foreign key": "fkey", "exclusion": "excl"}
 _PLAIN = re.compile(r"btree \(([a-z0-9_]+(?:, [a-z0-9_]+)*)\)")

@@ -28,7 +28,17 @@ _OF_A_COLUMN = ("default", "nullability")
 # By table, kind and name or definition: what is compared beyond that, and how it is dropped.
 Objects = Mapping[tuple[str, str, str], tuple[str, str]]
 
-_CATALOG = """
+# What CREATE POLICY says of one behind its table.
+POLICY = """concat_ws(' ', CASE WHEN NOT polpermissive THEN 'AS RESTRICTIVE' END,
+    'FOR ' || CASE polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+        WHEN 'd' THEN 'DELETE' END,
+    CASE WHEN polroles <> '{0}' THEN 'TO ' || array_to_string(polroles::regrole[], ', ') END,
+    'USING (' || pg_get_expr(polqual, polrelid) || ')',
+    'WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')')"""
+ROW_SECURITY = """concat(CASE WHEN NOT relrowsecurity THEN 'off, but ' END,
+    CASE WHEN relforcerowsecurity THEN 'forced' ELSE 'not forced' END)"""
+
+_CATALOG = f"""
 WITH relation AS (
     SELECT pg_class.oid, concat_ws('.', CASE WHEN NOT pg_table_is_visible(pg_class.oid)
         THEN quote_ident(nspname) END, quote_ident(relname)) AS name
@@ -72,13 +82,10 @@ FROM relation JOIN pg_index ON indrelid = relation.oid
     LEFT JOIN pg_constraint ON conindid = indexrelid AND contype IN ('p', 'u', 'x')
 WHERE contype IS DISTINCT FROM 'x'
 UNION ALL
-SELECT name, 'policy', concat_ws(' ', polname, 'for', polcmd, polpermissive,
-    polroles::regrole[], pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)),
-    '', ''
+SELECT name, 'policy', concat_ws(' ', quote_ident(polname), {POLICY}), '', ''
 FROM relation JOIN pg_policy ON polrelid = relation.oid
 UNION ALL
-SELECT name, 'row-level security', concat(CASE WHEN NOT relrowsecurity THEN 'off, but ' END,
-    CASE WHEN relforcerowsecurity THEN 'forced' ELSE 'not forced' END), '', ''
+SELECT name, 'row-level security', {ROW_SECURITY}, '', ''
 FROM relation JOIN pg_class USING (oid) WHERE relrowsecurity OR relforcerowsecurity
 """
 

@@ -18,6 +18,13 @@ from acme_orders.chassis.migrations.trees import (
     words_of,
 )
 
+# Other things may have the name of one, such as a function, or an index of another schema.
+_TABLES = {
+    enums.OBJECT_TABLE,
+    enums.OBJECT_FOREIGN_TABLE,
+    enums.OBJECT_VIEW,
+    enums.OBJECT_MATVIEW,
+}
 _KEYS = {"PRIMARY", "UNIQUE", "EXCLUSION", "FOREIGN", "CHECK"}
 _ENDINGS = {"PRIMARY": "pkey", "UNIQUE": "key", "FOREIGN": "fkey", "CHECK": "check"}
 
@@ -117,10 +124,16 @@ class Known:
                     self._alter(name, self.tables.setdefault(name, Table()), part)
             case ast.RenameStmt():
                 self._rename(statement)
-            case ast.DropStmt(objects=objects):
-                for name in map(names_of, objects):
-                    self.tables.pop(name, None)
-                    self.indexes.pop(name, None)
+            case ast.DropStmt():
+                self._drop(statement)
+
+    def _drop(self, statement: Any) -> None:
+        for name in map(names_of, statement.objects):
+            if statement.remove_type == enums.OBJECT_INDEX:
+                self.indexes.pop(name, None)
+            elif statement.remove_type in _TABLES:
+                self.tables.pop(name, None)
+                self.views.discard(name)
 
     def _made(self, name: str) -> Table:
         self.new.add(name)
@@ -195,7 +208,7 @@ class Known:
                 table.columns[part.name] = type_of(part.def_.type_name)
 
     def _rename(self, statement: Any) -> None:
-        if statement.rename_type in {enums.OBJECT_TABLE, enums.OBJECT_VIEW, enums.OBJECT_MATVIEW}:
+        if statement.rename_type in _TABLES:
             old = table_of(statement.relation)
             new = ".".join([*old.split(".")[:-1], statement.newname])
             self.tables[new] = self.tables.pop(old, Table())
