@@ -11,7 +11,7 @@ from acme_orders.chassis.process.service import Service
 
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 from tests.chassis.acceptance.test_command_line import run
-from tests.chassis.conftest import Connect, consuming, count, rows
+from tests.chassis.conftest import Connect, consuming, count, eventually, rows, sold
 from tests.chassis.integration.dead_letter_queue import archiving
 from tests.chassis.slices.sales.messages import SALE_MADE
 from tests.conftest import add_tenant  # feature: row, rls, schema
@@ -97,6 +97,19 @@ async def test_whoever_waits_in_vain_is_told_where_it_is(service: Service) -> No
     ended = await sent(service, SALE_MADE, "--within", "0")
     assert ended.returncode == 1
     assert "messages in the queue: 1, " in ended.stderr
+    assert "is it running" in ended.stderr
+
+
+async def test_whoever_waits_for_what_has_failed_is_led_to_the_log(
+    connect: Connect, broker_url: str
+) -> None:
+    """The service runs: one waits for its next attempt."""
+    async with connect(broker_url=broker_url, retry_ladder=(3600,)) as service:
+        (later,) = [each.name for each in service.topology.ladder]
+        await service.broker.publish(sold(), exchange="", routing_key=later)
+        await eventually(lambda: service.broker.count(later))
+        ended = await sent(service, SALE_MADE, "--within", "0", RETRY_LADDER="1h")
+    assert "another attempt: 1; `message.failed` in its log says why" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,8 @@ async def test_a_request_for_no_tenant_is_refused(
     for method, path, body in (("POST", "/sales", FORM), ("GET", "/sales", None)):
         status, answer = await ask(port, method, path, body, headers)
         assert status == 400
-        assert answer["detail"].startswith(f"header X-Tenant-ID: {tenant or ''!r} is no tenant")
+        said = f"{tenant!r} is no tenant" if tenant else "no tenant is named"
+        assert answer["detail"].startswith(f"header X-Tenant-ID: {said}: a UUID is expected")
     assert sent == []
 
 

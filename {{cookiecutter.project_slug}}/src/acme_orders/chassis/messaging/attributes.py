@@ -9,6 +9,7 @@ from acme_orders.chassis.messaging.broker import Message
 
 ATTEMPT = "retry-attempt"
 REPLAYS = "dl-replay-count"
+_PLAIN = {"id": "the AMQP property message_id", "type": "the AMQP property type"}
 _PREFIXES = ("cloudEvents:", "cloudEvents_")
 _LONGEST_ID = 255  # of an AMQP property
 _FRAMING = 6  # bytes of each header beside its name and value: type and lengths
@@ -26,9 +27,8 @@ def attribute(message: Message, name: str, default: str | None) -> str:
             value = found
             break
     if value is None or value == "":
-        raise Malformed(
-            f"the message has no {name}: set the AMQP property or the header cloudEvents:{name}"
-        )
+        plain = _PLAIN.get(name, f"the header {name}")
+        raise Malformed(f"the message has no {name}: set {plain} or the header cloudEvents:{name}")
     if not isinstance(value, str) or len(value) > _LONGEST_ID or "\x00" in value:
         raise Malformed(f"the {name} of the message is no text of at most {_LONGEST_ID} characters")
     return value

@@ -144,7 +144,8 @@ def tenant_id(value: object) -> UUID:
     # UUID() takes much else: braces, underscores, hyphens anywhere.
     if isinstance(value, str) and UUID_TEXT.fullmatch(value):
         return UUID(value)
-    raise Malformed(f"{value!r:.60} is no tenant: a UUID is expected, like {UUID(int=1)}")
+    said = f"{value!r:.60} is no tenant" if value else "no tenant is named"
+    raise Malformed(f"{said}: a UUID is expected, like {UUID(int=1)}")
 
 
 @contextmanager
