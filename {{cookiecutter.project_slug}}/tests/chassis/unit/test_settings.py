@@ -1,5 +1,6 @@
 """What settings are refused, and that none of them is shown that is secret."""
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ from acme_orders.chassis.errors import ConfigurationError
 
 from tests.chassis.hostile_passwords import PASSWORDS, leaks
 from tests.chassis.service import SERVICE
+from tests.conftest import PROJECT
 
 GOOD = {
     "database_url": "postgresql://login:Qx7-kzv@server/name",
@@ -86,3 +88,16 @@ def test_no_password_is_shown(password: str) -> None:
             load(**{variable: f"{scheme}://me:{password}{end}"}, concurrency="many")
         assert variable.upper() in str(refused.value) or end == "@server/name"
         assert leaks(password, f"{refused.value!r}{refused.value.__cause__}") == []
+
+
+def test_the_example_names_the_defaults() -> None:
+    """Whoever takes away the # of a line changes nothing yet."""
+    text, defaults = (PROJECT / ".env.example").read_text("utf-8"), load()
+    named = {
+        name.lower(): value
+        for name, value in re.findall(r"^#([A-Z_]+)=([^ \n]+)", text, re.MULTILINE)
+        if name != "POOL_SIZE" and not name.endswith("_URL")  # these follow from others
+    }
+    assert len(named) > 30
+    read = {name: getattr(load(**{name: value}), name) for name, value in named.items()}
+    assert read == {name: getattr(defaults, name) for name in named}

@@ -38,7 +38,7 @@ erase = typer.Typer(help="Erase a person from all tables.", no_args_is_help=True
 _Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="An email; - reads it.")]
 _HELP = "An email; - reads it."  # feature: tenancy=none
 _HELP = "An email; - reads it. Without it, the tenant as a whole."  # feature: row, rls, schema
-_Held = Annotated[str, typer.Argument(metavar="[SUBJECT]", help=_HELP)]
+_Held = Annotated[str, typer.Argument(metavar="SUBJECT", help=_HELP)]
 _Days = Annotated[float, typer.Option(min=0, help="Until it is due.")]
 
 

@@ -19,6 +19,6 @@ def _tenant(text: str) -> str:
 
 
 ANYBODY = ...  # it has to be said
-_OPTION = typer.Option("--tenant", parser=_tenant, help="Whose person.")
+_OPTION = typer.Option("--tenant", parser=_tenant, help="Whose person; `tenants list` has ids.")
 # feature: row, rls, schema }
 Whose = Annotated[str, _OPTION]
