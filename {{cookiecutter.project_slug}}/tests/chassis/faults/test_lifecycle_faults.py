@@ -118,20 +118,30 @@ def networks(site: Site) -> Iterator[dict[str, Proxy]]:
         yield found
 
 
-@pytest.mark.parametrize("signals", [1, 2])
-@pytest.mark.parametrize("failpoints", [[], [f"before:{ADD}:sleep=60"]], ids=["works", "hangs"])
+@pytest.mark.parametrize("signals", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "failpoints",
+    [
+        pytest.param([], marks=pytest.mark.long, id="works"),
+        pytest.param([f"before:{ADD}:sleep=60"], id="hangs"),
+    ],
+)
 @pytest.mark.parametrize(
     "outages",
     [
-        {"BROKER_URL": "black_hole", "DATABASE_URL": "black_hole"},
-        {"BROKER_URL": "refuse", "DATABASE_URL": "refuse"},
-        {"BROKER_URL": "refuse", "DATABASE_URL": "black_hole"},
-        {"BROKER_URL": "black_hole"},
-        {"DATABASE_URL": "black_hole"},
+        {"BROKER_URL": "black_hole", "DATABASE_URL": "black_hole"},  # all wait as long as they may
+        *(
+            pytest.param(each, marks=pytest.mark.long)
+            for each in (
+                {"BROKER_URL": "refuse", "DATABASE_URL": "refuse"},
+                {"BROKER_URL": "refuse", "DATABASE_URL": "black_hole"},
+                {"BROKER_URL": "black_hole"},
+                {"DATABASE_URL": "black_hole"},
+            )
+        ),
     ],
     ids=lambda outages: "-".join(f"{name[:2]}_{how}" for name, how in outages.items()),
 )
-@pytest.mark.long
 @pytest.mark.fault("F35", "SIGTERM while servers are away")
 async def test_sigterm_in_an_outage(
     signals: int,

@@ -78,7 +78,7 @@ def collected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collected]:
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
     found = Collected()
     yield found
-    found.tracing.close()
+    found.tracing.close(within=10)
 
 
 def trace_of(span: ReadableSpan) -> int:

@@ -24,7 +24,9 @@ from acme_orders.chassis.database.statements import Statement
 
 log = structlog.get_logger()
 
-_CLOSE = 1.0  # seconds; spans are not worth a late end of the process
+# Seconds; spans are not worth a late end of the process, nor that it ends with an error.
+_CLOSE = 1.0
+_SPARE = 0.3  # of the time that the process has left
 
 
 class Tracing:
@@ -50,11 +52,15 @@ class Tracing:
         self._tracer = self._provider.get_tracer(__name__)
         trace.set_tracer_provider(self._provider)
 
-    def close(self) -> None:
-        """Send what is still waiting, as far as the collector takes it soon."""
+    def close(self, *, within: float) -> None:
+        """Send what is still waiting, as far as the collector takes it soon.
+
+        Args:
+            within: the seconds that the process has left.
+        """
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
-        closing.join(_CLOSE)
+        closing.join(max(0.0, min(_CLOSE, within - _SPARE)))
 
     def statement(self, statement: Statement) -> None:
         """A span for a statement that ran just now; its SQL has no values in it.

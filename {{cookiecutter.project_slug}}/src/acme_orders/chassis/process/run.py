@@ -61,7 +61,7 @@ async def run(
     with Shutdown(settings.drain_timeout, metrics) as shutdown, ExitStack() as stack:
         # feature: tracing {
         tracing = Tracing(definition.name, settings.trace_share)
-        stack.callback(tracing.close)
+        stack.callback(lambda: tracing.close(within=shutdown.left))
         # feature: tracing }
         ports = {"operations": ClientLimits()}
         # feature: http_api {
