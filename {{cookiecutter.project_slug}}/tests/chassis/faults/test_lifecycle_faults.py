@@ -3,10 +3,9 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -224,7 +223,7 @@ async def test_rolling_restarts(
             member = two[turn % 2]
             await eventually(partial(_ended, member, turn // 2), within=60)
             await member.ready()  # the other one may still be ending, or starting
-            await _busied(member, partial(load.send, 50, fate=SLOW), group)
+            await _busied(member, load, group)
             returned += await member.metric("messages_returned_total")
             member.send_signal(how)
     for member in two:
@@ -241,12 +240,10 @@ def _ended(member: Member, times: int) -> bool:
     return len(member.statuses) == times
 
 
-async def _busied(
-    member: Member, send: Callable[[], Coroutine[Any, Any, object]], group: asyncio.TaskGroup
-) -> None:
-    """The other one takes its share, and may leave too little in hand of this one."""
-    for _ in range(20):
-        group.create_task(send())
+async def _busied(member: Member, load: Load, group: asyncio.TaskGroup) -> None:
+    """The other one takes its share, and a slow machine looks seldom: so more comes each time."""
+    for turn in range(20):
+        group.create_task(load.send(50 * (turn + 1), fate=SLOW))
         with suppress(TimeoutError):
             return await eventually(partial(_busy, member), within=5)
     pytest.fail("it was never busy")
