@@ -91,7 +91,9 @@ class Load:
     async def publish(self, sent: Sent) -> bool:
         """Publish a message, until it is confirmed; whether it was."""
         self.copies += sent.id in self.attempted
-        sent = self.attempted.setdefault(sent.id, self._now(sent))
+        first = self.attempted.setdefault(sent.id, self._now(sent))
+        if sent.message.body == first.message.body:  # a copy has the time of the first
+            sent = first
         until = time.monotonic() + self._patience
         async with self._window:
             while True:
