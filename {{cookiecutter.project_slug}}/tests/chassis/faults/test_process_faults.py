@@ -97,9 +97,9 @@ async def test_a_blocked_event_loop(
     await eventually(lambda: arrived(site, load), within=400)
     await eventually(at_least(1, fleet, "messages_processed_total", outcome="duplicate"))
     assert all(member.running for member in fleet.members)
-    blocked = [each for member in fleet.members for each in member.records("event_loop.blocked")]
-    assert len(blocked) == 1
-    assert "in act\n" in blocked[0]["stack"]  # the function that blocks
+    late = [each for member in fleet.members for each in member.records("event_loop.blocked")]
+    # The function that blocks; on a busy machine another one may be late as well.
+    assert len([each for each in late if "in act\n" in each["stack"]]) == 1
     # The other process may have had all of it again before this one is back.
     await eventually(at_least(1, fleet, "broker_reconnects_total"))
     assert await fleet.metric("dead_letters_total") == 0
