@@ -1,7 +1,7 @@
 """SIGTERM and SIGINT: drain, then end within a known time, whatever hangs."""
 
 import asyncio
-import math  # feature: tracing
+import math
 import os
 import signal
 import threading
@@ -41,7 +41,7 @@ class Shutdown:
         self.stop = asyncio.Event()
         self._seconds, self._running = seconds, list[asyncio.Task[None]]()
         self._began: float | None = None
-        self._last = math.inf  # when whatever is left to do is given up  # feature: tracing
+        self._last = math.inf  # when whatever is left to do is given up
         metrics.drain_duration.set_function(lambda: self.elapsed)
 
     def __enter__(self) -> Self:
@@ -64,13 +64,11 @@ class Shutdown:
         """Seconds since the signal; 0 before."""
         return 0.0 if self._began is None else time.monotonic() - self._began
 
-    # feature: tracing {
     @property
     def left(self) -> float:
         """Seconds until the process is ended, whatever is left to do; infinite before `close`."""
         return self._last - time.monotonic()
 
-    # feature: tracing }
     def drain(self, running: Sequence[asyncio.Task[None]]) -> None:
         """From now on a signal sets `stop`, and cancels these tasks when the time is over."""
         self._running.extend(running)
@@ -105,8 +103,8 @@ class Shutdown:
 
     def _end_within(self, seconds: float) -> None:
         # Neither a task that swallows every cancellation nor a thread that waits may keep us.
-        self._last = time.monotonic() + seconds - _TELL  # feature: tracing
-        last_resort = threading.Timer(seconds - _TELL, self._abort)
+        self._last = time.monotonic() + seconds - _TELL
+        last_resort = threading.Timer(self.left, self._abort)
         last_resort.daemon = True
         last_resort.start()
 
