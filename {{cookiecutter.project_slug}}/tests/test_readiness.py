@@ -24,8 +24,8 @@ def test_everything_hangs_from_a_slice() -> None:
 @pytest.fixture(scope="module")
 def results(request: pytest.FixtureRequest) -> dict[str, Result]:
     """Of the checks that are asked for, carried out together: one cause is told once."""
-    asked = [getattr(each, "callspec", None) for each in request.session.items]
-    names = {each.params["check"].id for each in asked if each and "check" in each.params}
+    here = [each for each in request.session.items if each.path == request.path]
+    asked = {each.callspec.params["check"] for each in here if hasattr(each, "callspec")}
     settings = SERVICE.load_settings(
         _env_file=None,
         environment="test",
@@ -33,7 +33,7 @@ def results(request: pytest.FixtureRequest) -> dict[str, Result]:
         broker_url="memory://",
     )
     waivers = waivers_in(PROJECT / "pyproject.toml", [each.id for each in CHECKS])
-    checks = [each for each in CHECKS if each.id in names]
+    checks = [each for each in CHECKS if each in asked]
     with contextlib.chdir(PROJECT):
         found = asyncio.run(go_through(Subject(SERVICE, settings, waivers=waivers), checks))
     return {each.id: each for each in found}

@@ -97,7 +97,7 @@ async def test_whoever_waits_in_vain_is_told_where_it_is(service: Service) -> No
     ended = await sent(service, SALE_MADE, "--within", "0")
     assert ended.returncode == 1
     assert "messages in the queue: 1, " in ended.stderr
-    assert "is it running" in ended.stderr
+    assert "is the service running" in ended.stderr
 
 
 async def test_whoever_waits_for_what_has_failed_is_led_to_the_log(
@@ -109,7 +109,7 @@ async def test_whoever_waits_for_what_has_failed_is_led_to_the_log(
         await service.broker.publish(sold(), exchange="", routing_key=later)
         await eventually(lambda: service.broker.count(later))
         ended = await sent(service, SALE_MADE, "--within", "0", RETRY_LADDER="1h")
-    assert "another attempt: 1; `message.failed` in its log says why" in ended.stderr
+    assert "another attempt: 1; `message.failed` in the service's log says why" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from acme_orders.chassis.messaging.broker import Message
     [
         ("id", "the AMQP property message_id"),
         ("type", "the AMQP property type"),
+        ("source", "the AMQP property app_id"),
         ("tenant", "the header tenant"),
     ],
 )

@@ -157,7 +157,8 @@ async def _tell(service: Service, form: Form, messages: Sequence[Message], fates
     if missing := len(messages) - len(fates):
         waiting = await service.broker.count(service.topology.main.name)
         later = sum([await service.broker.count(each.name) for each in service.topology.ladder])
-        why = "`message.failed` in its log says why" if later else "is it running (`make dev`)?"
+        running = "is the service running (`make dev`)?"
+        why = "`message.failed` in the service's log says why" if later else running
         typer.echo(
             f"{missing} not processed yet; messages in the queue: {waiting}, "
             f"waiting for another attempt: {later}; {why}",

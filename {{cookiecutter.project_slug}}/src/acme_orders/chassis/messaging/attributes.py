@@ -9,7 +9,11 @@ from acme_orders.chassis.messaging.broker import Message
 
 ATTEMPT = "retry-attempt"
 REPLAYS = "dl-replay-count"
-_PLAIN = {"id": "the AMQP property message_id", "type": "the AMQP property type"}
+_PLAIN = {
+    "id": "the AMQP property message_id",
+    "type": "the AMQP property type",
+    "source": "the AMQP property app_id",
+}
 _PREFIXES = ("cloudEvents:", "cloudEvents_")
 _LONGEST_ID = 255  # of an AMQP property
 _FRAMING = 6  # bytes of each header beside its name and value: type and lengths

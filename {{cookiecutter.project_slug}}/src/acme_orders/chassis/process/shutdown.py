@@ -66,7 +66,7 @@ class Shutdown:
 
     @property
     def left(self) -> float:
-        """Seconds until the process is ended, whatever is left to do; infinite before `close`."""
+        """Seconds until the process is ended, whatever is left to do; infinite before it stops."""
         return self._last - time.monotonic()
 
     def drain(self, running: Sequence[asyncio.Task[None]]) -> None:
