@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from dev.child import Child, ServerFailed
-from dev.databases import Databases
+from dev.databases import Databases  # feature: chassis_tests
 from dev.environment import POSTGRES, without
 from dev.ports import on_free_ports
 from dev.postgres_binaries import binaries_for, server_user
@@ -111,14 +111,19 @@ class Postgres:
         """Run SQL as the superuser and return what `psql` prints, unaligned and without titles."""
         return self._run("psql", "--no-psqlrc", "-At", "-c", sql, self.url).strip()
 
+    # feature: chassis_tests {
     def create_database(self, name: str | None = None, *, template: str | None = None) -> str:
         """Create a database, empty or a copy of `template` (a URL or a name); return its URL."""
-        return self._databases.create(name, template=template)
+        return self._databases().create(name, template=template)
 
     def drop_database(self, url: str) -> None:
         """Drop a database, also with connections open."""
-        self._databases.drop(url)
+        self._databases().drop(url)
 
+    def _databases(self) -> Databases:
+        return Databases(self.url, binaries=self._binaries, environment=without(*POSTGRES))
+
+    # feature: chassis_tests }
     def _fill(self) -> None:
         if self._scratch.ports:
             # Of a server that was killed. It runs no more (dev/kept.py), and a process that has its
@@ -133,9 +138,6 @@ class Postgres:
     def _start_on(self, ports: list[int]) -> None:
         (self.port,) = ports
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
-        self._databases = Databases(
-            self.url, binaries=self._binaries, environment=without(*POSTGRES)
-        )
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         program = str(self._binaries / "postgres")
         self._server = Child(

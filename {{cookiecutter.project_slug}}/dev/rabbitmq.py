@@ -2,13 +2,13 @@
 
 import signal
 import socket
-import subprocess
+import subprocess  # feature: chassis_tests
 from contextlib import ExitStack
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote  # feature: chassis_tests
 
 from dev.child import Child
 from dev.ports import on_free_ports
@@ -89,9 +89,8 @@ class RabbitMQ:
     def kill(self) -> None:
         """Kill it as a power failure would; data is kept.
 
-        Wait for `queues_written` before: RabbitMQ 3.10 (and maybe later) writes a new quorum queue
-        into its directory about a second late, and after a kill in this second the queue waits for
-        a leader for ever.
+        RabbitMQ 3.10 (and maybe later) writes a new quorum queue into its directory about a second
+        late, and after a kill in this second the queue waits for a leader for ever.
         """
         self._server.kill()
 
@@ -103,8 +102,9 @@ class RabbitMQ:
         """Let it go on after `pause`."""
         self._server.resume()
 
+    # feature: chassis_tests {
     def queues_written(self) -> bool:
-        """Whether each quorum queue that there is stands in the directory of this node."""
+        """Whether this node has written each quorum queue; wait for that before `kill`."""
         directories = self._seen(self._node.data).rglob("quorum/*/names.dets")
         written = b"".join(file.read_bytes() for file in directories)
         # As Erlang writes them: the name, then `m`, the mark of the text that follows.
@@ -139,6 +139,7 @@ class RabbitMQ:
         """Drop a virtual host with its queues and connections."""
         self._virtual_hosts.drop(url)
 
+    # feature: chassis_tests }
     def _start_on(self, ports: list[int]) -> None:
         peer = self._peer()
         amqp, management, distribution, mapper_port = ports

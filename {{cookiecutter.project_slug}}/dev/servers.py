@@ -27,13 +27,11 @@ from urllib.parse import urlsplit
 
 from dev.child import ServerFailed
 from dev.command import Ended, ends_with_the_block, run
-from dev.databases import Databases
 from dev.environment import OTHER_ADDRESSES, POSTGRES, RABBITMQ, forgotten
 from dev.kept import Kept
 from dev.postgres import Postgres
 from dev.postgres_binaries import NoPostgres
 from dev.rabbitmq import NoRabbitMQ, RabbitMQ, find_rabbitmq, install_rabbitmq
-from dev.virtual_hosts import VirtualHosts
 
 MISCONFIGURED = 78
 MEMORY = "memory://"
@@ -50,16 +48,6 @@ class Running:
     management_url: str | None
     postgres: Postgres | None
     rabbitmq: RabbitMQ | None
-
-    @property
-    def databases(self) -> Databases:
-        """Creates and drops databases on this server, whoever runs it."""
-        return Databases(self.database_url)
-
-    @property
-    def virtual_hosts(self) -> VirtualHosts | None:
-        """Creates and drops virtual hosts; None for `memory://` or without a management API."""
-        return VirtualHosts(self.broker_url, self.management_url) if self.management_url else None
 
     def environment(self) -> dict[str, str]:
         """Return the variables in which a command finds these servers."""

@@ -118,6 +118,6 @@ async def _plan(manager: Manager, statement: Statement) -> Mapping[str, Any]:
     async with manager.transaction("readiness.explain"):
         await manager.fetch_sql("SET LOCAL enable_seqscan = off")
         explain = f"EXPLAIN (FORMAT JSON) {statement.sql}"
-        ((plans,),) = await manager.fetch_sql(explain, statement.parameters)
+        ((plans,),) = await manager.fetch_sql(explain, *statement.parameters)
     plan: Mapping[str, Any] = plans[0]["Plan"]
     return plan

@@ -107,7 +107,7 @@ class QueriesReadLittle(Check):
                 explain = f"EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF, FORMAT JSON) {each.sql}"
                 with suppress(DatabaseError):  # K3 and K4 tell of what fails
                     async with manager.savepoint():
-                        ((plans,),) = await manager.fetch_sql(explain, each.parameters)
+                        ((plans,),) = await manager.fetch_sql(explain, *each.parameters)
                         plan = plans[0]["Plan"]
                         counted, lines = reads.counted(plan), tuple(drawn(plan))
                         self.plans.append(Planned(each.query, each.sql, lines, *counted))

@@ -83,13 +83,13 @@ def _without(routes: APIRouter, manager: Manager) -> None:
     @routes.get("/slow")
     async def slow(seconds: float) -> int:
         async with manager.transaction("slow", read_only=True):
-            return len(await manager.fetch_sql("SELECT pg_sleep(%s)", [seconds]))
+            return len(await manager.fetch_sql("SELECT pg_sleep(%s)", seconds))
 
     @routes.get("/value")
     async def value(at: datetime | None = None, number: int = 0, text: str = "") -> str:
         async with manager.transaction("value", read_only=True):
             rows = await manager.fetch_sql(
-                "SELECT %s::timestamptz IS NULL, %s::bigint, %s::text", [at, number, text]
+                "SELECT %s::timestamptz IS NULL, %s::bigint, %s::text", at, number, text
             )
         return str(rows[0])
 

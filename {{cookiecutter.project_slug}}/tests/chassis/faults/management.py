@@ -139,6 +139,8 @@ async def marked(management: Management) -> AsyncIterator[Marks]:
     await management.admit(marks.user)
     password = MARKS["RABBITMQ_MANAGEMENT_URL"]
     await management.admit(marks.asking, password=password, tags="management")
-    yield marks
-    await management.dismiss(marks.user)
-    await management.dismiss(marks.asking)
+    try:
+        yield marks
+    finally:
+        await management.dismiss(marks.user)
+        await management.dismiss(marks.asking)

@@ -89,7 +89,7 @@ async def insert(service: Service, table: str, **changes: Any) -> None:
     columns, marks = ", ".join(row), ", ".join(["%s"] * len(row))
     async with service.manager.transaction("test"):
         await service.manager.fetch_sql(
-            f"INSERT INTO {table} ({columns}) VALUES ({marks})", list(row.values())
+            f"INSERT INTO {table} ({columns}) VALUES ({marks})", *row.values()
         )
 
 

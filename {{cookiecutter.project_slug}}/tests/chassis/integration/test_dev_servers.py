@@ -21,11 +21,13 @@ from aio_pika.exceptions import ChannelPreconditionFailed
 from pamqp.commands import Basic
 
 from dev.child import ServerFailed
+from dev.databases import Databases
 from dev.environment import OTHER_ADDRESSES
 from dev.postgres import Postgres
 from dev.postgres_binaries import installed_binaries
 from dev.rabbitmq import NoRabbitMQ, RabbitMQ
 from dev.servers import servers
+from dev.virtual_hosts import VirtualHosts
 
 PROJECT = Path(__file__).parents[3]
 NO_RABBITMQ = {"PATH": "/nonexistent", "TEST_RABBITMQ_SERVER": ""}
@@ -256,9 +258,10 @@ def test_both_servers_leave_no_process_and_no_folder() -> None:
     with servers(report=lines.append) as running:
         ours = [process for process in family() if process not in before]
         assert running.environment()["DATABASE_URL"] == running.database_url
-        assert "1" in ask(running.databases.create(), "select 1")
-        if running.virtual_hosts:
-            assert running.virtual_hosts.create().startswith(running.broker_url)
+        assert "1" in ask(Databases(running.database_url).create(), "select 1")
+        if running.management_url:
+            hosts = VirtualHosts(running.broker_url, running.management_url)
+            assert hosts.create().startswith(running.broker_url)
 
     assert any(line.startswith("PostgreSQL 18") for line in lines)
     assert not left(ours)

@@ -432,7 +432,7 @@ async def test_what_a_message_always_meets(connect: Connect, trouble: Trouble) -
 
     async def meet(sales: Any, state: str) -> None:
         if state not in mended:
-            await sales.fetch_sql("SELECT fail(%s)", (state,))
+            await sales.fetch_sql("SELECT fail(%s)", state)
 
     messages = {each: bad(each) for each in STATES}
     sent = {str(each.message_id): state for state, each in messages.items()}

@@ -106,7 +106,7 @@ def managing(url: str, *, size: int = 2, acquire: float = 10) -> Manager:
 
 async def insert(database: Manager, number: int) -> None:
     """Write a row."""
-    await database.fetch_sql("INSERT INTO hazard (id) VALUES (%s)", (number,))
+    await database.fetch_sql("INSERT INTO hazard (id) VALUES (%s)", number)
 
 
 async def read(database: Manager, sql: str) -> Any:

@@ -388,7 +388,7 @@ class Player:
             unit.rows, unit.complete = Rows(), False
             await self._write(step, unit.rows)
             for row in order:
-                await self._database.fetch_sql("UPDATE hazard SET id = id WHERE id = %s", (row,))
+                await self._database.fetch_sql("UPDATE hazard SET id = id WHERE id = %s", row)
                 await asyncio.sleep(0.002)
             unit.complete = True
 
@@ -434,7 +434,7 @@ class Player:
     async def _write(self, _: Step, rows: Rows) -> None:
         marker = next(self._markers)
         try:
-            await self._database.fetch_sql("INSERT INTO hazard (id) VALUES (%s)", (marker,))
+            await self._database.fetch_sql("INSERT INTO hazard (id) VALUES (%s)", marker)
         except asyncio.CancelledError:
             rows.maybe.add(marker)
             raise
@@ -446,13 +446,13 @@ class Player:
         rows.sure.add(marker)
 
     async def _sleep(self, _: Step, __: Rows) -> None:
-        await self._database.fetch_sql("SELECT pg_sleep(%s)", (SLEEP,))
+        await self._database.fetch_sql("SELECT pg_sleep(%s)", SLEEP)
 
     async def _pause(self, step: Step, _: Rows) -> None:
         await asyncio.sleep(step.options[0])
 
     async def _violation(self, _: Step, __: Rows) -> None:
-        await self._database.fetch_sql("INSERT INTO hazard (id) VALUES (%s)", (TAKEN,))
+        await self._database.fetch_sql("INSERT INTO hazard (id) VALUES (%s)", TAKEN)
 
     async def _error(self, _: Step, __: Rows) -> None:
         raise Meant

@@ -110,7 +110,7 @@ async def test_nothing_of_a_transaction_is_seen_in_the_next(
         async with AsyncExitStack() as stack:
             stack.enter_context(system_scope("test"))  # feature: row, rls, schema
             await stack.enter_async_context(database.transaction("a", timeouts=limits))
-            await database.fetch_sql("SELECT set_config('leak.number', %s, true)", (str(number),))
+            await database.fetch_sql("SELECT set_config('leak.number', %s, true)", str(number))
             await database.fetch_sql("SET LOCAL work_mem = '1234kB'")
         async with database.connection() as lease:
             ((pid, *found),) = await lease.rows(

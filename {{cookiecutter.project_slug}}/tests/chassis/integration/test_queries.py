@@ -60,7 +60,7 @@ async def test_a_slow_statement_is_logged_as_sql_and_counted(
         with capture_logs() as records:
             async with manager.transaction("test"):
                 with manager.named("test.sleep"):
-                    await manager.fetch_sql(sql, (SECRET,))
+                    await manager.fetch_sql(sql, SECRET)
         (slow,) = told(records, "database.slow_statement")
         assert slow.pop("seconds") >= 0.3
         assert slow == {"query": "test.sleep", "sql": sql, "unit_of_work": "test"}
@@ -98,7 +98,7 @@ async def test_a_failing_statement_is_logged_without_its_values(
         with capture_logs() as records, pytest.raises(DatabaseError) as failed:
             async with manager.transaction("test"):
                 with manager.named("test.failing"):
-                    await manager.fetch_sql(sql, (SECRET,))
+                    await manager.fetch_sql(sql, SECRET)
         assert told(records, "database.statement_failed") == [
             {
                 "query": "test.failing",

@@ -108,7 +108,7 @@ def failing(step: str) -> Iterator[tuple[list[Any], Callable[[], int]]]:
             met += 1
             if isinstance(cause, BaseException):
                 raise cause.with_traceback(None)
-            await self.manager.fetch_sql("SELECT fail(%s)", (cause,))
+            await self.manager.fetch_sql("SELECT fail(%s)", cause)
         return await method(self, *args, **kwargs)
 
     with patch.object(owner, name, fail):

@@ -126,7 +126,10 @@ def unguarded_write(service: Service) -> None:
                 await self.manager.fetch_sql(
                     "UPDATE outbox SET last_error = %s WHERE id = %s AND lease = %s "
                     "AND attempts < %s RETURNING id",
-                    (error, row, lease, seconds),
+                    error,
+                    row,
+                    lease,
+                    seconds,
                 )
 
     query = next(query for query, method in Pending.queries() if method == "failed")

@@ -20,7 +20,7 @@ class Reading(Sales):
         """Sum up the sales of everybody."""
         with self.manager.named("sales.revenue"):
             sql = f"SELECT sum(total_cents) FROM {self.table} WHERE made_at >= %s LIMIT %s"
-            rows: Any = await self.manager.fetch_sql(sql, (since, limit))
+            rows: Any = await self.manager.fetch_sql(sql, since, limit)
             return list(rows)
 
 
@@ -36,7 +36,7 @@ class Failing(Sales):
     async def revenue(self, *, since: date, limit: int = 1000) -> Sequence[Revenue]:
         """Fail."""
         with self.manager.named("sales.revenue"):
-            rows: Any = await self.manager.fetch_sql("SELECT %s::date, %s / 0", (since, limit))
+            rows: Any = await self.manager.fetch_sql("SELECT %s::date, %s / 0", since, limit)
             return list(rows)
 
 

@@ -122,7 +122,7 @@ async def send(manager: Manager, sql: str, given: Sequence[str | None]) -> None:
     """Run a statement, and undo it."""
     with suppress(_Undone):
         async with manager.transaction("test"):
-            await manager.fetch_sql(sql, given)
+            await manager.fetch_sql(sql, *given)
             raise _Undone
 
 
@@ -185,13 +185,13 @@ async def test_a_table_without_a_model_belongs_to_tenants_as_well(url: str, sql:
     async with managing(url, metrics) as manager:
         with tenant_scope(ADA), pytest.raises(TransactionMisused, match=r"notes|shown"):
             async with manager.transaction("test"):
-                await manager.fetch_sql(sql, [str(ADA)] if "%s" in sql else ())
+                await manager.fetch_sql(sql, *[str(ADA)] if "%s" in sql else [])
         assert violations(metrics) == 1
         with tenant_scope(ADA):
             async with manager.transaction("test", read_only=True):
                 kept = "SELECT note FROM {} WHERE tenant_id = %s"
                 for table in ("notes", "shown"):
-                    assert await manager.fetch_sql(kept.format(table), (ADA,)) == [("a",)]
+                    assert await manager.fetch_sql(kept.format(table), ADA) == [("a",)]
     assert rows_of(url, "SELECT count(*), min(note), max(note) FROM notes") == [(2, "a", "b")]
 
 

@@ -59,6 +59,6 @@ async def explain(
     async with undone(manager, "explain"):
         for each in sent:
             with manager.named("explain"):
-                rows = await manager.fetch_sql(f"EXPLAIN ({options}) {each.sql}", each.parameters)
+                rows = await manager.fetch_sql(f"EXPLAIN ({options}) {each.sql}", *each.parameters)
             plans.append(Plan(inspect.cleandoc(each.sql), [line for (line,) in rows]))
     return plans

@@ -103,7 +103,7 @@ class Queries:
             self.current_transaction().after_commit.add(partial(count, dropped))
         return self._rows(found, wrote=True)
 
-    async def fetch_sql(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    async def fetch_sql(self, sql: str, *parameters: Any) -> list[Any]:
         """Run our own SQL, `%s` for each parameter, and return its rows as tuples.
 
         Raises:

@@ -184,7 +184,7 @@ class Reader:
 
     async def fetch_sql(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run SQL that is written by hand: a constant, with `%s` for each parameter."""
-        return await self.manager.fetch_sql(sql, parameters)
+        return await self.manager.fetch_sql(sql, *parameters)
 
     def _made(self, into: Any, rows: list[Columns]) -> Any:
         if into is dict:

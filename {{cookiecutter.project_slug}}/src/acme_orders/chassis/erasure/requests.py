@@ -1,6 +1,5 @@
 """Requests to be erased, and legal holds. Nothing here tells who it is about."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,12 +53,6 @@ class Request:
 def digest(identity: str, value: str) -> str:
     """SQL for the digest of a name; both arguments are SQL for texts."""
     return _DIGEST.format(id=identity, value=value)
-
-
-def is_digest(text: str, identity: str, value: str) -> bool:
-    """Whether this is the digest of a name, made with this id."""
-    told = f"{identity}\n{value.strip().lower()}".encode()
-    return hashlib.sha256(told).hexdigest() == text
 
 
 class Requests:

@@ -29,12 +29,12 @@ async def statements_misbehave(service: Service) -> AsyncIterator[None]:
     async def unit(manager: Manager) -> None:
         work_for(TENANT)  # feature: row, rls, schema
         async with manager.transaction("test", read_only=True):
-            await manager.fetch_sql("SELECT pg_sleep(0.2), %s", (1,))
+            await manager.fetch_sql("SELECT pg_sleep(0.2), %s", 1)
             for number in range(5):
-                await manager.fetch_sql("SELECT %s", (number,))
+                await manager.fetch_sql("SELECT %s", number)
         with suppress(DatabaseError):
             async with manager.transaction("test", read_only=True):
-                await manager.fetch_sql("SELECT 1 / (%s - 1)", (1,))
+                await manager.fetch_sql("SELECT 1 / (%s - 1)", 1)
         with suppress(Exception):
             async with manager.transaction("test", read_only=True):
                 await manager.fetch_sql("SET work_mem = 64")
