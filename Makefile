@@ -63,11 +63,11 @@ dev-stop: $(READY) ## stop these servers; their data stays
 dev-reset: $(READY) ## stop them, and throw their data away
 	@$(IN_LIVE) dev-reset
 
+# One worker more than elsewhere: many of these tests wait, for a process to start or for one to give up.
 test: $(READY) ## all tests of the template and of the live project
-	@$(IN_LIVE) test
+	@$(IN_LIVE) test WORKERS=$$(($(WORKERS) + 1))
 	@$(MAKE) --no-print-directory test-template
 
-# One worker more than elsewhere: those that run the tests of a generated project mostly wait.
 test-template: $(READY) ## the tests of the template alone
 	@root="$$PWD" && cd '$(LIVE)' && python -m dev.servers --broker rabbitmq -- \
 		sh -c "cd '$$root' && exec python -m pytest $(ONLY) -n $$(($(WORKERS) + 1)) --dist worksteal"

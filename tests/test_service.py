@@ -148,21 +148,34 @@ CHASSIS_TESTS = {
 }
 
 
+# A word that tests/test_readiness.py has, too.
+THEIRS = """
+import pytest
+
+@pytest.mark.parametrize("check", [1, 2])
+def test_theirs(check):
+    assert check
+"""
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "tenancy",
     ["none", "schema", *(pytest.param(each, marks=pytest.mark.matrix) for each in ("row", "rls"))],
 )
 def test_a_generated_project_passes_its_own_tests(bake_fresh: Bake, tenancy: str) -> None:
-    """All that it has, if nobody asks for the tests of the chassis."""
-    passes(bake_fresh(tenancy=tenancy), "tests")
+    """All that it has, if nobody asks for the tests of the chassis; beside one of a team's own."""
+    project = bake_fresh(tenancy=tenancy)
+    (project / "tests/test_theirs.py").write_text(THEIRS, "utf-8")
+    passes(project, "tests")
 
 
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize(
     "tenancy",
     # Without tenants there is only less: its own tests and the checklist have been through that.
-    [pytest.param("none", marks=pytest.mark.matrix), "row", "schema"],
+    # tests/test_remove_example.py runs those of schemas, in a project that has no example.
+    ["row", *(pytest.param(each, marks=pytest.mark.matrix) for each in ("none", "schema"))],
 )
 def test_a_generated_project_passes_the_tests_of_the_chassis(
     bake_fresh: Bake, tenancy: str

@@ -22,7 +22,7 @@ async def test_everything_at_once(
     monkeypatch.chdir(PROJECT)
     hosts = VirtualHosts(os.environ["BROKER_URL"], os.environ["RABBITMQ_MANAGEMENT_URL"])
     plan = Plan(
-        seed=1, seconds=45, sales=300, processes=2, strength=0.3, calm=1, latest=LATEST, every=5
+        seed=1, seconds=25, sales=200, processes=2, strength=0.3, calm=1, latest=LATEST, every=5
     )
     async with opened(database_url, broker_url) as site:
         problems = await Attack(plan, site, hosts, say).run(tmp_path)

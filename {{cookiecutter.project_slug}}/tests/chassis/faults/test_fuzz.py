@@ -31,7 +31,7 @@ MOST_GROWTH = 32 << 20  # bytes; the SQL of each size of a batch is kept once it
 @pytest.mark.fault("F33", "garbage of all kinds")
 @pytest.mark.parametrize(
     "number",
-    [3000, pytest.param(100_000, marks=(pytest.mark.long, pytest.mark.timeout(1800)))],
+    [1500, pytest.param(100_000, marks=(pytest.mark.long, pytest.mark.timeout(1800)))],
 )
 async def test_garbage(
     number: int,

@@ -236,7 +236,13 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("broken", "mended"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(
+    ("broken", "mended"),
+    [
+        pytest.param(*each, id=name, marks=[pytest.mark.long] if place % 2 else [])
+        for place, (name, each) in enumerate(BROKEN.items())
+    ],
+)
 async def test_what_nobody_can_do_spends_no_attempt(
     service: Service, broken: str, mended: str, logs: list[Any]
 ) -> None:
