@@ -22,8 +22,9 @@ SETTINGS = {
     # Not /dev/shm: it is tiny in containers, and a killed server leaves files there.
     "dynamic_shared_memory_type": "mmap",
 }
-# What does not survive the machine has not to reach the disk. Everything that a program can
-# observe, such as the order of commits, stays as it is in production.
+# What does not survive the machine has not to reach the disk, where it takes long to make and remove
+# the files of each test's database. Everything that a program can observe, such as the order of
+# commits, stays as it is in production.
 FLEETING = {"fsync": "off", "full_page_writes": "off"}
 # Sorted by code point, upper and lower case by Unicode: the same on every machine, whatever locales
 # it has.
@@ -51,9 +52,10 @@ class Postgres:
     def __init__(
         self, *, settings: Mapping[str, str] | None = None, folder: Scratch | None = None
     ) -> None:
-        self._folder = folder or Scratch("dev-postgres-")
-        lasting = {} if self._folder.stays else FLEETING
+        lasting = {} if folder and folder.stays else FLEETING
         self._settings = {**SETTINGS, **lasting, **(settings or {})}
+        fleeting = self._settings.get("fsync") == FLEETING["fsync"]
+        self._folder = folder or Scratch("dev-postgres-", in_memory=fleeting)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

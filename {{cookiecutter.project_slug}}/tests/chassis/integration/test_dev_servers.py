@@ -26,6 +26,7 @@ from dev.environment import OTHER_ADDRESSES
 from dev.postgres import Postgres
 from dev.postgres_binaries import installed_binaries
 from dev.rabbitmq import NoRabbitMQ, RabbitMQ
+from dev.scratch import memory
 from dev.servers import servers
 from dev.virtual_hosts import VirtualHosts
 
@@ -249,6 +250,12 @@ def test_ctl_repeats_what_rabbitmqctl_complains_about(rabbitmq: RabbitMQ) -> Non
     """The error has the words of rabbitmqctl."""
     with pytest.raises(RuntimeError, match="no_such_user"):
         rabbitmq.ctl("clear_password", "no_such_user")
+
+
+def test_data_that_need_not_last_is_in_memory(postgres: Postgres) -> None:
+    """Where that has room for it."""
+    data = Path(ask(postgres.url, "show data_directory"))
+    assert data.is_relative_to(memory() or tempfile.gettempdir())
 
 
 @pytest.mark.usefixtures("nothing_left")
