@@ -22,9 +22,9 @@ SETTINGS = {
     # Not /dev/shm: it is tiny in containers, and a killed server leaves files there.
     "dynamic_shared_memory_type": "mmap",
 }
-# What does not survive the machine has not to reach the disk, where it takes long to make and remove
-# the files of each test's database. Everything that a program can observe, such as the order of
-# commits, stays as it is in production.
+# What does not survive the machine has not to reach the disk, which makes and removes the files of
+# each test's database slowly. Everything that a program can observe, such as the order of commits,
+# stays as it is in production.
 FLEETING = {"fsync": "off", "full_page_writes": "off"}
 # Sorted by code point, upper and lower case by Unicode: the same on every machine, whatever locales
 # it has.
