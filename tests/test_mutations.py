@@ -76,7 +76,7 @@ def test_a_mutation_turns_its_fault_red(bake_fresh: Bake, mutation: str) -> None
     *place, fault = ALL[mutation]
     tenancy = "schema" if mutation in TENANTS else "none"
     project = bake_fresh(chassis_tests=True, tenancy=tenancy)
-    # Of what is broken nothing comes; where it is not, these faults take ten seconds.
+    # What is broken makes its fault wait in vain; unbroken, these take ten seconds.
     patience = ["--timeout=60"] if mutation in OFTEN else []
     options = ["-q", "-x", "-p", "no:cacheprovider", "-m", "", *patience]
     command = ["-m", "pytest", *options, f"tests/chassis/{fault}"]

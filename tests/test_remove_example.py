@@ -190,8 +190,8 @@ def test_the_tests_of_the_chassis_need_no_example(bake_fresh: Bake) -> None:
     project = bake_fresh(**NAMES, tenancy="schema", chassis_tests=True)
     ended = removed(project)
     assert ended.returncode == 0, ended.stderr
-    folders = ("tenancy", "for_tests", "integration/test_migrations.py")
-    passes(project, *(f"tests/chassis/{each}" for each in folders))
+    parts = ("tenancy", "for_tests", "integration/test_migrations.py")
+    passes(project, *(f"tests/chassis/{each}" for each in parts))
 
 
 def test_it_goes_once(bake_fresh: Bake) -> None:

@@ -19,7 +19,8 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
-    # Not /dev/shm: it is tiny in containers, and a killed server leaves files there.
+    # In its data, not loose in /dev/shm: a killed server would leave files there for ever, and in
+    # containers it is tiny.
     "dynamic_shared_memory_type": "mmap",
 }
 # What does not survive the machine has not to reach the disk, which makes and removes the files of

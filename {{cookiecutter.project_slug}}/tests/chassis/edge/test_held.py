@@ -179,12 +179,12 @@ def a_flood_of_requests(service: Running) -> Iterator[None]:
 Hold = Callable[[Running], AbstractContextManager[object]]
 HOLDS: tuple[Hold, ...] = (
     unfinished_bodies,
+    idle_sockets,
     answers_that_nobody_reads,
     endless_bodies,
     a_flood_of_requests,
 )
 LONG: tuple[Hold, ...] = (
-    idle_sockets,
     slow_heads,
     idle_sockets_for_operations,
     requests_that_take_long,

@@ -201,18 +201,23 @@ async def test_sigterm_with_an_outage(
     (await settle()).check()
 
 
-@pytest.mark.long
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("how", "number"),
+    [
+        (signal.SIGTERM, 4),
+        pytest.param(signal.SIGTERM, 30, marks=[pytest.mark.long, pytest.mark.timeout(300)]),
+        pytest.param(signal.SIGKILL, 30, marks=[pytest.mark.long, pytest.mark.timeout(300)]),
+    ],
+)
 @pytest.mark.fault("F36", "processes are restarted in turn")
 async def test_rolling_restarts(
-    how: signal.Signals, site: Site, load: Load, fleet: Fleet, settle: Settle
+    how: signal.Signals, number: int, site: Site, load: Load, fleet: Fleet, settle: Settle
 ) -> None:
     """However often messages come back from a process that ends: no dead letter, none lost."""
     quick = {**HASTY, "DRAIN_TIMEOUT": "500ms"}
     two = await asyncio.gather(*(fleet.start(supervised=True, environment=quick) for _ in range(2)))
     await load.send(200, fate=SLOW)
-    number, returned = 30, 0.0
+    returned = 0.0
     async with asyncio.TaskGroup() as group:
         for turn in range(number):
             member = two[turn % 2]
