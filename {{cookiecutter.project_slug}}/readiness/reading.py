@@ -19,6 +19,7 @@ from readiness.check import Check
 from readiness.evidence import Planned, drawn
 from readiness.filters import unindexed
 from readiness.rehearsal import Call, Rehearsal
+from readiness.routes import sent_by_routes  # feature: http_api
 from readiness.seeded import ROWS, growing, seed
 
 _VERY_MANY = 1_000_000  # of whatever a number is about
@@ -46,10 +47,11 @@ class QueriesReadLittle(Check):
             if await unindexed(rehearsal, await rehearsal.call(*each))  # K1 tells of it
         }
         by_retention = await told_by_retention(rehearsal)
-        sent = await seed(rehearsal)
+        sent = [*await seed(rehearsal)]
+        sent += await sent_by_routes(rehearsal)  # feature: http_api
         self.inspected = 1 + len(asked)
         for finding in dict.fromkeys(
-            f"{type_}: {each}" for type_, statements in sent for each in _repeated(statements)
+            f"{caller}: {each}" for caller, statements in sent for each in _repeated(statements)
         ):
             yield finding
         for repository, query, method in asked:

@@ -1,7 +1,7 @@
 # feature: http_api
 """Each route, asked as its OpenAPI document describes it, so that what it calls is seen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -11,6 +11,7 @@ from uuid import UUID
 from acme_orders.chassis.process.exchange import Reply, exchange
 
 from readiness.rehearsal import Rehearsal
+from readiness.seeded import Sent
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 _BROKEN = 500
@@ -149,6 +150,18 @@ async def rehearse_routes(
             if each.query in names and not rare:
                 callers.setdefault(each.query, str(operation))
     return callers, left_out
+
+
+async def sent_by_routes(rehearsal: Rehearsal) -> Sequence[Sent]:
+    """What each route sends for one request; K1 and H1 tell of those that cannot be asked."""
+    sent = list[Sent]()
+    for operation in await operations(rehearsal):
+        with suppress(Exception):
+            for path, body in operation.examples():
+                seen = len(rehearsal.statements)
+                await ask(rehearsal, operation.method, path, body)
+                sent.append((str(operation), rehearsal.statements[seen:]))
+    return sent
 
 
 def or_rare(caller: str) -> str:

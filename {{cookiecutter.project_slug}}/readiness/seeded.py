@@ -16,7 +16,7 @@ from readiness.seed.fill import fill
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
 
 ROWS = 20_000  # in each table that grows
-Sent = tuple[str, Sequence[Statement]]  # for one message: its type, and what its handler sent
+Sent = tuple[str, Sequence[Statement]]  # for one message or request: its type or route
 
 
 def growing(rehearsal: Rehearsal, *, small: bool = False) -> set[str]:

@@ -170,6 +170,12 @@ AT_WORK = (
         ),
     ),
     Change(
+        "Q1",
+        "a query for each row of a list that a route shows",
+        "GET /sales/by/day: one call sends a statement 100 times",
+        (route("/by/day", "", "[await sales.by_id(each.id) for each in await sales.page()]"),),
+    ),
+    Change(
         "H1",
         "a route that sleeps inside its transaction",
         "sleeps for 0.01 s inside a transaction",
