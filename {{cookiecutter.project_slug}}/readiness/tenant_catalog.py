@@ -28,7 +28,10 @@ WHERE indrelid = %s::regclass AND indisunique AND NOT EXISTS (
 """
 # The check of a foreign key sees the rows of every tenant.
 _REFERENCES = """
-SELECT conname || ' of ' || conrelid::regclass || ' refers to rows of any tenant' FROM pg_constraint
+SELECT conrelid::regclass || ' (' || (
+    SELECT string_agg(attname, ', ' ORDER BY place) FROM unnest(conkey) WITH ORDINALITY
+        AS keys (key, place) JOIN pg_attribute ON attrelid = conrelid AND attnum = key
+) || ') refers to rows of any tenant, by ' || conname FROM pg_constraint
 WHERE conrelid = %s::regclass AND contype = 'f'
     AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = confrelid AND attname = 'tenant_id')
     AND NOT EXISTS (

@@ -24,6 +24,7 @@ from acme_orders.chassis.relay.pending import Pending
 
 from readiness.rehearsal import Subject
 from tests.chassis.readiness import tenant_defects  # feature: row, rls, schema
+from tests.chassis.slices.sales.messages import SALE_BOOKED
 
 STRAY_WRITE = """
 async def announce(outbox, payload):
@@ -156,7 +157,7 @@ def forgetful_handler(service: Service) -> None:
 
     async def announce_always(payload: Any) -> None:
         await handler.handle(payload)
-        await outbox.add("again", Payload())
+        await outbox.add(SALE_BOOKED, Payload())
 
     handlers: Any = service.handlers
     handlers[type_] = Handler(handler.payload, announce_always)

@@ -44,7 +44,7 @@ _LATER = "Sale.select(Sale.id).where(Sale.made_at > _BEGINNING)"
 _OR = "(Sale.id == _NOBODY) | (Sale.buyer_id == _NOBODY)"
 _COUNT, _SUM = "peewee.fn.count(Sale.id)", "peewee.fn.sum(Sale.total_cents)"
 _LOOK_UP = "await asyncio.get_running_loop().getaddrinfo('localhost', 80)"
-_CONNECT = "socket.socket(type=socket.SOCK_DGRAM).connect(('127.0.0.1', 9))"
+_CONNECT = "with socket.socket(type=socket.SOCK_DGRAM) as it: it.connect(('127.0.0.1', 9))"
 _STREAM = "with contextlib.suppress(OSError):\n"
 _STREAM += "        await asyncio.open_connection('127.0.0.1', 9)"
 _JOURNAL = 'Keep("journal", "audits ask about all the years that the books are about"),'

@@ -311,9 +311,9 @@ OF_SCHEMA = (
     ),
     migration(
         "an index goes that busy queries need",
-        "sales.page",
+        "sales begins with made_at",
         "DROP INDEX CONCURRENTLY sales_made_at;",
         f"CREATE INDEX CONCURRENTLY sales_made_at ON sales ({KEY}made_at, id);",
-        "Q1",
+        "R1",
     ),
 )

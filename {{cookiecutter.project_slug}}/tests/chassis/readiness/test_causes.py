@@ -57,3 +57,25 @@ def test_an_example_that_fails_is_told_by_k1() -> None:
     moves = f"sales.page does not move x; its example ends with {error}"
     found = told(K1=(fails,), K4=(moves, other), N1=(rare,))
     assert found == {"K1": (fails,), "K4": (other,), "N1": (rare,)}
+
+
+def test_an_example_that_a_handler_refuses_is_told_by_k3() -> None:
+    """What its handler does after that is reached by no example."""
+    stops = "sale.made: the example is retried later or becomes a dead letter: Refused: no"
+    again = "sale.made: the same content under another id changes outbox"
+    reach = "examples reach 1 of 3 statements of make_sale()"
+    assert told(K3=(stops,), H2=(reach,)) == {"K3": (stops,)}
+    assert told(K3=(again,), H2=(reach,)) == {"K3": (again,), "H2": (reach,)}
+
+
+# feature: row, rls {
+def test_a_reference_without_its_tenant_needs_no_index() -> None:
+    """With it, another one serves; an index that another reference lacks is still told."""
+    shared = "sale_lines (sale_id) refers to rows of any tenant, by sale_lines_sale_id_fkey"
+    own = "sales: no index of public.sale_lines begins with (sale_id), so each row"
+    other = "no index of sale_lines begins with (sale_id, sku), which refer to sales"
+    found = told(K1=(other,), R1=(own,), N1=(shared,))
+    assert found == {"K1": (other,), "N1": (shared,)}
+
+
+# feature: row, rls }
