@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+from acme_orders.chassis.errors import Refused
 from acme_orders.chassis.observability import logs
 from acme_orders.chassis.observability.redaction import Redactor
 
@@ -163,7 +164,7 @@ def test_an_error_that_cannot_be_shown_costs_no_record(start: Start, style: str)
 def test_the_end_of_a_long_traceback_is_shown(start: Start, style: str) -> None:
     """It names the error."""
     stream = start(style)
-    told(structlog.get_logger(), ValueError("x" * 100_000 + "the end"))
+    told(structlog.get_logger(), Refused("x" * 100_000 + "the end"))
     assert "Traceback" in stream.getvalue()
     assert "the end" in stream.getvalue()
     assert len(stream.getvalue()) < 40_000
@@ -203,3 +204,49 @@ def test_no_secret_is_written(start: Start, style: str, password: str) -> None:
     assert len(re.findall(r"\*\*\*", stream.getvalue())) >= 8
     if style == "json":
         assert len(records(stream)) == 4
+
+
+MARK = "ada@mark.example"
+
+
+def refused_by_somebody() -> None:
+    """An error of another one, behind one of ours, behind a group."""
+    try:
+        try:
+            fail(KeyError(MARK))
+        except KeyError as error:
+            raise Refused("no such customer") from error
+    except Refused as error:
+        raise ExceptionGroup(MARK, [error, ValueError(MARK)]) from None
+
+
+@pytest.mark.parametrize("logger", ["message.failed", "uvicorn.error"])
+def test_what_others_say_of_a_message_or_request_is_in_no_log(start: Start, logger: str) -> None:
+    """It may be a value of it; what this service says itself is there, and so is the place."""
+    stream = start()
+    try:
+        refused_by_somebody()
+    except ExceptionGroup as error:
+        if logger == "message.failed":
+            structlog.get_logger().error(logger, exc_info=error)
+        else:
+            logging.getLogger(logger).exception("Exception in ASGI application")
+    (record,) = records(stream)
+    assert MARK not in stream.getvalue()
+    told = record["exception"].splitlines()
+    assert "ExceptionGroup: ***" in told
+    assert "  | KeyError: ***" in told
+    assert "  | Refused: no such customer" in told
+    assert "  | ValueError: ***" in told
+    assert any("in refused_by_somebody" in line for line in told)
+
+
+def test_a_developer_sees_it(start: Start) -> None:
+    """And so does everybody where an error is of no message: an address in use, say."""
+    for style, event in (("console", "message.failed"), ("json", "process.crashed")):
+        stream = start(style)
+        try:
+            fail(OSError("address in use"))
+        except OSError as error:
+            structlog.get_logger().error(event, exc_info=error)
+        assert "OSError: address in use" in stream.getvalue()

@@ -17,6 +17,7 @@ from acme_orders.chassis.messaging.failures import fingerprint, is_permanent
 from acme_orders.chassis.messaging.topology import DEFAULT_EXCHANGE, Topology
 from acme_orders.chassis.observability import spans  # feature: tracing
 from acme_orders.chassis.observability.metrics import Metrics
+from acme_orders.chassis.observability.tracebacks import what_it_says
 
 log = structlog.get_logger()
 
@@ -153,7 +154,7 @@ def _tell(event: str, level: int, delivery: Delivery, error: Exception, **more: 
         message_id=delivery.message.message_id,
         type=delivery.message.type,
         error=type(error).__name__,
-        why=str(error)[:_LONGEST_TEXT],
+        why=(what_it_says(error) or "")[:_LONGEST_TEXT] or None,
         fingerprint=fingerprint(error),
         exc_info=error if event == "message.failed" else None,
         **more,

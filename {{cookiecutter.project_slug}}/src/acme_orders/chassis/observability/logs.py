@@ -14,6 +14,7 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.observability.recorded import in_log  # feature: tracing
 from acme_orders.chassis.observability.rendering import Presentable
 from acme_orders.chassis.observability.sink import Sink
+from acme_orders.chassis.observability.tracebacks import without_values
 
 
 def configure(
@@ -43,8 +44,8 @@ def configure(
         in_log,  # feature: tracing
     ]
     rendering: list[Processor] = [
-        # Without the values of variables, which may be personal data.
-        structlog.processors.format_exc_info,
+        # A console is a developer's; elsewhere nobody may read personal data in a log.
+        without_values if style == "json" else structlog.processors.format_exc_info,
         presentable,
         _renderer(style, colors=stream is not None and stream.isatty()),
     ]
