@@ -251,6 +251,30 @@ async def test_what_looks_alike_is_shown_and_replayed_together(
     assert len(await commands.listed("--each", "--state", "replayed")) == 3
 
 
+async def test_what_is_not_shown_is_counted_and_a_stranger_buries_nothing(
+    service: Service, without_broker: Commands
+) -> None:
+    """Whatever he calls his messages they are one group; a list that is cut off says so."""
+    strange = [replace(like("unknown_type", "f-1"), type=f"rubbish.{n}") for n in range(60)]
+    nameless = [replace(like("malformed", "f-2"), type=f"rubbish.{n}") for n in range(2)]
+    await archived(service, *strange, *nameless, like("refused", "f-3"))
+    groups = await without_broker.listed()
+    assert [(each["reason"], each["count"], each["type"]) for each in groups] == [
+        ("unknown_type", 60, None),
+        ("malformed", 2, None),
+        ("refused", 1, SALE_MADE),
+    ]
+    ended = await without_broker("list", "--limit", "1")
+    assert len(ended.stdout.splitlines()) == 2  # with the head
+    said = "63 dead letters in 3 groups, and 2 more groups: --limit 3\n"
+    assert ended.stderr.endswith(said)
+    ended = await without_broker("list", "--each", "--json")
+    assert len(json.loads(ended.stdout)) == 50
+    assert ended.stderr.endswith("63 dead letters, and 13 more dead letters: --limit 63\n")
+    (named,) = await without_broker.listed("--type", "rubbish.7", "--reason", "unknown_type")
+    assert (named["count"], named["type"]) == (1, "rubbish.7")
+
+
 async def test_one_is_shown_without_its_body_unless_asked_for(
     service: Service, without_broker: Commands
 ) -> None:

@@ -184,6 +184,20 @@ async def test_what_is_edited_is_processed_and_nothing_else_is_lost(
     assert "passed over" in (await page(path, mended))[1]
 
 
+async def test_what_is_not_shown_is_counted(page: Page, service: Service) -> None:
+    """Of more groups than stand there; those of a stranger are one, which leads to all of it."""
+    strange = [
+        replace(good("f"), headers={**failed().headers, "dl-reason": "unknown_type"}, type=f"t.{n}")
+        for n in range(2)
+    ]
+    await archived(service, *strange, *(good(f"f-{n}") for n in range(52)))
+    _, text = await page("/")
+    assert "54 dead letters in 53 groups" in text
+    assert "and 3 more groups: <code>dead-letters list --limit 53</code>" in text
+    assert "/dead-letters?reason=unknown_type&amp;fingerprint=f-1" in text
+    assert "2 dead letters wait" in (await page("/dead-letters?reason=unknown_type"))[1]
+
+
 async def stored(service: Service, sales: int) -> bool:
     """Whether there are so many."""
     return await count(service, "sales") == sales

@@ -15,7 +15,13 @@ from rich.progress import Progress
 from acme_orders.chassis.cli.lazy import LazyGroup
 from acme_orders.chassis.cli.letter_table import show_all
 from acme_orders.chassis.cli.session import command_settings, explained
-from acme_orders.chassis.dead_letters.choice import AT_ONCE, choose, looking
+from acme_orders.chassis.dead_letters.choice import (
+    AT_ONCE,
+    MOST_LINES,
+    choose,
+    listed,
+    looking,
+)
 from acme_orders.chassis.dead_letters.replay import Outcome, Replay
 from acme_orders.chassis.dead_letters.store import (
     Selection,
@@ -60,28 +66,30 @@ def list_(
     type_: _Type = None,
     state: Annotated[State, typer.Option(help="What was decided about them.")] = State.waiting,
     each: Annotated[bool, typer.Option("--each", help="Single ones instead of groups.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many lines.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_LINES, help="At most so many lines.")] = 50,
     json: _Json = False,
 ) -> None:
     """Show what was set aside: groups that look alike, or single ones, the oldest first."""
     wanted = Selection(state, (), reason, fingerprint, type_)
 
-    async def look() -> list[Any]:
-        async with service_of(context) as service, looking(service.dead_letters):
-            if each:
-                return list(await service.dead_letters.page(wanted, limit=limit))
-            return list(await service.dead_letters.groups(wanted, limit=limit))
+    async def look() -> tuple[list[Any], str, int]:
+        async with service_of(context) as service:
+            return await listed(service.dead_letters, wanted, each=each, limit=limit)
 
     with explained():
-        found = asyncio.run(look())
+        found, said, count = asyncio.run(look())
     if json:
         shown = [asdict(one) for one in found]
         typer.echo(json_text.dumps(shown, indent=2, default=str))
-        return
-    if found:
+    elif found:
         show_all(found)
-    else:
-        typer.echo(f"no dead letter that is {state} fits", err=True)
+    if not found:
+        said = f"no dead letter that is {state} fits"
+    if more := count - len(found):
+        what = "dead letters" if each else "groups"
+        said += f", and {more} more {what}: --limit {min(count, MOST_LINES)}"
+    if more or not json:
+        typer.echo(said, err=True)
 
 
 @dead_letters.command()

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from acme_orders.chassis.database.unit_of_work import Transaction
@@ -10,11 +11,25 @@ from acme_orders.chassis.dead_letters.store import DeadLetters, Selection
 from acme_orders.chassis.errors import ServiceError
 
 AT_ONCE = 500  # looked up together
+MOST_LINES = 1000  # of a list
 
 
 def looking(dead_letters: DeadLetters) -> AbstractAsyncContextManager[Transaction]:
     """The transaction in which dead letters are looked at."""
     return dead_letters.manager.transaction("dead_letters.look", read_only=True)
+
+
+async def listed(
+    dead_letters: DeadLetters, wanted: Selection, *, each: bool, limit: int
+) -> tuple[list[Any], str, int]:
+    """Groups, or single ones; then how many there are beyond the limit too: in words, of these."""
+    async with looking(dead_letters):
+        if each:
+            count, _ = await dead_letters.count(wanted)
+            page = await dead_letters.page(wanted, limit=limit)
+            return list(page), f"{count} dead letters", count
+        found = await dead_letters.groups(wanted, limit=limit)
+    return found.shown, f"{found.letters} dead letters in {found.count} groups", found.count
 
 
 async def choose(

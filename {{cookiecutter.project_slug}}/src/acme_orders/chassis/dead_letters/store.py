@@ -19,6 +19,9 @@ from acme_orders.chassis.dead_letters.table import (
 )
 
 _NOBODY = UUID(int=0)
+# What a stranger calls his messages makes no group: he could bury all others under his.
+_NAMED = peewee.SQL("CASE WHEN reason NOT IN ('malformed', 'unknown_type') THEN type END")
+_ONE_NAME = peewee.SQL("CASE WHEN count(DISTINCT coalesce(type, '')) = 1 THEN min(type) END")
 _KEPT = DeadLetter(
     id=_NOBODY, headers={}, properties={}, body=b"", body_bytes=0, failed_at=datetime.now(UTC)
 )
@@ -63,7 +66,22 @@ class Group:
     count: int
     first: datetime
     last: datetime
-    example: UUID
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The largest groups, and of how many they are.
+
+    Args:
+        shown: these.
+        count: of all groups.
+        letters: in all groups.
+    """
+
+    shown: list[Group]
+    count: int = 0
+    letters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,24 +133,29 @@ class DeadLetters(Repository):
         return {row["id"] for row in await self.fetch_all(insert.returning(DeadLetterRow.id))}
 
     @query("dead_letters.groups", example={"selection": Selection()})
-    async def groups(self, selection: Selection, *, limit: int = 100) -> list[Group]:
+    async def groups(self, selection: Selection, *, limit: int = 100) -> Groups:
         """Those that look alike together, the largest group first."""
         row, count = DeadLetterRow, peewee.fn.count(DeadLetterRow.id)
-        alike = (row.reason, row.type, row.fingerprint, row.error_type)
-        return await self.fetch_all(
+        alike = (row.reason, row.fingerprint, row.error_type)
+        rows = await self.fetch_all(
             row.select(
                 *alike,
+                _ONE_NAME.alias("type"),
                 count.alias("count"),
                 peewee.fn.min(row.failed_at).alias("first"),
                 peewee.fn.max(row.failed_at).alias("last"),
                 peewee.fn.min(row.id.cast("text")).alias("example"),
+                peewee.fn.count(count).over().alias("groups"),
+                peewee.fn.sum(count).over().alias("letters"),
             )
             .where(*_meant(selection))
-            .group_by(*alike)
+            .group_by(*alike, _NAMED)
             .order_by(count.desc(), row.reason)
-            .limit(limit),
-            Group,
+            .limit(limit)
         )
+        names = [each.name for each in fields(Group)]
+        shown = [Group(**{name: each[name] for name in names}) for each in rows]
+        return Groups(shown, *(int(rows[0][each]) for each in ("groups", "letters") if rows))
 
     @query(
         "dead_letters.page",

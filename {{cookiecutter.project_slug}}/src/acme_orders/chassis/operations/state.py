@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from prometheus_client import Gauge
 
 from acme_orders.chassis.background import begun
+from acme_orders.chassis.dead_letters.choice import MOST_LINES, listed
 from acme_orders.chassis.dead_letters.store import DeadLetters, Group, Selection
 from acme_orders.chassis.erasure.eraser import Eraser
 from acme_orders.chassis.erasure.requests import Request
@@ -75,10 +76,17 @@ class State:
         return [tag("section", tag("h2", name), each) for name, each in shown if each is not None]
 
     async def _letters(self) -> Html:
-        async with self._dead_letters.manager.transaction("operations.look", read_only=True):
-            groups = await self._dead_letters.groups(Selection(), limit=_GROUPS)
+        found, said, count = await listed(
+            self._dead_letters, Selection(), each=False, limit=_GROUPS
+        )
         heads = ("waiting", "reason", "type", "error", "from", "to", "fingerprint")
-        return table(heads, [_group(each) for each in groups])
+        shown = [table(heads, [_group(each) for each in found])]
+        if count:
+            shown.insert(0, tag("p", said))
+        if (more := count - len(found)) > 0:
+            command = tag("code", f"dead-letters list --limit {min(count, MOST_LINES)}")
+            shown.append(tag("p", f"and {more} more groups: ", command))
+        return tag("div", *shown)
 
     async def _readiness(self) -> Html:
         said = [(name, await _said(probe)) for name, probe in self._probes.items()]
