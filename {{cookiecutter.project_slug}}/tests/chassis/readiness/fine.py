@@ -31,6 +31,26 @@ _REFERENCE = (
     f"ALTER TABLE journal ADD CONSTRAINT changed FOREIGN KEY ({KEY}buyer_id) "
 )
 _NO_REFERENCE = "ALTER TABLE journal DROP buyer_id;"
+_TALLY = """
+class Tally:
+    async def add(self, name: str) -> None:
+        self.seen = name
+
+
+class Tallies(Tally):
+    def __init__(self, first: "Tally") -> None:
+        self.first = first
+
+    async def add_all(self, names: list[str]) -> None:
+        for name in names:
+            await self.first.add(name)
+
+
+async def tally(names: list[str]) -> None:
+    tallies = Tallies(Tally())
+    await tallies.add(names[0])
+    await tallies.add_all(names)
+"""
 _SMALL = "        small = True\n"
 
 
@@ -249,6 +269,27 @@ FINE = (
                 "async def desk(sale, *, manager, sales):\n"
                 '    async with manager.transaction("desk"):\n'
                 "        async with manager.savepoint():\n            await sales.add_all([sale])\n"
+            ),
+        ),
+    ),
+    works(
+        "a handler with the name of the write that it calls",
+        ("handlers", "async def make_sales(", "async def add_all("),
+        ("slice", "import make_sale, make_sales\n", "import add_all, make_sale\n"),
+        ("slice", "partial(make_sales,", "partial(add_all,"),
+    ),
+    works("a class with a method called as a write is", ("tally", "", _TALLY)),
+    works(
+        "a library with a method called as a write is",
+        (
+            "cache",
+            "",
+            (
+                "import aiomcache\n\n\n"
+                "async def remember(name: str, cache: aiomcache.Client | None) -> None:\n"
+                "    await cache.add(name, b'')\n"
+                "    async with aiomcache.Client('localhost') as other:\n"
+                "        await other.add(name, b'')\n"
             ),
         ),
     ),

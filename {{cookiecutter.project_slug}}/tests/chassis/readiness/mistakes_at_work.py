@@ -38,6 +38,22 @@ def helper(*lines: str) -> Edit:
     return "handlers", _END, "\n".join((*lines, "", "", _END))
 
 
+def tally(takes: str, inside: str = "pass") -> Edit:
+    """A class of the slice with a method called as the outbox's is."""
+    lines = (
+        "class Tally:",
+        "    async def add(self, sale, sales: Sales):",
+        "        await self.write(sale, sales)",
+        "    async def write(self, sale, sales: Sales):",
+        f"        {_ADDS}",
+        f"async def tally(sale, sales: Sales, tally: {takes}):",
+        '    async with manager.transaction("tally"):',
+        f"        {inside}",
+        "    await tally.add(sale, sales)",
+    )
+    return "tally", "", "\n".join((*lines, ""))
+
+
 def noting(*lines: str) -> tuple[Edit, Edit]:
     """A write of its own, which the handler calls."""
     body = "\n        ".join(lines)
@@ -117,6 +133,13 @@ AT_WORK = (
                     "        pass",
                     f"    {_ADDS}",
                 ),
+            ),
+            *(
+                (f"a class that writes outside, {name}", "tally.py:5 writes outside a", edit)
+                for name, edit in (
+                    ("which nobody calls inside", tally("object")),
+                    ("which another is named like", tally("Tally", "await sales.add(sale)")),
+                )
             ),
             (
                 "SQL in a handler",
