@@ -11,11 +11,14 @@ from pydantic import BaseModel
 
 from acme_orders.chassis.database.repository import Repository
 from acme_orders.chassis.errors import QueryRefused
+from acme_orders.chassis.messaging.envelope import Payload
+from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.process.service import Service
 
 from tests.chassis.conftest import Connect
 from tests.chassis.integration.test_repository import BUYER, buyer, line, sale
 from tests.chassis.slices.sales.models import Buyer, Line, Sale
+from tests.chassis.slices.sales.repository import Sales
 
 pytestmark = pytest.mark.usefixtures("tenant")  # feature: row, rls, schema
 
@@ -129,3 +132,10 @@ async def mypy_refuses(repository: Repository) -> None:
     await repository.fetch_all("no query")  # type: ignore[call-overload]
     bills = await repository.fetch_all(Sale.select(Sale.id).limit(1), Bill)
     assert bills[0].no_such  # type: ignore[attr-defined]
+
+
+async def mypy_refuses_what_nobody_awaits(outbox: Outbox, sales: Sales) -> None:
+    """An event that is lost, and a condition that is always true."""
+    outbox.add("sale.booked", Payload())  # type: ignore[unused-awaitable]
+    if not sales.by_id(UUID(int=1)):  # type: ignore[truthy-bool]
+        await outbox.add("sale.missed", Payload())

@@ -58,7 +58,7 @@ class _Connection(aiopg.Connection):
             raise
         self._fileno = self._conn.fileno()
         self._loop.add_reader(self._fileno, self._ready, self._weakref)
-        await super()._connect()
+        _ = await super()._connect()  # this one
         self.unreadable = _guard_reading(self._conn)
         return self
 

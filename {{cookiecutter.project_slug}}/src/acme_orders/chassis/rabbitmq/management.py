@@ -75,7 +75,7 @@ class Management:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise BrokerUnavailable(
                 f"the management API at {self._host} (RABBITMQ_MANAGEMENT_URL) does not show "
-                f"{kind} {path}: {error or repr(error)}"
+                f"{kind} {path}: {str(error) or repr(error)}"
             ) from error
 
     def _get(self, path: str) -> Any:
