@@ -1,8 +1,9 @@
 """One run of all that the service does, on which several checks rest."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from readiness.logged import complaints, of_people, recorded
 from readiness.rehearsal import Rehearsal
 from readiness.routes import rehearse_routes  # feature: http_api
 from readiness.seeded import rehearse_handlers
@@ -21,6 +22,7 @@ class Observed:
         named: where the first statement under each name was sent.
         failures: what the transactions of routes ended with.
         published: the types of the events that were put into the outbox.
+        logged: data of people that stands in the log, and in which record.
     """
 
     callers: Mapping[str, str]
@@ -29,6 +31,7 @@ class Observed:
     named: Mapping[str, str]
     failures: Sequence[Exception]
     published: Sequence[str]
+    logged: Sequence[str]
 
 
 async def observed(rehearsal: Rehearsal) -> Observed:
@@ -36,7 +39,10 @@ async def observed(rehearsal: Rehearsal) -> Observed:
     known = rehearsal.memory.get(observed)
     if not isinstance(known, Observed):
         async with rehearsal.another() as another:
-            known = rehearsal.memory[observed] = await _observed(another)
+            with recorded() as log:
+                found = await _observed(another)
+            logged = [*complaints(log, await of_people(another))]
+            known = rehearsal.memory[observed] = replace(found, logged=logged)
     return known
 
 
@@ -55,4 +61,4 @@ async def _observed(rehearsal: Rehearsal) -> Observed:
     for repository, query, method in rehearsal.queries():
         await rehearsal.call(repository, query, method)
     published = [type_ for (type_,) in await rehearsal.rows(_PUBLISHED)]
-    return Observed(callers, untried, list(watch.acts), watch.named, failures, published)
+    return Observed(callers, untried, list(watch.acts), watch.named, failures, published, [])

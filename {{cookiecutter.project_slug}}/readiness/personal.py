@@ -19,6 +19,7 @@ from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.retention.places import entered, schemas
 
 from readiness.check import Check
+from readiness.observed import observed
 from readiness.rehearsal import Rehearsal
 
 
@@ -32,7 +33,8 @@ class PersonalDataIsNamed(Check):
 
         personal: the data of a person. free_text: it may have some, such as a note or JSON.
         not_personal: it never has any. A column that refers to another one is what that one is.
-        A table with the data of people is that of a Subject in slice.py, or refers to one.
+        A table with the data of people is that of a Subject in slice.py, or refers to one. The
+        log has ids of people, and no data of theirs.
         See docs/erasure.md.
         """
         slices = rehearsal.service.slices
@@ -46,6 +48,8 @@ class PersonalDataIsNamed(Check):
         for model in models:
             for finding in nobody_finds(model, found):
                 yield finding
+        for finding in (await observed(rehearsal)).logged:
+            yield finding
 
 
 def findings(known: Sequence[Classes], columns: Sequence[Column]) -> Iterator[str]:

@@ -257,6 +257,19 @@ MISTAKES = (
         'write subjects=(Subject("buyers", by=("email",)),) in slice.py',
         (("slice", '        subjects=(Subject("buyers", by=("email",)),),\n', ""),),
     ),
+    *(
+        Change(
+            "R2",
+            f"an e-mail in the log, {name}",
+            "the log has buyers.email, which is personal, in 'noted",
+            (handled(f"structlog.get_logger().info({what})", "import structlog"),),
+        )
+        for name, what in (
+            ("as a field", "'noted', to=sale.buyer_email"),
+            ("with all of the message", "'noted', sale=sale.model_dump()"),
+            ("in the event", "f'noted for {sale.buyer_email}'"),
+        )
+    ),
     names(
         "two answers",
         "email is personal and free_text",
