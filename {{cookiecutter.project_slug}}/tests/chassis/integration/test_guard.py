@@ -1,6 +1,7 @@
 # feature: http_api
 """What stands before the API, and the example of it that the documentation has."""
 
+import asyncio
 import json
 import re
 import textwrap  # feature: row, rls, schema
@@ -19,6 +20,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from fastapi import APIRouter, Request
 from jwt.algorithms import RSAAlgorithm
+from starlette.types import Scope
 
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.connected import connected
@@ -28,11 +30,12 @@ from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Slice
 
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
-from tests.chassis.conftest import PROJECT, count
+from tests.chassis.conftest import PROJECT, count, rows
 from tests.chassis.service import SERVICE
 from tests.chassis.slices.sales.messages import SaleForm
 
 FORM = dict(SaleForm.example())
+KEYS = "SELECT key FROM idempotency_keys"
 ISSUER, AUDIENCE = "https://id.example", "parcels"
 
 
@@ -129,6 +132,11 @@ async def asked(
     return await exchange(service, method, path, body, {**said, **headers})
 
 
+async def keyed(service: Service, token: str, key: str = "one", **headers: str) -> Reply:
+    """A sale with a key."""
+    return await asked(service, token, "POST", "/sales", **{"Idempotency-Key": key, **headers})
+
+
 async def test_who_has_a_token_is_admitted_and_known(service: Service, provider: Provider) -> None:
     """The route knows who it is; the keys are fetched once."""
     provider.looks = 0
@@ -163,15 +171,74 @@ async def test_a_kept_answer_is_for_those_who_are_admitted(
     service: Service, provider: Provider
 ) -> None:
     """The key of a request is no token."""
-
-    async def post(service: Service, token: str) -> Reply:
-        return await asked(service, token, "POST", "/sales", **{"Idempotency-Key": "one"})
-
-    first = await post(service, provider.token())
+    first = await keyed(service, provider.token())
     assert first.status == 202
-    assert (await post(service, "")).status == 401
-    assert await post(service, provider.token()) == first
+    assert (await keyed(service, "")).status == 401
+    assert await keyed(service, provider.token()) == first
     assert await count(service, "outbox") == 1
+
+
+@pytest.mark.parametrize(
+    ("ada", "bob"), [(("ada", "one"), ("bob", "one")), (("a", "bob"), ("ab", "ob"))]
+)
+async def test_a_key_is_one_of_its_subject(
+    service: Service, provider: Provider, ada: tuple[str, str], bob: tuple[str, str]
+) -> None:
+    """Two that choose the same one do not meet, and nobody meets another by a name of his own."""
+    both = (ada, bob)
+    posts = [partial(keyed, service, provider.token(sub=sub), key) for sub, key in both]
+    one, other = [await post() for post in posts]
+    assert [one.status, other.status] == [202, 202]
+    assert one.body != other.body
+    assert await count(service, "outbox") == 2
+    assert [await post() for post in posts] == [one, other]
+    assert await count(service, "outbox") == 2
+
+
+async def test_two_subjects_with_one_key_at_once_are_two(
+    service: Service, provider: Provider
+) -> None:
+    """Neither waits for the other to get what that one was answered."""
+    tokens = [provider.token(sub=sub) for sub in ("ada", "bob", "ada", "bob")]
+    answers = await asyncio.gather(*(keyed(service, token) for token in tokens))
+    assert {each.status for each in answers} == {202}
+    ada, bob, *again = [each.body for each in answers]
+    assert ada != bob
+    assert again == [ada, bob]
+    assert await count(service, "outbox") == 2
+
+
+async def test_a_stored_key_says_nothing_of_its_subject(
+    service: Service, provider: Provider
+) -> None:
+    """Who may be an address of e-mail; and nobody can send what is stored."""
+    token = provider.token(sub="ada@example.org")
+    assert (await keyed(service, token)).status == 202
+    ((stored,),) = await rows(service, KEYS)
+    assert "ada" not in stored
+    assert (await keyed(service, token, stored)).status == 400
+
+
+async def test_a_key_without_a_subject_is_stored_as_it_is(
+    settings: ChassisSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As all were once; and what may be another subject each time is none, and an error."""
+    monkeypatch.chdir(PROJECT)
+    subject: object = None
+
+    async def admit(scope: Scope) -> None:
+        scope["state"] = {"user": "ada"} if subject is None else {"subject": subject}
+
+    guard = SimpleNamespace(scheme={"type": "http", "scheme": "bearer"}, admit=admit)
+    headers = dict[str, str]()
+    headers |= {"X-Tenant-ID": str(TENANT)}  # feature: row, rls, schema
+    async with connected(replace(SERVICE, guard=lambda _: guard), settings, Metrics()) as service:
+        assert (await keyed(service, "", **headers)).status == 202
+        assert await rows(service, KEYS) == [("one",)]
+        subject = object()
+        with pytest.raises(TypeError, match="has left object as subject: leave a text"):
+            await keyed(service, "", **headers)
+        assert await count(service, "outbox") == 1
 
 
 async def test_the_document_says_so_and_is_for_everybody(service: Service) -> None:

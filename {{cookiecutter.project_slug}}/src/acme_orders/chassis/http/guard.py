@@ -24,6 +24,8 @@ class Guard(Protocol):
         """Let a request in, before its body is read.
 
         It may leave what it knows in `scope["state"]`, which a route finds as `request.state`.
+        Who asks is `subject` there, a text, number or UUID that is theirs alone. Without it two
+        that send one Idempotency-Key would be one: the second would get the first one's answer.
 
         Raises:
             Refused: 401 with `WWW-Authenticate`, or 403.

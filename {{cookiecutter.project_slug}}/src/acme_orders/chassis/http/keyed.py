@@ -7,9 +7,11 @@ background is done before COMMIT as well.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from uuid import UUID
 
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,26 +67,27 @@ class Keyed:
         if not given or not self._changes(f"{scope['method']} {scope['path']}"):
             await self._app(scope, receive, send)
             return
-        key, body = _key(given), (await receive()).get("body", b"")
-        digest = _digest(scope, body)
+        try:
+            answer = await self._answer(_key(given), scope, receive)
+        except Refused:
+            raise
+        except Exception as error:
+            response = explained(error)
+            await (response or refusal(_FAILED, FAILED))(scope, receive, send)
+            if response is None:
+                raise
+            return
+        await _give(answer, send)
+
+    async def _answer(self, key: str, scope: Scope, receive: Receive) -> Answer:
+        body = (await receive()).get("body", b"")
+        key, digest = _of_subject(key, scope), _digest(scope, body)
         for level in LEVELS:  # the weakest that is strong enough for all that the route does
             held = _Held(self._largest)
-            try:
-                answer = await self._once(
-                    key, digest, level, held, (scope, replayed(body, receive), held)
-                )
-            except IsolationTooLow:
-                continue
-            except Refused:
-                raise
-            except Exception as error:
-                response = explained(error)
-                await (response or refusal(_FAILED, FAILED))(scope, receive, send)
-                if response is None:
-                    raise
-                return
-            await _give(answer, send)
-            return
+            with suppress(IsolationTooLow):
+                request = scope, replayed(body, receive), held
+                return await self._once(key, digest, level, held, request)
+        raise AssertionError("no level is above the last")
 
     def _changes(self, asked: str) -> bool:
         return any(route.match(asked) for route in self._routes)
@@ -178,6 +181,23 @@ def _key(given: Sequence[bytes]) -> str:
         about = f"1 to {LONGEST} visible ASCII characters, once, are allowed"
         raise Refused(400, f"header {HEADER}: {about}", "malformed", [(HEADER, about)])
     return key
+
+
+def _of_subject(key: str, scope: Scope) -> str:
+    """The key as it is stored: whoever was admitted has keys of their own.
+
+    No client can send one that has spaces, so nobody without a subject meets somebody's key.
+
+    Raises:
+        TypeError: the subject is no text; that of an object may be the address of the next one.
+    """
+    if (subject := scope.get("state", {}).get("subject")) is None:
+        return key
+    if not isinstance(subject, str | int | UUID):
+        kind = type(subject).__name__
+        raise TypeError(f"a guard has left {kind} as subject: leave a text, a number or a UUID")
+    both = json.dumps([str(subject), key])
+    return f"SHA-256 of subject and key: {hashlib.sha256(both.encode()).hexdigest()}"
 
 
 def _digest(scope: Scope, body: bytes) -> bytes:
