@@ -26,14 +26,39 @@ from tests.chassis.retention.test_own import passed
 from tests.chassis.tenancy.several import ADA, BOB, register  # feature: row, rls, schema
 
 
+class Slow:
+    """A route that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.began, self.go_on = asyncio.Event(), asyncio.Event()
+
+    def slice(self, _: Chassis[Any]) -> Slice:
+        """The slice that has it."""
+        router = APIRouter()
+
+        @router.post("/slow")
+        async def answer() -> str:
+            self.began.set()
+            await self.go_on.wait()
+            return str(uuid4())
+
+        return Slice("slow", routes=lambda: router)
+
+
 @pytest.fixture
-async def service(connect: Connect) -> AsyncIterator[Service]:
-    """The service in memory, with one more slice."""
+def slow() -> Slow:
+    """It waits."""
+    return Slow()
+
+
+@pytest.fixture
+async def service(connect: Connect, slow: Slow) -> AsyncIterator[Service]:
+    """The service in memory, with two more slices."""
 
     def odd(chassis: Chassis[Any]) -> Slice:
         return Slice("odd", routes=Odd(chassis.manager, chassis.outbox).router)
 
-    async with connect(odd) as connected:
+    async with connect(odd, slow.slice, lock_timeout=20) as connected:
         yield connected
 
 
@@ -51,39 +76,51 @@ async def test_a_request_that_comes_again_gets_its_answer_again(
 
 
 async def test_two_that_come_at_once_are_one(service: Service, port: int) -> None:
-    """One effect, one answer, however many come."""
-    answers = await asyncio.gather(*(ask(port) for _ in range(4)))
+    """One effect, one answer."""
+    answers = await asyncio.gather(ask(port), ask(port))
     assert {(each.status, each.body) for each in answers} == {(202, answers[0].body)}
     assert await count(service, "outbox") == 1
 
 
-async def test_who_waits_too_long_for_the_first_is_told_to_come_again(connect: Connect) -> None:
+async def test_who_waits_too_long_for_the_first_is_told_to_come_again(
+    connect: Connect, slow: Slow
+) -> None:
     """409 while the first is at work, for longer than a lock is waited for; later its answer."""
-    began, go_on = asyncio.Event(), asyncio.Event()
-
-    def routes() -> APIRouter:
-        router = APIRouter()
-
-        @router.post("/slow")
-        async def slow() -> str:
-            began.set()
-            await go_on.wait()
-            return str(uuid4())
-
-        return router
-
     headers = {"Idempotency-Key": "one"}
     headers |= {"X-Tenant-ID": str(TENANT)}  # feature: row, rls, schema
-    slices = [lambda _: Slice("slow", routes=routes)]
-    async with connect(*slices, lock_timeout=0.5) as service:
+    async with connect(slow.slice, lock_timeout=0.5) as service:
         post = partial(exchange, service, "POST", "/slow", {}, headers)
         first = asyncio.create_task(post())
-        await began.wait()
+        await slow.began.wait()
         second = await post()
         assert (second.status, second.headers["retry-after"]) == (409, "5")
-        go_on.set()
+        slow.go_on.set()
         assert (await first).status == 200
         assert await post() == await first
+
+
+async def test_only_one_waits_for_the_first(service: Service, port: int, slow: Slow) -> None:
+    """Others are told at once to come again: no key takes all places, nor those of a tenant."""
+    url, post = service.settings.database_url, partial(ask, port, "/slow")
+    # feature: row, rls, schema {
+    register(url, [BOB])
+    other = asyncio.create_task(post(X_Tenant_ID=str(BOB)))
+    await slow.began.wait()
+    slow.began.clear()
+    # feature: row, rls, schema }
+    first = asyncio.create_task(post())
+    await slow.began.wait()
+    second = asyncio.create_task(post())
+    mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    waiting = f"{mine} AND wait_event_type = 'Lock'"
+    await eventually(lambda: rows_of(url, waiting) == [(1,)])
+    told = await asyncio.gather(post(), post())
+    assert not second.done()
+    assert {(each.status, each.headers.get("retry-after")) for each in told} == {(409, "5")}
+    slow.go_on.set()
+    assert (await first).status == 200
+    assert await second == await post() == await first
+    assert (await other).body != (await first).body  # feature: row, rls, schema
 
 
 @pytest.mark.parametrize(
@@ -161,8 +198,8 @@ async def test_all_that_a_route_does_is_done_once(
 
 
 async def test_what_failed_is_done_anew(service: Service, port: int) -> None:
-    """An error after the effect undoes it, so that the client may ask again."""
-    for _ in range(2):
+    """An error after the effect undoes it, so that the client may ask again, and again."""
+    for _ in range(3):
         assert (await ask(port, "/odd/late")).status == 500
         assert await count(service, "outbox") == 0
         assert await count(service, "idempotency_keys") == 0

@@ -9,8 +9,9 @@ background is done before COMMIT as well.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
 from starlette.routing import compile_path
@@ -23,6 +24,7 @@ from acme_orders.chassis.http.explained import FAILED, explained
 from acme_orders.chassis.http.kept_answers import Answer, KeptAnswers
 from acme_orders.chassis.http.problem import RETRY_AFTER, Refused, refusal
 from acme_orders.chassis.http.replayed import replayed
+from acme_orders.chassis.tenancy.scope import current_scope  # feature: row, rls, schema
 
 HEADER = "Idempotency-Key"
 METHODS = ("POST", "PATCH")  # the others have their effects once anyway, or none
@@ -30,6 +32,7 @@ LONGEST = 255
 _NAME = HEADER.lower().encode()
 _KEY = re.compile(rf"[!-~]{{1,{LONGEST}}}")
 _REFUSED, _FAILED = 400, 500
+_AT_ONCE = 2  # requests with one key in this process: the first, and one that waits for it
 
 
 class Keyed:
@@ -56,6 +59,7 @@ class Keyed:
         self._routes = [compile_path(route)[0] for route in changing]
         self._app, self._manager, self._answers = app, manager, answers
         self._largest = largest
+        self._inside = Counter[str]()  # requests in this process, by their keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; one without a key as if all this were not here.
@@ -82,12 +86,27 @@ class Keyed:
     async def _answer(self, key: str, scope: Scope, receive: Receive) -> Answer:
         body = (await receive()).get("body", b"")
         key, digest = _of_subject(key, scope), _digest(scope, body)
-        for level in LEVELS:  # the weakest that is strong enough for all that the route does
-            held = _Held(self._largest)
-            with suppress(IsolationTooLow):
-                request = scope, replayed(body, receive), held
-                return await self._once(key, digest, level, held, request)
+        with self._at_work(key):
+            for level in LEVELS:  # the weakest that is strong enough for all that the route does
+                held = _Held(self._largest)
+                with suppress(IsolationTooLow):
+                    request = scope, replayed(body, receive), held
+                    return await self._once(key, digest, level, held, request)
         raise AssertionError("no level is above the last")
+
+    @contextmanager
+    def _at_work(self, key: str) -> Iterator[None]:
+        """Count a request; one waits for the first, more would take all places from others."""
+        key = f"{current_scope()}: {key}"  # feature: row, rls, schema
+        if self._inside[key] >= _AT_ONCE:
+            raise _busy()
+        self._inside[key] += 1
+        try:
+            yield
+        finally:
+            self._inside[key] -= 1
+            if not self._inside[key]:
+                del self._inside[key]
 
     def _changes(self, asked: str) -> bool:
         return any(route.match(asked) for route in self._routes)
@@ -120,8 +139,7 @@ class Keyed:
         try:
             return await self._answers.enter(key, digest)
         except Conflict as error:
-            about = f"a request with this {HEADER} is at work: send it again later"
-            raise Refused(409, about, "busy", [(HEADER, about)], RETRY_AFTER) from error
+            raise _busy() from error
 
     async def _known(self, key: str, digest: bytes) -> Answer:
         answer = await self._answers.find(key)
@@ -167,6 +185,11 @@ class _Held:
             for name, value in self._start["headers"]
         ]
         return Answer(digest, self._start["status"], headers, bytes(self._body))
+
+
+def _busy() -> Refused:
+    about = f"a request with this {HEADER} is at work: send it again later"
+    return Refused(409, about, "busy", [(HEADER, about)], RETRY_AFTER)
 
 
 async def _give(answer: Answer, send: Send) -> None:
