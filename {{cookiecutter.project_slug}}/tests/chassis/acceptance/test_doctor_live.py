@@ -95,7 +95,7 @@ def test_a_database_that_is_well_and_one_that_is_not(database_url: str, contract
     assert "waits  outbox: 1 events wait, the oldest for 1:0" in ended.stdout
     assert "waits  invalid indexes: planted_broken " in ended.stdout
     ended = run("doctor", DATABASE_URL=database_url, BROKER_URL="memory://")
-    assert "outbox:" not in ended.stdout
+    assert "indexes:" not in ended.stdout
     assert ended.stderr == ""
 
 

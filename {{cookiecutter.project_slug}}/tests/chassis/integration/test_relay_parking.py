@@ -255,7 +255,7 @@ async def test_what_nobody_listens_to_is_dropped_in_the_end(
 ) -> None:
     """It is counted and said; a type that needs a listener is kept."""
     async with connect(broker_url=broker_url, unheard_retention=3600) as service:
-        service.relay._needed = frozenset()
+        service.relay.needed = frozenset()
         await add(service, *many(UNHEARD, 30), *many("needed", 30), ordered=False)
         async with relays(service):
             await eventually(lambda: parked(service, 60))

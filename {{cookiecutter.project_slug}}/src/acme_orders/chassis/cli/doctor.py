@@ -16,7 +16,6 @@ from acme_orders.chassis.cli.session import (
     explained,
 )
 from acme_orders.chassis.cli.topology import inspect_topology
-from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.dead_letters.choice import looking
 from acme_orders.chassis.dead_letters.store import DeadLetters, Selection
 from acme_orders.chassis.errors import (
@@ -25,16 +24,24 @@ from acme_orders.chassis.errors import (
     DatabaseUnavailable,
     ServiceError,
 )
-from acme_orders.chassis.messaging.topology import MISSING, State
+from acme_orders.chassis.messaging.memory import MemoryBroker
+from acme_orders.chassis.messaging.topology import MISSING, UNCONSUMED, State
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.connected import database, verify
-from acme_orders.chassis.relay.backlog import OutboxBacklog
+from acme_orders.chassis.process.service import Service, assemble
+from acme_orders.chassis.relay.backlog import Parked
 from acme_orders.chassis.settings import ChassisSettings
 from acme_orders.chassis.slice import Definition
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
 _AWAY = (DatabaseUnavailable, BrokerUnavailable)
-_LATE = 60.0  # seconds; OutboxStuck warns of it as well
+_LATE = 10.0  # seconds; a relay that is well needs one or two
+_UNTAKEN = "is a queue that is bound to it full, or may the user of BROKER_URL not publish it?"
+_PARKED = {
+    "refused": _UNTAKEN,
+    "unconfirmed": "a queue that is bound to it does not answer: `rabbitmq-queues quorum_status`",
+    "unheard": "somebody has to listen to it, and no queue is bound to it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +97,22 @@ async def examine(
     """
     return [
         Finding("settings", f"can be read; ENVIRONMENT={settings.environment}"),
-        *await _tried("PostgreSQL", lambda: _postgresql(definition, settings, live)),
+        *await _tried("PostgreSQL", lambda: _postgresql(definition, settings)),
         *(await _tried("in use", lambda: _in_use(settings, live)) if live else []),
         *await _tried("RabbitMQ", lambda: _rabbitmq(definition, settings)),
     ]
 
 
-async def _postgresql(
-    definition: Definition[Any], settings: ChassisSettings, live: Path | None
-) -> list[Finding]:
-    async with database(definition.name, settings, Metrics()) as manager:
+async def _postgresql(definition: Definition[Any], settings: ChassisSettings) -> list[Finding]:
+    metrics = Metrics()
+    async with database(definition.name, settings, metrics) as manager:
         await manager.ping()
         await verify(settings, manager)
-        waiting = await _waiting(manager, live=bool(live))
+        service = assemble(
+            definition, settings, metrics=metrics, manager=manager, broker=MemoryBroker()
+        )
+        work_for(None)  # feature: row, rls, schema
+        waiting = [await _undecided(service.dead_letters), *await _behind(service)]
     return [
         Finding("PostgreSQL", "answers, takes writes, has the schema of this version"),
         *waiting,
@@ -114,43 +124,52 @@ async def _in_use(settings: ChassisSettings, contracts: Path) -> list[Finding]:
     return [Finding(each.part, each.says, waits=each.wrong) for each in told]
 
 
-async def _waiting(manager: Manager, *, live: bool) -> list[Finding]:
-    work_for(None)  # feature: row, rls, schema
-    found = [await _undecided(DeadLetters(manager))]
-    return [*found, await _behind(OutboxBacklog(manager))] if live else found
-
-
 async def _undecided(dead_letters: DeadLetters) -> Finding:
     async with looking(dead_letters):
         count, _ = await dead_letters.count(Selection())
-        oldest = timedelta(seconds=round((await dead_letters.backlog()).oldest_seconds))
+        oldest = _age((await dead_letters.backlog()).oldest_seconds)
     if not count:
         return Finding("dead letters", "none waits for a decision")
     says = f"{count} wait for a decision, the oldest for {oldest}"
     return Finding("dead letters", f"{says}: `dead-letters list` shows them", waits=True)
 
 
-async def _behind(outbox: OutboxBacklog) -> Finding:
+async def _behind(service: Service) -> list[Finding]:
+    outbox, needed = service.relay_queries.backlog, service.relay.needed
     async with outbox.manager.transaction("doctor", read_only=True):
-        backlog = await outbox.pending()
-    if backlog.oldest_seconds < _LATE:
-        return Finding("outbox", "no event waits for long")
-    age = timedelta(seconds=round(backlog.oldest_seconds))
-    says = f"{backlog.rows} events wait, the oldest for {age}"
-    helps = "is a process of the service running, and is RabbitMQ there?"
-    return Finding("outbox", f"{says}: {helps}", waits=True)
+        parked = await outbox.parked()
+        backlog = await outbox.pending(parked=sum(each.rows for each in parked))
+    says = "no event waits"
+    if backlog.rows:
+        says = f"{backlog.rows} events wait, the oldest for {_age(backlog.oldest_seconds)}"
+    if late := backlog.oldest_seconds >= _LATE:
+        says += ": does a process with the relay run, and is RabbitMQ there?"
+    missed = [each for each in parked if each.reason != "unheard" or each.type in needed]
+    return [Finding("outbox", says, waits=late), *map(_untaken, missed)]
+
+
+def _untaken(parked: Parked) -> Finding:
+    age = _age(parked.oldest_seconds)
+    says = f"{parked.rows} events are parked as {parked.reason}, the oldest for {age}"
+    return Finding(f"outbox, {parked.type}", f"{says}: {_PARKED[parked.reason]}", waits=True)
+
+
+def _age(seconds: float) -> timedelta:
+    return timedelta(seconds=round(seconds))
 
 
 async def _rabbitmq(definition: Definition[Any], settings: ChassisSettings) -> list[Finding]:
     states, unseen = await inspect_topology(definition, settings)
     found = [finding for state in states for finding in _findings(state)]
-    return [*found, _seen(unseen)]
+    return [*found, _seen(unseen, wanted=settings.rabbitmq_management_url is not None)]
 
 
 def _findings(state: State) -> Iterator[Finding]:
     if not state.problems:
-        counts = f"{state.messages} messages, {state.consumers} consumers"
-        yield Finding(state.part, counts if state.queue else "is there")
+        says = f"{state.messages} messages, {state.consumers} consumers"
+        if state.unconsumed:
+            says += f": {UNCONSUMED}"
+        yield Finding(state.part, says if state.queue else "is there", waits=state.unconsumed)
     for problem in state.problems:
         if problem == MISSING:
             yield Finding(state.part, f"{problem.what}; {problem.helps}")
@@ -159,11 +178,12 @@ def _findings(state: State) -> Iterator[Finding]:
             yield Finding(state.part, problem=error)
 
 
-def _seen(unseen: str | None) -> Finding:
-    return Finding(
-        "bindings and policies",
-        "were looked at" if unseen is None else f"cannot be seen: {unseen}",
-    )
+def _seen(unseen: str | None, *, wanted: bool) -> Finding:
+    part = "bindings and policies"
+    if unseen and wanted:
+        helps = "its user needs the right password, and the tag `management`"
+        return Finding(part, problem=ServiceError(f"cannot be seen: {unseen}; {helps}"))
+    return Finding(part, f"cannot be seen: {unseen}" if unseen else "were looked at")
 
 
 async def _tried(part: str, look: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:

@@ -13,7 +13,7 @@ from acme_orders.chassis.cli.session import (
     command_settings,
     explained,
 )
-from acme_orders.chassis.messaging.topology import MISSING, State
+from acme_orders.chassis.messaging.topology import MISSING, UNCONSUMED, State
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.connected import database, message_broker
 from acme_orders.chassis.process.service import assemble
@@ -36,7 +36,8 @@ def topology(
             for state in states:
                 counts = (str(state.messages), str(state.consumers)) if state.queue else ("", "")
                 says = "\n".join(f"{each.what}: {each.helps}" for each in state.problems)
-                table.add_row(state.name, *counts, says or "ok")
+                well = UNCONSUMED if state.unconsumed else "ok"
+                table.add_row(state.name, *counts, says or well)
             Console().print(table)
             if unseen:
                 typer.echo(f"bindings and policies cannot be seen: {unseen}", err=True)

@@ -64,6 +64,7 @@ class Problem:
     restorable: bool = False
 
 
+UNCONSUMED = "nobody takes them: does a process with the consumer run?"
 MISSING = Problem("is missing", "the service declares it when it starts", restorable=True)
 
 
@@ -89,6 +90,12 @@ class State:
     def part(self) -> str:
         """What people call it."""
         return f"{'queue' if self.queue else 'exchange'} {self.name}"
+
+    @property
+    def unconsumed(self) -> bool:
+        """Whether messages wait in it for somebody; the broker itself empties one with a ttl."""
+        waits = bool(self.messages) and not self.consumers
+        return waits and self.queue is not None and self.queue.ttl is None
 
     @property
     def problem(self) -> str | None:
@@ -154,11 +161,6 @@ class Topology:
                 delivery_limit=suspect_deliveries - 1,  # RabbitMQ counts how often it came back
             ),
         )
-
-    @property
-    def consumed(self) -> tuple[Queue, ...]:
-        """Those that somebody has to consume; the broker itself empties the others."""
-        return self.main, self.suspects, self.dead_letters
 
     def __iter__(self) -> Iterator[Queue]:
         yield self.dead_letters

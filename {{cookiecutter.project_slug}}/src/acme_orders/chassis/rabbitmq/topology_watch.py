@@ -109,14 +109,14 @@ class TopologyWatch:
 
     def _show(self, states: Iterable[State]) -> None:
         """Whoever runs asks: nobody who consumes or publishes would tell that he is not there."""
-        consumed, self._unconsumed, self._silent = self._topology.consumed, [], set()
+        self._unconsumed, self._silent = [], set()
         for each in states:
             if each.queue is not None:
                 self._metrics.queue_messages.labels(each.name).set(each.messages)
                 self._metrics.queue_consumers.labels(each.name).set(each.consumers)
             if not each.consumers and each.name in self._broker.consuming:
                 self._silent.add(each.name)
-            if each.queue in consumed and each.messages and not each.consumers:
+            if each.unconsumed:
                 self._unconsumed.append(f"{each.messages} messages in {each.name}, no consumer")
 
     async def _restore(self, found: Found) -> Found:

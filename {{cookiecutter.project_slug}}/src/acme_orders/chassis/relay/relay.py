@@ -54,13 +54,13 @@ class Relay:
     ) -> None:
         self._manager, self._queries = manager, queries
         self._committed, self._broker, self._metrics = committed, broker, metrics
-        self._settings, self._needed = settings, frozenset(needed)
+        self._settings, self.needed = settings, frozenset(needed)
         self._courier = Courier(broker, exchange=exchange, source=source)
         self._settlement = Settlement(
             manager=manager,
             queries=queries,
             source=source,
-            needed=self._needed,
+            needed=self.needed,
             metrics=metrics,
         )
         self._prober = Prober(
@@ -69,7 +69,7 @@ class Relay:
             courier=self._courier,
             settlement=self._settlement,
             offered=committed,
-            needed=self._needed,
+            needed=self.needed,
             retention=settings.unheard_retention,
             metrics=metrics,
         )
@@ -167,7 +167,7 @@ class Relay:
         types: Counter[tuple[str, str]] = Counter()
         for each in parked:
             rows[self._settlement.label(each.type)] += each.rows
-            types[each.reason, "yes" if each.type in self._needed else "no"] += 1
+            types[each.reason, "yes" if each.type in self.needed else "no"] += 1
         metrics.outbox_parked_oldest.set(max((each.oldest_seconds for each in parked), default=0))
         self._parked |= rows.keys()
         for type_ in self._parked:
