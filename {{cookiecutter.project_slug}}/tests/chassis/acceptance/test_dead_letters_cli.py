@@ -308,6 +308,9 @@ async def test_one_becomes_a_test_that_make_check_takes(
         "name a new file"
         in (await without_broker("reproduce", identity, f"--output={file}")).stderr
     )
+    ended = await without_broker("reproduce", identity, f"--output={tmp_path}/none/test_it.py")
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("test_it.py cannot be written: No such file or directory\n")
     for command in (["check"], ["format", "--check"]):
         name = f"--stdin-filename={PROJECT}/tests/sales/test_it.py"
         said = await asyncio.to_thread(

@@ -157,6 +157,7 @@ async def test_what_would_still_tell_of_somebody_is_not_written(open_service: Op
     ("letter", "says"),
     [
         ({"outgoing": True}, "an event of ours"),
+        ({"type": None}, "has no type"),
         ({"body_bytes": 10**6}, "too large to be kept"),
         ({"body": b"{", "body_bytes": 1}, "because of its body"),
         ({"body": b"[]", "body_bytes": 2}, "no object"),

@@ -51,7 +51,10 @@ def reproduce(
         if output is None:
             typer.echo(text, nl=False)
         else:
-            output.write_text(text, "utf-8")
+            try:
+                output.write_text(text, "utf-8")
+            except OSError as error:
+                raise ServiceError(f"{output} cannot be written: {error.strerror}") from error
         for each in notes:
             typer.echo(each, err=True)
 
@@ -89,6 +92,8 @@ async def reproduced(service: Service, letter: DeadLetter) -> tuple[str, list[st
 def _body(letter: DeadLetter) -> Any:
     if letter.outgoing:
         raise ServiceError("it is an event of ours that no broker takes: no handler gets it")
+    if not letter.type:
+        raise ServiceError("it has no type, so no handler gets it: ask its sender for one")
     if not letter.whole:
         raise ServiceError("its body was too large to be kept: ask its sender for it")
     try:
