@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
+from uuid import UUID
 
 import pytest
 
@@ -231,6 +232,54 @@ async def test_nobody_else_changes_anything(page: Page, service: Service) -> Non
         assert (await page(path, {**form, "more": "x" * 5000}))[0] == 413
     assert (await page("/", token="wrong-wrong-wrong"))[0] == 401
     assert await rows(service, "SELECT state FROM dead_letters") == [("waiting",)]
+
+
+async def test_what_is_refused_is_told_of_with_who_and_from_where(page: Page) -> None:
+    """Guessing fills no log, and no token stands there; a browser asks without a name first."""
+
+    def told() -> list[dict[str, Any]]:
+        return [each for each in page.running.log if each["event"] == "operations.refused"]
+
+    assert (await page("/", Authorization=""))[0] == 401
+    form = {"fingerprint": "f"}
+    assert (await page("/dead-letters/discard", form))[0] == 400
+    await eventually(told)
+    (refused,) = told()
+    assert (refused["who"], refused["status"], refused["address"]) == ("ada", 400, "127.0.0.1")
+    assert refused["asked"] == "POST /dead-letters/discard"
+    for number in range(30):
+        path = "/" if number % 2 else "/dead-letters/discard"
+        sent = None if number % 2 else form
+        assert (await page(path, sent, token="wrong-wrong-wrong"))[0] == 401
+    await eventually(lambda: len(told()) > 2)
+    guessed = told()[1]
+    assert (guessed["who"], guessed["status"]) == ("ada", 401)
+    assert len(told()) < 25
+    assert "wrong-wrong" not in page.running.text
+
+
+async def test_mistakes_of_who_asks_are_no_faults(page: Page, service: Service) -> None:
+    """What is unknown, has a NUL, or ends half way; nothing of it is a failed statement."""
+    await archived(service, good("f"))
+    for path in ("/dead-letters/discard", "/dead-letters/replay"):
+        status, text = await page(path, {"id": str(UUID(int=1)), "note": "why"})
+        assert (status, "unknown" in text) == (404, True), text
+    assert (await page("/dead-letters/discard", {"fingerprint": "f", "note": "a\0"}))[0] == 400
+    assert (await page("/dead-letters?type=%00"))[0] == 400
+
+    known = base64.b64encode(f"ada:{TOKEN}".encode()).decode()
+    lines = ["POST /dead-letters/discard HTTP/1.1", f"Host: 127.0.0.1:{page.port}"]
+    lines += [f"Origin: http://127.0.0.1:{page.port}", f"Authorization: Basic {known}"]
+    _, writer = await asyncio.open_connection("127.0.0.1", page.port)
+    writer.write("\r\n".join((*lines, "Content-Length: 99", "", "id=")).encode())
+    await writer.drain()
+    writer.close()
+    why = "The form came no further than half way."
+    await eventually(lambda: any(each.get("why") == why for each in page.running.log))
+    _, text = await page("/metrics")
+    assert not re.search(r'http_requests_total{[^}]*status="5xx"} [1-9]', text)
+    assert not re.search(r'db_operation\w*_count{[^}]*"error"[^}]*} [1-9]', text)
+    assert "Traceback" not in page.running.text
 
 
 async def test_without_a_token_this_machine_only_looks(

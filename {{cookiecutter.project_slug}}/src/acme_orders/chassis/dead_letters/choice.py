@@ -14,6 +14,10 @@ AT_ONCE = 500  # looked up together
 MOST_LINES = 1000  # of a list
 
 
+class Unknown(ServiceError):
+    """There is no dead letter with this id."""
+
+
 def looking(dead_letters: DeadLetters) -> AbstractAsyncContextManager[Transaction]:
     """The transaction in which dead letters are looked at."""
     return dead_letters.manager.transaction("dead_letters.look", read_only=True)
@@ -38,13 +42,13 @@ async def choose(
     """How many wait that are meant, and their ids; not those that are set aside meanwhile.
 
     Raises:
-        ServiceError: there is none of some id.
+        Unknown: there is none of some id.
     """
     async with looking(dead_letters):
         known, now = await dead_letters.count(replace(wanted, state=None))
         count, _ = await dead_letters.count(wanted)
     if (unknown := len(set(wanted.ids)) - known) > 0:
-        raise ServiceError(f"{unknown} of these ids are unknown; `list --each` shows what is there")
+        raise Unknown(f"{unknown} of these ids are unknown; `list --each` shows what is there")
     meant = min(count, limit or count)
     return meant, _ids(dead_letters, replace(wanted, until=now), meant)
 

@@ -70,17 +70,28 @@ class Access:
         return who
 
     def _named(self, request: Request, token: str) -> str:
-        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-        try:
-            given = base64.b64decode(encoded, validate=True).decode() if scheme == "Basic" else ""
-        except ValueError:
-            given = ""
-        name, _, password = given.partition(":")
+        name, password = _given(request)
         if not hmac.compare_digest(password.encode(), token.encode()):
             raise Refused(401, "Your name, and OPERATIONS_TOKEN as the password.")
         if not (name.isprintable() and 0 < len(name.strip()) <= _LONGEST_NAME):
             raise Refused(401, "Your name is written down with what you change: say it.")
         return name.strip()
+
+
+def claimed(request: Request) -> str:
+    """The name that somebody gives, whoever he is; the beginning of it, and of no password."""
+    return _given(request)[0][:_LONGEST_NAME]
+
+
+def _given(request: Request) -> tuple[str, str]:
+    """Name and password."""
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    try:
+        given = base64.b64decode(encoded, validate=True).decode() if scheme == "Basic" else ""
+    except ValueError:
+        given = ""
+    name, _, password = given.partition(":")
+    return name, password
 
 
 def _host(request: Request) -> str:

@@ -1,25 +1,25 @@
 """The routes of the operations page; it is no part of what orchestrators and Prometheus ask."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from acme_orders.chassis.dead_letters.choice import choose, looking
+from acme_orders.chassis.dead_letters.choice import Unknown, choose, looking
 from acme_orders.chassis.dead_letters.replay import Outcome, Replay
 from acme_orders.chassis.dead_letters.store import DeadLetters, Selection
 from acme_orders.chassis.dead_letters.store import State as Decided
 from acme_orders.chassis.errors import Malformed, ServiceError
 from acme_orders.chassis.messaging.envelope import Handler
 from acme_orders.chassis.operations import letters
-from acme_orders.chassis.operations.access import Access, Refused
+from acme_orders.chassis.operations.access import Access, Refused, claimed
 from acme_orders.chassis.operations.markup import Html, document, tag
 from acme_orders.chassis.operations.queries import Queries
 from acme_orders.chassis.operations.state import State
@@ -97,12 +97,12 @@ class Page:
             try:
                 async with self._one:
                     content = await shown(request)
-            except Refused as refused:
+            except (Refused, Unknown, ClientDisconnect) as error:
+                refused = error if isinstance(error, Refused) else _refused(error)
                 status, content = HTTPStatus(refused.status), [tag("p", refused, class_="bad")]
                 if status is HTTPStatus.UNAUTHORIZED:
                     headers["WWW-Authenticate"] = 'Basic realm="operations", charset="UTF-8"'
-                elif request.method == "POST":
-                    log.warning("operations.refused", why=str(refused))
+                _tell(request, refused)
             except ServiceError as error:
                 status, content = HTTPStatus.SERVICE_UNAVAILABLE, [tag("p", error, class_="bad")]
             return HTMLResponse(document(self._title, *content), status, headers)
@@ -121,7 +121,7 @@ class Page:
 
     async def _group(self, request: Request) -> Shown:
         self._access.look(request)
-        wanted = _selection(request.query_params)
+        wanted = _selection(_plain(request.query_params.items()))
         async with looking(self._dead_letters):
             count, _ = await self._dead_letters.count(wanted)
             found = await self._dead_letters.page(wanted, limit=letters.AT_ONCE)
@@ -200,7 +200,38 @@ async def _given(request: Request, largest: int = _LARGEST_FORM) -> dict[str, st
         body += part
         if len(body) > largest:
             raise Refused(413, f"A form has at most {largest} bytes.")
-    return dict(parse_qsl(body.decode("utf-8", "replace")))
+    return _plain(parse_qsl(body.decode("utf-8", "replace")))
+
+
+def _plain(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Texts that PostgreSQL takes."""
+    found = dict(given)
+    if any("\x00" in value for value in found.values()):
+        raise Refused(400, "A text has a NUL, which PostgreSQL cannot store.")
+    return found
+
+
+def _refused(error: Unknown | ClientDisconnect) -> Refused:
+    if isinstance(error, Unknown):
+        return Refused(404, str(error))
+    return Refused(400, "The form came no further than half way.")
+
+
+def _tell(request: Request, refused: Refused) -> None:
+    """Of each change that was refused, and of whoever tries to get in; the log bounds its lines.
+
+    A browser asks without a name first.
+    """
+    guessed = refused.status == HTTPStatus.UNAUTHORIZED and request.headers.get("authorization")
+    if guessed or request.method == "POST" or refused.status == HTTPStatus.FORBIDDEN:
+        log.warning(
+            "operations.refused",
+            who=claimed(request),
+            address=request.client and request.client.host,
+            asked=f"{request.method} {request.url.path}",
+            status=refused.status,
+            why=str(refused),
+        )
 
 
 def _selection(given: Mapping[str, str]) -> Selection:

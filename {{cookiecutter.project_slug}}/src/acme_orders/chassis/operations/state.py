@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import os
+import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,7 +26,7 @@ from acme_orders.chassis.operations.queries import Queries
 from acme_orders.chassis.relay.backlog import OutboxBacklog
 from acme_orders.chassis.supervision import apart
 
-_PATIENCE = 5.0  # seconds for each part; the others are shown all the same
+_PATIENCE = 5.0  # seconds for all parts; what was read by then is shown
 _GROUPS = 50
 _REQUESTS = 50
 _QUIET = 60.0  # seconds since a sign of life
@@ -42,6 +44,7 @@ class State:
         migrator: of the database.
         eraser: knows who has to be erased.
         queries: of this process.
+        version: of the service.
     """
 
     def __init__(
@@ -54,25 +57,38 @@ class State:
         migrator: Migrator,
         eraser: Eraser,
         queries: Queries,
+        version: str,
     ) -> None:
         self._metrics, self._probes = metrics, probes
+        self._whose = f"version {version} on {socket.gethostname()}, process {os.getpid()}"
         self._eraser, self._queries = eraser, queries
         self._dead_letters, self._outbox, self._migrator = dead_letters, outbox, migrator
 
     async def sections(self) -> list[Html]:
         """All of it; a part that has nothing to look at is left out."""
-        parts: dict[str, Part] = {
-            "Dead letters": self._letters,
+        until = asyncio.get_running_loop().time() + _PATIENCE
+        # One after the other in each: whoever looks takes one connection of the pool, and one more.
+        by_the_pool: dict[str, Part] = {
             "Readiness of this process": self._readiness,
-            "Queues": self._queues,
             "Outbox": self._events,
-            "Queries of this process that take longest": self._queries.slowest,
-            "Statements of the service that keep PostgreSQL busy": self._queries.busiest,
+            "Dead letters": self._letters,
+        }
+        of_this_process: dict[str, Part] = {
+            "Queues": self._queues,
             "Retention": self._retention,
+            "Queries of this process that take longest": self._queries.slowest,
+        }
+        in_other_sessions: dict[str, Part] = {
             "Requests to be erased": self._erasure,
             "Schema": self._schema,
+            "Statements of the service that keep PostgreSQL busy": self._queries.busiest,
         }
-        shown = [(name, await _read(part)) for name, part in parts.items()]
+        async with asyncio.TaskGroup() as group:
+            reading = [
+                group.create_task(_read(parts, until))
+                for parts in (by_the_pool, of_this_process, in_other_sessions)
+            ]
+        shown = [each for task in reading for each in task.result()]
         return [tag("section", tag("h2", name), each) for name, each in shown if each is not None]
 
     async def _letters(self) -> Html:
@@ -92,7 +108,8 @@ class State:
         said = [(name, await _said(probe)) for name, probe in self._probes.items()]
         beats = _values(self._metrics.part_heartbeat, "part")
         parts = [(part, _ago(time.time() - beat)) for part, beat in beats]
-        return tag("div", table(("has to work", "says"), said), table(("part", "last seen"), parts))
+        tables = table(("has to work", "says"), said), table(("part", "last seen"), parts)
+        return tag("div", tag("p", self._whose), *tables)
 
     async def _queues(self) -> Html:
         consumers = dict(_values(self._metrics.queue_consumers, "queue"))
@@ -143,14 +160,19 @@ class State:
         return table(("migration", "state"), rows)
 
 
-async def _read(part: Part) -> Html | None:
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            return await apart(part)
-    except TimeoutError:
-        return tag("p", f"no answer within {_PATIENCE:g} s", class_="bad")
-    except ServiceError as error:
-        return tag("p", f"cannot be read: {error}", class_="bad")
+async def _read(parts: Mapping[str, Part], until: float) -> list[tuple[str, Html | None]]:
+    """Each of them, as far as time goes: where one hangs the next one would as well."""
+    found, loop = list[tuple[str, Html | None]](), asyncio.get_running_loop()
+    for name, part in parts.items():
+        why = f"no answer within {_PATIENCE:g} s" if loop.time() < until else "no time was left"
+        try:
+            async with asyncio.timeout_at(until):
+                found.append((name, await apart(part)))
+        except TimeoutError:
+            found.append((name, tag("p", why, class_="bad")))
+        except ServiceError as error:
+            found.append((name, tag("p", f"cannot be read: {error}", class_="bad")))
+    return found
 
 
 async def _said(probe: Probe) -> Html:

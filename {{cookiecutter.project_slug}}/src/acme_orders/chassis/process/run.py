@@ -25,6 +25,7 @@ from acme_orders.chassis.operations.page import Page
 from acme_orders.chassis.operations.queries import Queries
 from acme_orders.chassis.operations.state import State
 from acme_orders.chassis.process.connected import connected
+from acme_orders.chassis.process.described import version_of
 from acme_orders.chassis.process.descriptors import make_room
 from acme_orders.chassis.process.erased import eraser_of
 from acme_orders.chassis.process.service import Service
@@ -109,7 +110,7 @@ async def run(
                 migrations.update,
             )
             probed = probes(service, shutdown.stop)
-            page = _page(definition.title, service, probed, consumes=only in (None, "consumer"))
+            page = _page(definition, service, probed, consumes=only in (None, "consumer"))
             app = operations(metrics, probed, *updates, pages=page.routes())
             ops = Measured(app, named(app.routes), port="operations", metrics=metrics)
             drained = asyncio.Event()
@@ -140,7 +141,9 @@ def _clients(metrics: Metrics, port: str, limits: ClientLimits) -> Clients:
     return clients
 
 
-def _page(title: str, service: Service, probes: Mapping[str, Probe], *, consumes: bool) -> Page:
+def _page(
+    definition: Definition[Any], service: Service, probes: Mapping[str, Probe], *, consumes: bool
+) -> Page:
     """For people. Where nobody consumes there may be no broker that a replay would reach."""
     settings = service.settings
     replay = Replay(
@@ -154,7 +157,7 @@ def _page(title: str, service: Service, probes: Mapping[str, Probe], *, consumes
     metrics, url = service.metrics, settings.session_url
     queries = Queries(metrics, service.manager, service.queries(), url=url)
     return Page(
-        title,
+        definition.title,
         access=Access(settings.operations_token),
         state=State(
             service.metrics,
@@ -164,6 +167,7 @@ def _page(title: str, service: Service, probes: Mapping[str, Probe], *, consumes
             migrator=Migrator(settings.session_url),
             eraser=eraser_of(settings, service.slices),
             queries=queries,
+            version=version_of(definition),
         ),
         queries=queries,
         dead_letters=service.dead_letters,
