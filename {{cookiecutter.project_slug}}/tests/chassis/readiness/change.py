@@ -106,12 +106,9 @@ def another_example(**values: str) -> Edit:
     return "messages", _EXAMPLES, f"{_EXAMPLES[:-1]}, {second}]"
 
 
-@contextmanager
-def made(change: Change, subject: Subject, folder: Path) -> Iterator[Subject]:
-    """The service with a copy of the slice in which it was made."""
-    # Models of an earlier change are still there, under the name of that package.
-    source, package = Path(sales.__file__).parent, folder / re.sub(r"\W", "_", folder.name)
-    copy = Path(shutil.copytree(source, package / "sales"))
+def written(change: Change, package: Path) -> None:
+    """A copy of the slice in which it was made, in this package."""
+    copy = Path(shutil.copytree(Path(sales.__file__).parent, package / "sales"))
     (package / "__init__.py").touch()
     for name, _, new in change.edits:
         if not (copy / f"{name}.py").exists():
@@ -123,6 +120,14 @@ def made(change: Change, subject: Subject, folder: Path) -> Iterator[Subject]:
                 assert text.count(old) == 1, (change.name, old)
                 text = text.replace(old, new)
         file.write_text(text.replace(sales.__name__, f"{package.name}.sales"), encoding="utf-8")
+
+
+@contextmanager
+def made(change: Change, subject: Subject, folder: Path) -> Iterator[Subject]:
+    """The service with a copy of the slice in which it was made."""
+    # Models of an earlier change are still there, under the name of that package.
+    package = folder / re.sub(r"\W", "_", folder.name)
+    written(change, package)
     migrations = subject.migrations
     if change.up:
         migrations = Path(shutil.copytree(migrations, folder / "migrations"))

@@ -293,6 +293,10 @@ FINE = (
             ),
         ),
     ),
+    works(
+        "a limit for somebody else's answer",
+        ("desk", "", "async def ask(client, url):\n    return await client.get(url, timeout=5)\n"),
+    ),
     # Migrations
     *(
         migrates(name, f"CREATE INDEX CONCURRENTLY changed ON {on};", _DROP)

@@ -336,6 +336,61 @@ def test_parameters_may_be_built(codes: Codes, call: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        "sql = 'SELECT ' + str(value)\nself.sql(sql)",
+        "sql = 'SELECT 1'\nif value:\n    sql += f' WHERE x = {value}'\nself.sql(sql, 1)",
+        "sql = 'SELECT %s' % value\nself.sql(dedent(sql))",
+        "first = 'SELECT {}'.format(value)\nsql = first\nself.sql(sql)",
+        "self.sql(sql := f'SELECT {value}')",
+        "sql, limit = f'SELECT {value}', 1\nself.sql(sql, limit)",
+        "where = ['a = 1']\nwhere.append(f'b = {value}')\nself.sql(' AND '.join(where))",
+        "self.sql(' AND '.join(f'{name} = %s' for name in value))",
+        "sql = f'SELECT {value}' if value else 'SELECT 1'\nself.sql(sql)",
+        "sql = f'SELECT {value}'\nasync def work():\n    await self.sql(sql)",
+        "for sql in ('SELECT 1', f'SELECT {value}'):\n    self.sql(sql)",
+        "self.sql(_made(value))",
+        "sql = self._made(value)\nself.sql(sql)",
+        "self.sql('SELECT ' + _NOT_HERE.lower() + value)",
+    ],
+)
+def test_sql_that_was_built_before_is_found(codes: Codes, body: str) -> None:
+    """In a variable, and by a function of the same file."""
+    made = "def _made(value):\n    sql = f'SELECT {value}'\n    return sql\n"
+    text = f"{made}async def ask(self, value):\n{indent(body, '    ')}\n"
+    assert codes(REPOSITORY, text) == ["D5"]
+    assert codes("src/shop/orders/handlers.py", text) == ["D5"] * 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "self.sql(f'SELECT {_COLUMNS}, %s::int', 3)",
+        "self.sql('SELECT ' + _COLUMNS + _TABLE)",
+        "self.sql(f'SELECT {_COLUMNS} FROM {TABLE} ORDER BY {_ORDERS[value]}')",
+        "self.sql('SELECT %s' % ', '.join(['%s'] * len(value)), *value)",
+        "self.sql(f'SELECT {shop.TABLE} WHERE state = {State.SENT.value!r}')",
+        "sql = 'SELECT 1'\nif value:\n    sql += ' WHERE x = %s'\nself.sql(sql, value)",
+        "where = ['a = 1']\nif value:\n    where.append('b = %s')\nself.sql(' AND '.join(where))",
+        "self.sql(' AND '.join(f'{name} = %s' for name in ('a', 'b')), *value)",
+        "key = f'{value}-{value}'\nself.sql(statements(key))",
+        "self.sql(_made('1'), value)",
+        "self.sql(sql=value)",
+        "sql = f'SELECT {value}'\nlog(sql)",
+    ],
+)
+def test_sql_that_is_built_from_constants_is_left_alone(codes: Codes, body: str) -> None:
+    """Nobody outside can say anything in it."""
+    text = (
+        "from shop.names import TABLE\n_COLUMNS, _TABLE = 'a, b', dedent(' FROM x')\n"
+        "_ORDERS = {'new': 'at DESC', 'old': 'at'}\n"
+        "def _made(value):\n    return f'SELECT {value}, %s'\n"
+        f"async def ask(self, value):\n{indent(body, '    ')}\n"
+    )
+    assert codes(REPOSITORY, text) == []
+
+
+@pytest.mark.parametrize(
     "kind",
     [
         "",
@@ -572,6 +627,12 @@ def test_tasks_beside_transactions_are_left_alone(codes: Codes, text: str) -> No
 def test_a_wait_that_may_lose_a_cancellation_is_found(codes: Codes, text: str) -> None:
     """Whether it waits itself, or tells a library to."""
     assert set(codes("src/shop/chassis/rabbitmq/link.py", text)) == {"D9"}
+    assert set(codes(API, f"import aio_pika.abc\n{text}")) == {"D9"}
+
+
+def test_a_client_of_something_else_may_have_a_limit(codes: Codes) -> None:
+    """It is aio-pika that waits with asyncio.wait_for."""
+    assert codes(API, function("await client.get(url, timeout=5)")) == []
 
 
 @pytest.mark.parametrize(
