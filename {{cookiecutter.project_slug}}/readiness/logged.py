@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from structlog.testing import capture_logs
+import structlog
+from structlog.testing import LogCapture
 
 from acme_orders.chassis.database.undone import undone
 from acme_orders.chassis.erasure.classes import PERSONAL, classes_of, models_beside
@@ -20,12 +21,15 @@ _ROWS = 100  # of each table
 @contextmanager
 def recorded() -> Iterator[list[tuple[str, str]]]:
     """The log of this block: the event of each record, and all that it says."""
-    found = list[tuple[str, str]]()
-    with capture_logs() as records:
-        try:
-            yield found
-        finally:
-            found += [(str(each.get("event")), str(each)) for each in records]
+    found, capture, before = list[tuple[str, str]](), LogCapture(), structlog.get_config()
+    each_level = structlog.make_filtering_bound_logger("NOTSET")
+    processors = [structlog.contextvars.merge_contextvars, capture]
+    structlog.configure(processors=processors, wrapper_class=each_level)
+    try:
+        yield found
+    finally:
+        structlog.configure(**before)
+        found += [(str(each.get("event")), str(each)) for each in capture.entries]
 
 
 async def of_people(rehearsal: Rehearsal) -> Mapping[str, str]:
