@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import structlog
 from structlog.testing import LogCapture
+from structlog.typing import Processor
 
 from acme_orders.chassis.database.undone import undone
 from acme_orders.chassis.erasure.classes import PERSONAL, classes_of, models_beside
@@ -23,7 +24,7 @@ def recorded() -> Iterator[list[tuple[str, str]]]:
     """The log of this block: the event of each record, and all that it says."""
     found, capture, before = list[tuple[str, str]](), LogCapture(), structlog.get_config()
     each_level = structlog.make_filtering_bound_logger("NOTSET")
-    processors = [structlog.contextvars.merge_contextvars, capture]
+    processors: list[Processor] = [structlog.contextvars.merge_contextvars, capture]
     structlog.configure(processors=processors, wrapper_class=each_level)
     try:
         yield found

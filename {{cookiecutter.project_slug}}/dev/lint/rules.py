@@ -15,7 +15,7 @@ from dev.lint.manager import (
     ways_around_the_manager,
 )
 from dev.lint.source import Found, Source
-from dev.lint.sql import session_state, sql_built_at_the_call
+from dev.lint.sql import built_sql, session_state
 from dev.lint.transactions import (
     lost_cancellations,
     swallowed_errors,
@@ -72,7 +72,7 @@ RULES = (
     Rule("D2", ways_around_the_manager, exempt=_DATABASE),
     Rule("D3", unfit_fields, exempt=_DATABASE),
     Rule("D4", session_state, exempt=_DATABASE | {"readiness"}),
-    Rule("D5", sql_built_at_the_call, exempt=_DATABASE | {"readiness"}),
+    Rule("D5", built_sql, exempt=_DATABASE | {"readiness"}),
     Rule("D6", swallowed_errors),
     Rule("D7", results_and_tests_of_the_orm, exempt=_DATABASE, tests=True),
     Rule("D8", tasks_inside_transactions),

@@ -7,6 +7,7 @@ from itertools import chain
 
 from acme_orders.chassis.database.session_state import problems
 
+from dev.lint.built import Function, Scope, module
 from dev.lint.reading import calls, first_argument, last_name, texts, without_values
 from dev.lint.source import Found, Source
 
@@ -42,15 +43,21 @@ def session_state(_: Source, tree: ast.Module) -> Found:
             yield node, f"`{' '.join(found[0].strip('; ').split())}` outlives the transaction"
 
 
-def sql_built_at_the_call(_: Source, tree: ast.Module) -> Found:
+def built_sql(_: Source, tree: ast.Module) -> Found:
     """A value inside the text can end the statement and begin another; a parameter cannot.
 
     Write %s for each value and hand it over as a parameter; other parts belong into a constant.
     """
-    for call in calls(tree, _DOORS):
-        text = first_argument(call)
-        if text is not None and any(map(_builds, ast.walk(text))):
-            yield text, f"the text for {last_name(call.func)}() is put together in the call"
+
+    def visit(node: ast.AST, scope: Scope) -> Found:
+        if isinstance(node, ast.Call) and last_name(node.func) in _DOORS:
+            text = first_argument(node)
+            if text is not None and scope.built(text):
+                yield text, f"the text for {last_name(node.func)}() is put together from values"
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, scope.within(child) if isinstance(child, Function) else scope)
+
+    return visit(tree, module(tree))
 
 
 def _statements(tree: ast.Module) -> Iterator[tuple[ast.Constant, str, bool]]:
@@ -67,12 +74,3 @@ def _statements(tree: ast.Module) -> Iterator[tuple[ast.Constant, str, bool]]:
             text = named.get(text.id)
         if isinstance(text, ast.Constant) and isinstance(text.value, str):
             yield text, text.value, len(call.args) + len(call.keywords) > 1
-
-
-def _builds(node: ast.AST) -> bool:
-    match node:
-        case ast.FormattedValue() | ast.BinOp(op=ast.Add() | ast.Mod()):
-            return True
-        case ast.Call(func=ast.Attribute(attr="format" | "format_map" | "join")):
-            return True
-    return False

@@ -4,12 +4,13 @@ import ast
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 
-from dev.lint.reading import calls, last_name
-from dev.lint.source import Found, Source
+from dev.lint.reading import calls, imports, last_name
+from dev.lint.source import CHASSIS, Found, Source
 
 _DATABASE_ERRORS = ("Conflict", "ConstraintViolated", "DatabaseError", "IntegrityError")
 _BROAD = {"BaseException", "DatabaseError", "Exception", "ServiceError"}
 _TASKS = {"TaskGroup", "as_completed", "create_task", "ensure_future", "gather", "wait_for"}
+_WAIT = {"aio_pika", "aiormq"}  # with asyncio.wait_for; clients of HTTP and the like do not
 
 
 def swallowed_errors(source: Source, tree: ast.Module) -> Found:
@@ -41,17 +42,19 @@ def tasks_inside_transactions(source: Source, tree: ast.Module) -> Found:
             yield node, f"{last_name(node.func)}() starts a task inside a transaction"
 
 
-def lost_cancellations(_: Source, tree: ast.Module) -> Found:
+def lost_cancellations(source: Source, tree: ast.Module) -> Found:
     """asyncio.wait_for of Python 3.11 swallows a cancellation that meets the answer.
 
     Use `async with asyncio.timeout(…)` around it, and messaging.answers.within for aio-pika.
     """
+    used = {name.partition(".")[0] for _, name in imports(tree)}
+    waits = source.parts[0] in CHASSIS or not used.isdisjoint(_WAIT)
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef))
     for node in set(chain.from_iterable(map(ast.walk, functions))):
         if isinstance(node, ast.Call) and (name := last_name(node.func)) != "wait":
             if name == "wait_for":
                 yield node, "wait_for() may go on although it was cancelled"
-            elif any(keyword.arg == "timeout" for keyword in node.keywords):
+            elif waits and any(keyword.arg == "timeout" for keyword in node.keywords):
                 yield node, f"{name}(timeout=…) may wait with asyncio.wait_for"
 
 
