@@ -17,6 +17,17 @@ _QUERY = '    @query("sales.revenue"'
 _ROUTE = '    @routes.get("")\n'  # feature: http_api
 _HANDLER = "    new = sales.add(sale)\n"
 _EXAMPLES = '"examples": [{"sale_id": "0b8f7c0e-0f4f-4e57-9d0c-5f6b1c1f2a3d", **_EXAMPLE}]'
+SOLD = '{"sale_id": "0b8f7c0e-0f4f-4e57-9d0c-5f6b1c1f2a3d"}'
+_LAST = "class SaleBooked(Payload):\n"
+_HELPER = "def _booked(sale: SaleMade) -> SaleBooked:\n"
+_ERRORS = "from acme_orders.chassis.errors import Refused, TryLater\n"
+_PRIVATE = "    async def _buyers("
+_SLICE = "def sales(chassis: Chassis[ChassisSettings]) -> Slice:\n"
+_HANDLED = "\n        },\n        publishes="
+_CANCELS = (
+    f"from {sales.__name__}.handlers import cancel_sale",
+    f"from {sales.__name__}.messages import SaleCancelled",
+)
 _NUMBER = "0950_changed"
 KEY = ""  # what every key and index begins with
 KEY = "tenant_id, "  # feature: row, rls
@@ -104,6 +115,45 @@ def another_example(**values: str) -> Edit:
     differs = ", ".join(f'"{name}": "{value}"' for name, value in values.items())
     second = f'{{"sale_id": "0b8f7c0e-0f4f-4e57-9d0c-5f6b1c1f2a3e", **_EXAMPLE, {differs}}}'
     return "messages", _EXAMPLES, f"{_EXAMPLES[:-1]}, {second}]"
+
+
+def cancelled(*early: str) -> tuple[Edit, ...]:
+    """A second message, about a sale that the first has made.
+
+    Args:
+        early: what its handler does with one of which there is no sale.
+    """
+    looks = (
+        "    if not await sales.by_id(message.sale_id):",
+        *(f"        {each}" for each in early),
+    )
+    handler = (
+        "async def cancel_sale(message, *, sales, outbox) -> None:",
+        *(looks if early else ()),
+        "    await sales.cancel(message.sale_id)",
+    )
+    message = (
+        "class SaleCancelled(Payload):",
+        f'    model_config = ConfigDict(json_schema_extra={{"examples": [{SOLD}]}})',
+        "    sale_id: UUID",
+    )
+    update = "Sale.update(status='cancelled').where(Sale.id == sale_id)"
+    example = 'example={"sale_id": _EXAMPLE.sale_id}'
+    query = (
+        f'    @query("sales.cancel", traffic="high", writes=True, {example})',
+        "    async def cancel(self, sale_id: UUID) -> Any:",
+        f"        return await self.manager.execute({update})",
+        "",
+    )
+    work = "partial(cancel_sale, sales=repository, outbox=chassis.outbox)"
+    handles = f',\n            "sale.cancelled": Handler(SaleCancelled, {work})'
+    return (
+        ("messages", _LAST, "\n".join((*message, "", "", _LAST))),
+        ("handlers", _HELPER, "\n".join((_ERRORS, *handler, "", "", _HELPER))),
+        ("repository", _PRIVATE, "\n".join((*query, _PRIVATE))),
+        ("slice", _SLICE, "\n".join((*_CANCELS, "", "", _SLICE))),
+        ("slice", _HANDLED, handles + _HANDLED),
+    )
 
 
 def written(change: Change, package: Path) -> None:

@@ -3,10 +3,12 @@
 from tests.chassis.readiness.change import (
     HEAD,
     KEY,
+    SOLD,
     Change,
     Edit,
     another_example,
     asked,
+    cancelled,
     child_of,
     handled,
     method,
@@ -51,6 +53,7 @@ async def tally(names: list[str]) -> None:
     await tallies.add(names[0])
     await tallies.add_all(names)
 """
+_CANCELS = "    await sales.cancel(message.sale_id)"
 _SMALL = "        small = True\n"
 
 
@@ -296,6 +299,24 @@ FINE = (
     works(
         "a limit for somebody else's answer",
         ("desk", "", "async def ask(client, url):\n    return await client.get(url, timeout=5)\n"),
+    ),
+    works(
+        "a second message, which waits for the first",
+        *cancelled("raise TryLater(f'no sale {message.sale_id} yet')"),
+    ),
+    works(
+        "a second message, which says that it came too early",
+        *cancelled(
+            "early = SaleBooked(sale_id=message.sale_id, total_cents=0)",
+            "return await outbox.add(SALE_BOOKED, early)",
+        ),
+        ("messages", f"[{SOLD}]", f'[{SOLD}, {{"sale_id": "{_SEVEN}"}}]'),
+    ),
+    works(
+        "a second message, which a foreign key lets wait",
+        *cancelled(),
+        child_of("_EXAMPLE.sale_id"),
+        ("handlers", _CANCELS, _CANCELS.replace("sales.cancel(", "sales.asked(sale_id=")),
     ),
     # Migrations
     *(

@@ -6,6 +6,7 @@ from tests.chassis.readiness.change import (
     Change,
     Edit,
     asked,
+    cancelled,
     child_of,
     handled,
     method,
@@ -21,6 +22,7 @@ _SENDS = (
     "return await self.fetch_all(Sale.select(Sale.id).order_by(Sale.made_at, Sale.id).limit(9))"
 )
 _LARGE = "if sale.total_cents > 10**9:\n        "
+_WAITS = "raise TryLater(f'no sale {message.sale_id} yet')"
 _NOTE = '{"id": new_id(), "event_type": f"noted {sale_id}", "payload": {}}'
 _NOTED = 'JournalEntry.select(JournalEntry.id).where(JournalEntry.event_type == f"noted {sale_id}")'
 _NOTES = f"await self.insert_all(JournalEntry, [{_NOTE}])"
@@ -61,6 +63,11 @@ def noting(*lines: str) -> tuple[Edit, Edit]:
         asked(body, example=_SALE, writes=True),
         handled("await sales.asked(sale_id=sale.sale_id)"),
     )
+
+
+def writing(statement: str) -> tuple[Edit, Edit]:
+    """The same for a single statement."""
+    return noting(f"await self.manager.execute({statement})")
 
 
 def unique(name: str, table: str, columns: str) -> Change:
@@ -277,6 +284,35 @@ AT_WORK = (
                 "an event each time",
                 "the same content under another id changes outbox",
                 (("handlers", _CONDITION, _CONDITION.replace(", provided=new", "")),),
+            ),
+        )
+    ),
+    # Another order
+    *(
+        Change("K3", name, says, edits)
+        for name, says, edits in (
+            (
+                "a message that comes again and opens what is closed",
+                "sale.made: the same content, again after the messages that follow it, changes",
+                (
+                    *cancelled(_WAITS),
+                    *writing("Sale.update(status='booked').where(Sale.id == sale_id)"),
+                ),
+            ),
+            (
+                "an early message that is dropped",
+                "what it should do to sales is lost: raise TryLater",
+                cancelled("return"),
+            ),
+            (
+                "an early message that changes nothing",
+                "what it should do to sales is lost: raise TryLater",
+                cancelled(),
+            ),
+            (
+                "an early message that is refused",
+                "it becomes a dead letter, by Refused: no sale",
+                cancelled(_WAITS.replace("TryLater", "Refused")),
             ),
         )
     ),

@@ -1,22 +1,31 @@
 """The checks pass on this project, and each of them can fail."""
 
+import importlib
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from peewee_async.utils import sort_models
 from rich.console import Console
 
 from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.migrations.ddl import table_sql
+from acme_orders.chassis.settings import ChassisSettings
+from acme_orders.chassis.slice import Chassis, Definition, Slice
 
 from readiness import report, scratch
 from readiness.check import Check
 from readiness.checklist import CHECKS, go_through
+from readiness.idempotency import RetriesAreIdempotent
 from readiness.plans import begins_with
 from readiness.rehearsal import Rehearsal, Subject
 from tests.chassis.readiness.defects import DEFECTS, Defect, migrated
+from tests.chassis.slices.ledger.slice import ledger
+from tests.chassis.slices.parcels.slice import parcels
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "readiness.md"
 LEFT = f"SELECT datname FROM pg_database WHERE datname LIKE '{scratch.PREFIX}%'"
@@ -55,6 +64,24 @@ async def test_a_defect_turns_exactly_one_check_red(
 
     red = {each.id: each.findings for each in results if not each.passed}
     assert list(red) == [defect.check], red
+
+
+@pytest.mark.parametrize("make", [parcels, ledger])
+async def test_messages_of_other_slices_may_come_in_any_order(
+    make: Callable[[Chassis[Any]], Slice], subject: Subject
+) -> None:
+    """Some wait for others, and some are answered in another way when they come early."""
+    module = importlib.import_module(f"tests.chassis.slices.{make.__name__}.models")
+    named = module.__name__
+    models = [each for each in vars(module).values() if getattr(each, "__module__", "") == named]
+    tables = map(table_sql, sort_models(models))
+    sql = [each for one in tables for each in (one.create(), *one.indexes, *one.policies)]
+    definition = Definition("post", "Post", ChassisSettings, (make,))
+    posted = replace(subject, definition=definition, alter="; ".join(sql))
+
+    (result,) = await go_through(posted, [RetriesAreIdempotent])
+
+    assert (result.findings, result.why_not, result.left_out) == ((), "", ())
 
 
 async def test_a_migration_that_cannot_be_applied_turns_k5_red_alone(
