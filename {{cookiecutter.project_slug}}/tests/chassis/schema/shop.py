@@ -212,6 +212,7 @@ UNSAFE = {
     ),
     "a table made of another": ("M1", "CREATE TABLE old_sales AS SELECT * FROM sales;"),
     "a locked table": ("M14", "LOCK TABLE sales;"),
+    "a limit of its own": ("M14", "SET LOCAL lock_timeout = 0;"),
     "a trigger": (
         "M14",
         (

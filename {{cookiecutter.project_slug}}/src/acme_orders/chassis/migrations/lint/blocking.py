@@ -30,6 +30,7 @@ from acme_orders.chassis.migrations.trees import (
 )
 
 _NO_WRITES = "No row can be written until all of the table has been read."
+_LIMITS = {"lock_timeout", "statement_timeout", "transaction_timeout"}
 _NOBODY = "Nobody can even read the table until all of it has been read."
 
 
@@ -146,7 +147,7 @@ def _domains(sheet: Sheet, node: Any) -> Iterator[Refusal]:
 
 
 def locks_are_held(sheet: Sheet, statement: Statement) -> Iterator[Refusal]:
-    """`LOCK TABLE`, a trigger or rule on a table in use, `REFRESH` without `CONCURRENTLY`."""
+    """`LOCK TABLE`, a trigger or rule on a table in use, `REFRESH` alone, a limit of its own."""
     node: Any = statement.node
     match statement.node:
         case ast.LockStmt():
@@ -154,6 +155,9 @@ def locks_are_held(sheet: Sheet, statement: Statement) -> Iterator[Refusal]:
                 if sheet.is_used(lock.table) and MODES.index(lock.mode) >= MODES.index(SHARE):
                     why = "It is held until COMMIT. Each statement takes the lock that it needs."
                     yield Refusal(why, lock=lock, also="Leave it out.")
+        case ast.VariableSetStmt(name=str(name)) if name in _LIMITS:
+            why = "The runner limits how long each statement waits, or others would wait behind it."
+            yield Refusal(why, also="Leave it out; MIGRATION_LOCK_TIMEOUT is the limit.")
         case ast.CreateTrigStmt(relation=relation) | ast.RuleStmt(relation=relation):
             table = table_of(relation)
             if sheet.is_used(table):
