@@ -176,17 +176,34 @@ async def test_every_refusal_has_one_form(port: int, method: str, path: str, sta
         {"Content-Type": "text/plain"},
         {"Content-Type": ""},
         {"Content-Type": "application/xml"},
-        {"Content-Type": "application/json; charset=\xff"},
+        {"Content-Type": "application/jsonp"},
+        {"Content-Type": "application/json-seq"},
+        {"Content-Type": "text/json"},
+        {"Content-Type": "application/x; as=application/json"},
         {"Content-Type": "multipart/form-data; boundary=x"},
+        {"Content-Type": None},
         {"Content-Encoding": "gzip"},
     ],
 )
-async def test_a_body_of_another_kind_is_refused(port: int, headers: dict[str, str]) -> None:
+async def test_a_body_of_another_kind_is_refused(port: int, headers: dict[str, str | None]) -> None:
     """It is no sale, whatever it is."""
-    send = partial(ask, port, "POST", "/sales", b"\x1f\x8b\x08", {**HEADERS, **headers})
+    sent = {name: value for name, value in {**HEADERS, **headers}.items() if value is not None}
+    send = partial(ask, port, "POST", "/sales", sale(), sent)
     answer = await asyncio.to_thread(send)
-    assert answer.status == (422 if "json" in headers.get("Content-Type", "") else 415)
+    assert answer.status == 415
     refused(answer)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/json; charset=\xff", "Application/JSON ;x", "application/vnd.sale+json;v=1"],
+)
+async def test_json_has_many_names(port: int, kind: str) -> None:
+    """With parameters, in capitals, and of a kind of its own; what is none is told as such."""
+    for body, status in ((sale(), 202), (b"\x1f\x8b\x08", 422)):
+        headers = {**HEADERS, "Content-Type": kind}
+        answer = await asyncio.to_thread(ask, port, "POST", "/sales", body, headers)
+        assert answer.status == status
 
 
 async def test_a_method_that_a_path_has_not_is_answered_with_those_that_it_has(port: int) -> None:

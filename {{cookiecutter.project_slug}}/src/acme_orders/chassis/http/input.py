@@ -2,6 +2,7 @@
 """What a request brings, before a route sees it: decoded or refused at a bounded cost."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -16,6 +17,7 @@ from acme_orders.chassis.http.requests import LARGE
 from acme_orders.chassis.messaging.decoder import Decoder
 from acme_orders.chassis.messaging.json_text import parse
 
+_JSON = re.compile(r"application/([^/]+\+)?json", re.IGNORECASE)
 _BAD, _NUL = "malformed", "NUL, which PostgreSQL cannot store"
 
 
@@ -63,7 +65,7 @@ class Input:
         field, body = request.scope["route"].body_field, await request.body()
         if field is None or not body or "json" not in field.field_info.media_type:
             return
-        if not _is_json(request.headers):
+        if "content-type" not in request.headers or not _is_json(request.headers):
             raise Refused(415, "the body has to be JSON: say Content-Type: application/json", _BAD)
         if (decoder := self._decoders.get(field)) is None:
             about = field.field_info
@@ -79,4 +81,5 @@ class Input:
 
 def _is_json(headers: Mapping[str, str]) -> bool:
     kind = headers.get("content-type")
-    return kind is None or "json" in kind.lower()
+    # As FastAPI decides it, which takes all else for bytes, and tells of no object where one is.
+    return kind is None or bool(_JSON.fullmatch(kind.partition(";")[0].strip()))
