@@ -82,6 +82,20 @@ def test_what_one_names_another_has(bake: Bake, http_api: bool) -> None:
     assert replicas == [2] * len(kinds["Deployment"])
     assert text.count("replicas: 2") == len(replicas)  # KEDA takes one of them away, not all
 
+    # A pod of the API takes clients until nobody leads them to it, and drains after that.
+    settings = (project / ".env.example").read_text("utf-8")
+    shutdown = (project / "src/acme_orders/chassis/process/shutdown.py").read_text("utf-8")
+    (drain,) = re.findall(r"^#DRAIN_TIMEOUT=(\d+)s$", settings, re.MULTILINE)
+    (closing,) = re.findall(r"^CLOSING = ([\d.]+)", shutdown, re.MULTILINE)
+    for each in kinds["Deployment"]:
+        pod, waits = each["spec"]["template"]["spec"], 0.0
+        if hook := pod["containers"][0].get("lifecycle"):
+            command, seconds = hook["preStop"]["exec"]["command"]
+            assert command == "sleep"
+            waits = float(seconds)
+        assert (waits > 0) == (each["metadata"]["name"] in api)
+        assert waits + float(drain) + float(closing) <= pod["terminationGracePeriodSeconds"]
+
     (scaled,), (monitor,) = kinds["ScaledObject"], kinds["PodMonitor"]
     assert scaled["spec"]["scaleTargetRef"]["name"] in ports
     (trigger,) = scaled["spec"]["triggers"]
