@@ -35,8 +35,8 @@ class QueriesReadLittle(Check):
         """Let an index begin with the filter and go on with the order, and give reads a limit.
 
         Children of many parents come with fetch_children in one query. What is returned is a
-        dataclass or another plain value. A table that stays small says `small = True` in the Meta
-        of its model.
+        dataclass or another plain value. A table that stays small says why in the Meta of its
+        model: `small = "the countries of the world"`.
         """
         tables = growing(rehearsal)
         slices = [each for one in rehearsal.service.slices for each in one.repositories]

@@ -39,7 +39,7 @@ def remedy(unserved: Reference) -> str:
         f"no index of {child} begins with ({columns}), which refer to {parent}: whoever deletes a "
         f"row of {parent} reads all of {child}, under locks. Write CREATE INDEX CONCURRENTLY "
         f"{child}_{unserved.columns[-1]} ON {child} ({columns}); in a new migration. If one of "
-        "the two tables has few rows for ever, say `small = True` in the Meta of its model"
+        'the two tables has few rows for ever, say why in the Meta of its model: small = "…"'
     )
 
 

@@ -54,7 +54,7 @@ async def tally(names: list[str]) -> None:
     await tallies.add_all(names)
 """
 _CANCELS = "    await sales.cancel(message.sale_id)"
-_SMALL = "        small = True\n"
+_SMALL = '        small = "a shop has few"\n'
 
 
 def reads(name: str, body: str, example: str = "{}", traffic: str = "high") -> Change:

@@ -252,6 +252,12 @@ MISTAKES = (
         "document that nobody has read", "payload (jsonb)", '        free_text = ("payload",)\n', ""
     ),
     Change(
+        "R1",
+        "a table that is small for no reason",
+        'write small = "the reason" in its Meta',
+        (("models", _EMAIL, f"        small = True\n{_EMAIL}"),),
+    ),
+    Change(
         "R2",
         "people whom nobody finds",
         'write subjects=(Subject("buyers", by=("email",)),) in slice.py',
