@@ -27,8 +27,15 @@ def begun(work: Callable[[], None]) -> asyncio.Future[None]:
             return
         if error is not None:
             future.set_exception(error)
+            future.exception()  # nobody may wait by now, and asyncio would log that as a bug
         else:
             future.set_result(None)
 
     threading.Thread(target=do, daemon=True).start()
     return future
+
+
+async def ended(work: asyncio.Future[None]) -> None:
+    """Wait until it ends, as others may; who gives up takes it from nobody. Raises its error."""
+    await asyncio.wait([work])  # a shield would log an error that comes after its time
+    work.result()

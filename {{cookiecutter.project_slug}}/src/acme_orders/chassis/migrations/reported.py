@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 from itertools import product
 
-from acme_orders.chassis.background import begun
+from acme_orders.chassis.background import begun, ended
 from acme_orders.chassis.migrations.runner import Migrator
 from acme_orders.chassis.observability.metrics import Metrics
 
@@ -35,7 +35,7 @@ class MigrationReport:
             if time.monotonic() < self._next:
                 return
             self._reading = begun(self._read)
-        await asyncio.shield(self._reading)  # who asks meanwhile waits for the same answer
+        await ended(self._reading)  # who asks meanwhile waits for the same answer
 
     def _read(self) -> None:
         began, now = time.monotonic(), datetime.now(UTC)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from acme_orders.chassis.backfills.pace import Limits
 from acme_orders.chassis.backfills.session import backfill_session
-from acme_orders.chassis.background import begun
+from acme_orders.chassis.background import begun, ended
 from acme_orders.chassis.migrations.records import SHARED
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.retention.places import entered
@@ -57,7 +57,7 @@ class RetentionReport:
                 return
             self._next = time.monotonic() + _EVERY
             self._reading = begun(self.read)
-        await asyncio.shield(self._reading)  # who asks meanwhile waits for the same answer
+        await ended(self._reading)  # who asks meanwhile waits for the same answer
 
     def read(self) -> None:
         """Read both; since the last migration, where no pass has ever ended well.
