@@ -374,6 +374,9 @@ async def test_the_api_alone_needs_no_rabbitmq(environment: dict[str, str]) -> N
     async with process(environment, "--only", "api") as running:
         await running.ready()
         await running.answers("/ready", 200)
+        port = running.said("service.ready")["port"]
+        said = json.loads((await get(port, "/ready"))[1])
+        assert said.keys() == {"postgresql", "running", "parts"}
         assert (await running.ends(signal.SIGTERM))[0] == 0
 
 

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from acme_orders.chassis import supervision
 from acme_orders.chassis.errors import PartsMissing
+from acme_orders.chassis.process.run import probes
 from acme_orders.chassis.process.service import Service
 
 from tests.chassis.conftest import Connect, count, eventually, send, settled, sold
@@ -94,3 +95,16 @@ async def done(service: Service) -> bool:
     """Whether ten sales are stored, and the bad one is in the archive."""
     found = (await count(service, "sales"), await count(service, "dead_letters"))
     return found == (10, 1) and settled(service, "done") + settled(service, "duplicate") >= 10
+
+
+def test_ready_names_no_part_that_does_not_run_here(service: Service) -> None:
+    """An "ok" would say that somebody consumes."""
+    alone = {"postgresql", "running", "parts"}
+    for only, more in {
+        None: {"broker", "consumer", "relay", "topology"},
+        "consumer": {"broker", "consumer", "topology"},
+        "relay": {"broker", "relay", "topology"},
+        "retention": set[str](),
+        "api": set[str](),
+    }.items():
+        assert probes(service, asyncio.Event(), only=only).keys() == alone | more

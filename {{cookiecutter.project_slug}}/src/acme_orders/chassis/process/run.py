@@ -109,7 +109,7 @@ async def run(
                 service.retention_report.update,
                 migrations.update,
             )
-            probed = probes(service, shutdown.stop)
+            probed = probes(service, shutdown.stop, only=only)
             page = _page(definition, service, probed, consumes=only in (None, "consumer"))
             app = operations(metrics, probed, *updates, pages=page.routes())
             ops = Measured(app, named(app.routes), port="operations", metrics=metrics)
@@ -177,8 +177,8 @@ def _page(
     )
 
 
-def probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
-    """What has to work before this process may receive work."""
+def probes(service: Service, stop: asyncio.Event, *, only: str | None = None) -> dict[str, Probe]:
+    """What has to work before this process may receive work; nothing of parts that it has not."""
 
     async def postgresql() -> None:
         try:
@@ -195,7 +195,7 @@ def probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
         if stop.is_set():
             raise BrokerUnavailable("the process is stopping")
 
-    return {
+    needed: dict[str, Probe] = {
         "postgresql": postgresql,
         "broker": broker,
         "consumer": service.triage.check,
@@ -204,3 +204,6 @@ def probes(service: Service, stop: asyncio.Event) -> dict[str, Probe]:
         "parts": service.supervisor.check,
         "topology": service.topology_watch.check,
     }
+    absent = {"consumer", "relay"} - {only} if only else set[str]()
+    absent |= {"broker", "topology"} if only in _DATABASE_ALONE else set()
+    return {name: probe for name, probe in needed.items() if name not in absent}
