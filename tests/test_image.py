@@ -145,6 +145,7 @@ def composed(built: Built, tmp_path: Path) -> dict[str, Any]:
     known = dict(line.split("=", 1) for line in lines if re.match(r"\w+=", line))
     text = (built.project / "compose.yaml").read_text()
     text = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda match: known[match[1]], text)
+    text = re.sub(r"\$\{\w+:-\}", "", text)
     assert "$" not in text
     services: dict[str, Any] = yaml.safe_load(text)["services"]
     return services

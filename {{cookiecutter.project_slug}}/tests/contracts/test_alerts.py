@@ -102,3 +102,4 @@ def test_what_compose_starts_is_scraped_as_the_alerts_expect() -> None:
     assert f'job_name: "{JOB[1]}"' in scraped
     assert "127.0.0.1:9000:9000" in composed
     assert '"service:9000"' in scraped
+    assert 'OPERATIONS_TOKEN: "${OPERATIONS_TOKEN:-}"' in composed  # or nobody opens the page

@@ -71,6 +71,22 @@ def test_a_placeholder_in_the_environment_is_refused(monkeypatch: pytest.MonkeyP
         load(database_url="postgresql://me@server/name")
 
 
+def test_an_empty_token_is_none() -> None:
+    """As Compose passes on a variable that nobody has set; it opens the page to nobody."""
+    assert load(operations_token="").operations_token is None
+    with pytest.raises(ConfigurationError, match=r"^OPERATIONS_TOKEN: .*16 characters"):
+        load(operations_token="short")
+
+
+def test_the_topology_is_looked_at_before_an_alert_misses_it() -> None:
+    """PartSilent would fire for good."""
+    rules = (PROJECT / "deploy/prometheus/rules.yml").read_text("utf-8")
+    (silent,) = re.findall(r"part_heartbeat_timestamp_seconds\{[^}]*\}\) > (\d+)", rules)
+    assert 1.2 * load(topology_check="2m").topology_check < int(silent) - 30  # a look takes long
+    with pytest.raises(ConfigurationError, match=r"^TOPOLOGY_CHECK.* 120 .*PartSilent"):
+        load(topology_check="3m")
+
+
 @pytest.mark.parametrize("password", PASSWORDS)
 def test_no_password_is_shown(password: str) -> None:
     """Neither by the settings nor by their refusal, whatever else is wrong."""

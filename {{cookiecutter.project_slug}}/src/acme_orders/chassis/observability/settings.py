@@ -1,10 +1,15 @@
 """The settings of logs, metrics and probes."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from acme_orders.chassis.durations import Seconds
+
+# Compose passes on what is unset as an empty text.
+_Token = Annotated[
+    Annotated[str, Field(min_length=16)] | None, BeforeValidator(lambda given: given or None)
+]
 
 
 class ObservabilitySettings(BaseModel):
@@ -15,9 +20,8 @@ class ObservabilitySettings(BaseModel):
     operations_port: int = Field(
         default=9000, ge=0, le=65535, description="/metrics, /live, /ready; not for the public"
     )
-    operations_token: str | None = Field(
+    operations_token: _Token = Field(
         default=None,
-        min_length=16,
         repr=False,
         description="opens the page of this port to other machines, and changes by it; 16 "
         "characters or more, because anybody who reaches the port may try",

@@ -37,5 +37,7 @@ class BrokerSettings(BaseModel):
     publish_timeout: Seconds = Field(default=10, description="a blocked broker never answers")
     topology_check: Seconds = Field(
         default=30,
-        description="until then a missing binding loses what is sent; a look takes 0.1 s",
+        le=120,
+        description="until then a missing binding loses what is sent; a look takes 0.1 s, and "
+        "after three minutes without one PartSilent warns",
     )
