@@ -1,6 +1,8 @@
 """What PostgreSQL lets the service do: read and write rows, and nothing else. Who may migrate."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, closing
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -9,6 +11,7 @@ import pytest
 
 from acme_orders.chassis.database import sessions
 from acme_orders.chassis.database.access import SERVICE_ROLE, verify_access
+from acme_orders.chassis.database.blocking import open_blocking
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.settings import DatabaseSettings
 from acme_orders.chassis.errors import ConfigurationError, DatabaseError
@@ -23,6 +26,7 @@ from dev.postgres import Postgres
 from readiness.checklist import CHECKS, go_through
 from readiness.rehearsal import Subject
 from readiness.scratch import rows_of
+from readiness.two_tenants import TENANT  # feature: row, rls
 from tests.chassis.conftest import (
     PROJECT,
     Connect,
@@ -185,8 +189,8 @@ class Owned:
         login: URL for the service.
     """
 
-    def __init__(self, server: str) -> None:
-        rows_of(server, "CREATE ROLE owner LOGIN PASSWORD 'x' CREATEROLE CREATEDB")
+    def __init__(self, server: str, more: str = "") -> None:
+        rows_of(server, f"CREATE ROLE owner LOGIN PASSWORD 'x' CREATEROLE CREATEDB {more}")
         rows_of(server, "CREATE DATABASE sales OWNER owner")
         self.owner = as_role(server, "owner", "sales")
         self.login = as_role(server, "login", "sales")
@@ -220,3 +224,40 @@ async def test_an_owner_that_is_no_superuser_passes_the_checklist(
     results = await go_through(Subject(SERVICE, changed, migrations=home() / "migrations"))
     found: list[tuple[str, Any]] = [(each.id, each.findings) for each in results]
     assert found == [(each.id, ()) for each in CHECKS]
+
+
+def sql_of_the_runbook() -> list[list[str]]:
+    """The statements of each block, and each query in a sentence."""
+    text = (PROJECT / "docs/runbook.md").read_text("utf-8")
+    blocks = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    found = [re.sub(r" *--.*", "", each).strip(" \n;").split(";") for each in blocks]
+    return found + [[each] for each in re.findall(r"`(SELECT [^`]+)`", text)]
+
+
+def test_the_sql_of_the_runbook_finds_what_it_is_about() -> None:
+    """As an owner that has no right of another role without SET ROLE, and knows of no tenant."""
+    tenant = ("", "")
+    tenant = ("tenant_id, ", f"'{TENANT}', ")  # feature: row, rls
+    add = f"INSERT INTO outbox ({tenant[0]}message_id, type, body) VALUES ({tenant[1]}%s, 'a', '')"
+    with ExitStack() as stack:
+        owned = Owned(stack.enter_context(Postgres()).url, "NOINHERIT")
+        psql = stack.enter_context(closing(open_blocking(owned.owner)))
+        cursor = psql.cursor()
+
+        def at_work(*rows: tuple[str, ...]) -> None:
+            cursor.execute(f"SET ROLE {SYSTEM_ROLE}")  # feature: rls
+            for sql, *values in rows:
+                cursor.execute(sql, values)
+            cursor.execute("RESET ROLE")
+
+        for reason in ("unheard", "refused"):
+            parked = "INSERT INTO parked_types (type, reason, error) VALUES (%s, %s, '')"
+            at_work((parked, reason, reason), (add, str(uuid4())))
+        cursor.execute("SELECT setval('outbox_id_seq', 1)")
+        for block in sql_of_the_runbook():
+            for statement in block:
+                cursor.execute(statement)
+            found = cursor.description and cursor.fetchall()
+            assert found or re.search("_progress_|_slots", block[-1]), block
+            cursor.execute("RESET ROLE")
+        at_work((add, str(uuid4())))
