@@ -1,6 +1,7 @@
 """What was set aside is kept in PostgreSQL, whatever it contains, and can be replayed."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -279,6 +280,14 @@ async def test_what_waits_is_counted(connect: Connect, monkeypatch: pytest.Monke
         age = value("dead_letters_oldest_seconds")
         assert age is not None
         assert 0 < age < timedelta(minutes=2).total_seconds()
+        async with archiving(service):
+
+            async def backlog(_: DeadLetters) -> Any:
+                raise DatabaseUnavailable("it does not answer")
+
+            monkeypatch.setattr(DeadLetters, "backlog", backlog)
+            for name in ("dead_letters_waiting", "dead_letters_oldest_seconds"):
+                await eventually(lambda: math.isnan(value(name) or 0))  # noqa: B023
 
 
 def test_headers_are_left_out_when_nobody_can_follow_them() -> None:

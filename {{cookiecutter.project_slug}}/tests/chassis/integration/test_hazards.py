@@ -252,9 +252,17 @@ async def test_09_an_exhausted_pool_is_an_outage_that_names_the_setting(
     """It is no TimeoutError, which asyncio.timeout might have raised."""
     async with managing(database_url, size=1, acquire=0.3) as small:
         async with held(small, 1):
-            with pytest.raises(PoolExhausted, match="ACQUIRE_TIMEOUT"):
+            with pytest.raises(PoolExhausted, match=r"_TIMEOUT\): all 1 \(POOL_SIZE\) are in"):
                 await rows(small)
         assert await rows(small) == 0
+    async with (
+        Proxy(database_url) as proxy,
+        managing(proxy.url, acquire=0.3) as slow,
+        held(slow, 1),
+    ):
+        proxy.connecting.clear()
+        with pytest.raises(PoolExhausted, match=r"\(ACQUIRE_TIMEOUT\): PostgreSQL does not"):
+            await rows(slow)
 
 
 async def test_10_a_slow_connect_holds_nobody_up(database: Manager, database_url: str) -> None:

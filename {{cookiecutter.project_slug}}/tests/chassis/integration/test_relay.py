@@ -1,6 +1,7 @@
 """From the outbox to RabbitMQ: nothing is lost, keys keep their order, an outage costs nothing."""
 
 import asyncio
+import math
 import os
 import signal
 import sys
@@ -8,11 +9,12 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
+from typing import Any
 
 import psutil
 import pytest
 
-from acme_orders.chassis.errors import BrokerUnavailable
+from acme_orders.chassis.errors import BrokerUnavailable, DatabaseUnavailable
 from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.process.service import Service
 
@@ -109,6 +111,21 @@ async def test_a_backlog_is_counted_and_a_large_one_is_estimated(service: Servic
     async with relays(service):
         await eventually(lambda: 3600 <= metric(service, "outbox_oldest_seconds") < 3700)
     assert metric(service, "outbox_parked") == 10_000  # or more, as its help says
+
+
+async def test_in_an_outage_of_postgresql_nobody_knows_the_backlog(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers of before would look as if all was well."""
+    await add(service, (HEARD, "sale-1", 1))
+
+    async def pending(*_: Any, **__: Any) -> Any:
+        raise DatabaseUnavailable("it does not answer")
+
+    monkeypatch.setattr(type(service.relay_queries.backlog), "pending", pending)
+    async with relays(service):
+        for name in ("outbox_pending", "outbox_oldest_seconds"):
+            await eventually(lambda: math.isnan(metric(service, name)))  # noqa: B023
 
 
 async def test_an_outage_of_rabbitmq_costs_no_attempt(connect: Connect) -> None:

@@ -139,10 +139,11 @@ class Connections:
                 return await self._pool.acquire()
         except TimeoutError as error:
             metrics.db_connection_timeouts.inc()
-            failure = self._pool.last_failure
+            failure, full = self._pool.last_failure, self._pool.full
             raise PoolExhausted(
                 f"no connection within {self.settings.acquire_timeout:g} s (ACQUIRE_TIMEOUT): "
-                f"all {self._pool.size} (POOL_SIZE) are in use, or PostgreSQL does not answer"
+                + (f"all {self._pool.size} (POOL_SIZE) are in use, or " if full else "")
+                + "PostgreSQL does not answer"
                 + (f"; it said: {failure}" if failure else "")
             ) from error
         finally:

@@ -70,6 +70,11 @@ class Pool:
         metrics.db_connections.labels("idle").set_function(lambda: len(self._idle))
         metrics.db_connections_pending.set_function(lambda: len(self._waiting))
 
+    @property
+    def full(self) -> bool:
+        """Whether all connections are in use: who waits may wait for one of those."""
+        return len(self._used) == self.size
+
     async def acquire(self) -> Pooled:
         """A connection that answers, whatever happened to it while it was idle.
 

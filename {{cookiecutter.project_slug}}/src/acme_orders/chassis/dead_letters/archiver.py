@@ -227,11 +227,13 @@ class Archiver:
 
     async def _report(self) -> None:
         while True:
-            with contextlib.suppress(ServiceError):  # an outage is told of where it hurts
+            count = oldest = math.nan  # in an outage, which is told of where it hurts
+            with contextlib.suppress(ServiceError):
                 async with self._manager.transaction("dead_letters.report", read_only=True):
                     backlog = await self._dead_letters.backlog()
-                self._metrics.dead_letters_waiting.set(backlog.count)
-                self._metrics.dead_letters_oldest.set(backlog.oldest_seconds)
+                count, oldest = backlog.count, backlog.oldest_seconds
+            self._metrics.dead_letters_waiting.set(count)
+            self._metrics.dead_letters_oldest.set(oldest)
             await asyncio.sleep(_REPORT_EVERY)
 
 

@@ -100,7 +100,8 @@ class MessageMetrics(Families):
             "dead_letters_archived", "Dead letters stored in PostgreSQL", {"reason": "reasons"}
         )
         self.dead_letters_waiting = self.gauge(
-            "dead_letters_waiting", "Stored dead letters that nobody has decided about"
+            "dead_letters_waiting",
+            "Stored dead letters that nobody has decided about; NaN while PostgreSQL is away",
         )
         self.dead_letters_oldest = self.gauge(
             "dead_letters_oldest_seconds", "Age of the oldest of them"
@@ -128,7 +129,8 @@ class MessageMetrics(Families):
         )
         self.outbox_pending = self.gauge(
             "outbox_pending",
-            "Outbox rows to be published, without parked ones; exact below 10,000, then estimated",
+            "Outbox rows to be published, without parked ones; exact below 10,000, then estimated; "
+            "NaN while PostgreSQL is away",
         )
         self.outbox_oldest = self.gauge("outbox_oldest_seconds", "Age of the oldest of them")
         self.outbox_parked = self.gauge(

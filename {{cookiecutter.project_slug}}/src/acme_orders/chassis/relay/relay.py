@@ -1,12 +1,14 @@
 """From the outbox to the broker: lease, publish, confirm, delete. Any number may run at once."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Collection
 from itertools import product
 from uuid import UUID, uuid4
 
 from acme_orders.chassis.database.manager import Manager
+from acme_orders.chassis.errors import ServiceError
 from acme_orders.chassis.messaging.broker import Broker
 from acme_orders.chassis.messaging.steady import Steady
 from acme_orders.chassis.observability.metrics import Metrics
@@ -156,11 +158,16 @@ class Relay:
         return await self._prober.probe() if self._broker.publishing else _LOOK_AGAIN
 
     async def _report(self) -> float:
-        async with self._manager.transaction("relay.report", read_only=True):
-            parked = await self._queries.backlog.parked()
-            known = sum(each.rows for each in parked)
-            pending = await self._queries.backlog.pending(parked=known)
         metrics = self._metrics
+        try:
+            async with self._manager.transaction("relay.report", read_only=True):
+                parked = await self._queries.backlog.parked()
+                known = sum(each.rows for each in parked)
+                pending = await self._queries.backlog.pending(parked=known)
+        except ServiceError:
+            metrics.outbox_pending.set(math.nan)
+            metrics.outbox_oldest.set(math.nan)
+            raise
         metrics.outbox_pending.set(pending.rows)
         metrics.outbox_oldest.set(pending.oldest_seconds)
         rows: Counter[str] = Counter()
