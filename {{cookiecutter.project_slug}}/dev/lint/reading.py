@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 
 from dev.lint.source import Found, Source
@@ -26,6 +26,24 @@ def imports(tree: ast.AST) -> Found:
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (f"{node.module}." if node.module else "")
             yield from ((node, f"{module}{alias.name}") for alias in node.names)
+
+
+def names_in_full(tree: ast.Module) -> dict[str, str]:
+    """What a name in a file stands for, where it is imported."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = f"{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                if module or alias.asname:
+                    found[alias.asname or alias.name] = module + alias.name
+    return found
+
+
+def in_full(node: ast.AST, names: Mapping[str, str]) -> str:
+    """A name with the module that it comes from, such as `asyncio.gather`."""
+    first, dot, rest = ast.unparse(node).partition(".")
+    return names.get(first, first) + dot + rest
 
 
 def within(source: Source, name: str) -> list[str]:

@@ -3,13 +3,22 @@
 import ast
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
+from typing import TypeGuard
 
-from dev.lint.reading import calls, imports, last_name
+from acme_orders.chassis import errors
+
+from dev.lint.reading import calls, imports, in_full, last_name, names_in_full
 from dev.lint.source import CHASSIS, Found, Source
 
-_DATABASE_ERRORS = ("Conflict", "ConstraintViolated", "DatabaseError", "IntegrityError")
+_DATABASE_ERRORS = tuple(
+    name
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.DatabaseError)
+)
+_DRIVERS = {"aiopg", "peewee", "psycopg", "psycopg2"}
 _BROAD = {"BaseException", "DatabaseError", "Exception", "ServiceError"}
 _TASKS = {"TaskGroup", "as_completed", "create_task", "ensure_future", "gather", "wait_for"}
+_MORE_TASKS = {"asyncio.Task", "asyncio.shield"}  # others may have such names for something else
 _WAIT = {"aio_pika", "aiormq"}  # with asyncio.wait_for; clients of HTTP and the like do not
 
 
@@ -18,18 +27,19 @@ def swallowed_errors(source: Source, tree: ast.Module) -> Found:
 
     Raise it again, or put what may fail into `async with manager.savepoint()` inside the try.
     """
+    named, around = _Errors(tree), set[ast.AST]()
     for node in _inside(source, tree):
         if isinstance(node, ast.Try | ast.TryStar) and _awaits(node.body):
             for handler in node.handlers:
-                caught = _caught(handler.type)
+                caught = named.caught(handler.type)
                 if caught and not _raises(handler.body):
                     yield handler, f"except {caught} goes on in a transaction that is lost"
                 if caught in _BROAD:
                     break  # no error of the database gets further
-        elif isinstance(node, ast.With) and _awaits(node.body):
-            for call in chain.from_iterable(calls(item, {"suppress"}) for item in node.items):
-                if any(map(_caught, call.args)):
-                    yield call, "suppress() goes on in a transaction that is lost"
+        elif isinstance(node, ast.With) and not _awaits(node.body):
+            around.update(item.context_expr for item in node.items)
+        elif named.suppresses(node) and node not in around:
+            yield node, "suppress() goes on in a transaction that is lost"
 
 
 def tasks_inside_transactions(source: Source, tree: ast.Module) -> Found:
@@ -37,9 +47,12 @@ def tasks_inside_transactions(source: Source, tree: ast.Module) -> Found:
 
     Await one after the other, with asyncio.timeout for a limit, or start it after the transaction.
     """
+    names = names_in_full(tree)
     for node in _inside(source, tree):
-        if isinstance(node, ast.Call) and last_name(node.func) in _TASKS:
-            yield node, f"{last_name(node.func)}() starts a task inside a transaction"
+        name = in_full(node.func, names) if isinstance(node, ast.Call) else ""
+        *_, last = name.rpartition(".")
+        if isinstance(node, ast.Call) and (name in _MORE_TASKS or last in _TASKS):
+            yield node, f"{last}() starts a task inside a transaction"
 
 
 def lost_cancellations(source: Source, tree: ast.Module) -> Found:
@@ -101,12 +114,36 @@ def _awaits(nodes: Iterable[ast.AST]) -> bool:
     return False
 
 
-def _caught(kind: ast.expr | None) -> str:
-    """The first error of the database among those that are caught; all are, without a name."""
-    if kind is None:
-        return "BaseException"
-    names = map(last_name, kind.elts if isinstance(kind, ast.Tuple) else [kind])
-    return next((each for each in names if each in _BROAD or each.endswith(_DATABASE_ERRORS)), "")
+class _Errors:
+    """The errors that a file names."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self._names = names_in_full(tree)
+        assigned = (each for each in ast.walk(tree) if isinstance(each, ast.Assign))
+        self._tuples = {last_name(each.targets[0]): each.value for each in assigned}
+
+    def caught(self, kind: ast.expr | None) -> str:
+        """The first of the database among these; without a name all are caught."""
+        if kind is None:
+            return "BaseException"
+        if isinstance(kind, ast.Name):
+            kind = self._tuples.get(kind.id, kind)
+        each = kind.elts if isinstance(kind, ast.Tuple) else [kind]
+        return next(filter(_of_the_database, map(self._in_full, each)), "").rpartition(".")[2]
+
+    def suppresses(self, node: ast.AST) -> TypeGuard[ast.Call]:
+        """Whether it is a call of `suppress` with one of the database."""
+        called = isinstance(node, ast.Call) and self._in_full(node.func).endswith("suppress")
+        return isinstance(node, ast.Call) and called and any(map(self.caught, node.args))
+
+    def _in_full(self, node: ast.expr) -> str:
+        return in_full(node, self._names)
+
+
+def _of_the_database(name: str) -> bool:
+    first, last = name.partition(".")[0], name.rpartition(".")[2]
+    known = last in _BROAD or last.endswith((*_DATABASE_ERRORS, "IntegrityError"))
+    return known or first in _DRIVERS
 
 
 def _raises(body: Sequence[ast.stmt]) -> bool:

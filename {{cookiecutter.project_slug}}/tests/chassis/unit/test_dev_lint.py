@@ -402,6 +402,14 @@ def test_sql_that_is_built_from_constants_is_left_alone(codes: Codes, body: str)
         " peewee.IntegrityError",
         " psycopg.DatabaseError",
         "* Conflict",
+        " (StatementTimeout, DatabaseUnavailable)",
+        " QueryRefused",
+        " psycopg2.Error",
+        " psycopg2.errors.UniqueViolation",
+        " peewee.PeeweeException",
+        " Taken",
+        " pg.Error",
+        " _ALL",
     ],
 )
 def test_a_swallowed_error_of_the_database_is_found(codes: Codes, kind: str) -> None:
@@ -412,7 +420,12 @@ def test_a_swallowed_error_of_the_database_is_found(codes: Codes, kind: str) -> 
     except{kind}:
         log.info("it was there")
     """
-    assert codes(API, transaction(body)) == ["D6"]
+    imports = """
+    import psycopg2 as pg
+    from shop.chassis.errors import ConstraintViolated as Taken
+    _ALL = (KeyError, Taken)
+    """
+    assert codes(API, dedent(imports) + transaction(body)) == ["D6"]
 
 
 @pytest.mark.parametrize(
@@ -459,6 +472,16 @@ def test_a_swallowed_error_of_the_database_is_found(codes: Codes, kind: str) -> 
         """,
         """
         with suppress(ConstraintViolated):
+            await orders.add()
+        """,
+        """
+        async with AsyncExitStack() as stack:
+            stack.enter_context(contextlib.suppress(Exception))
+            await orders.add()
+        """,
+        """
+        quietly = suppress(StatementTimeout)
+        with quietly:
             await orders.add()
         """,
     ],
@@ -510,8 +533,14 @@ def test_an_error_is_swallowed_in_many_ways(codes: Codes, body: str) -> None:
         """
         try:
             await orders.add()
-        except KeyError:
+        except (KeyError, errors.BadCursor, TryLater):
             pass
+        """,
+        """
+        with suppress(Exception):
+            number = int(text)
+        stack.enter_context(suppress(KeyError))
+        await orders.add(number)
         """,
         """
         with suppress(ConstraintViolated):
@@ -579,6 +608,10 @@ def test_streams_and_texts_are_left_alone(codes: Codes, path: str, text: str) ->
     [
         transaction("await asyncio.gather(orders.add(), orders.add())"),
         transaction("asyncio.create_task(orders.add())"),
+        transaction("await asyncio.shield(orders.add())"),
+        transaction("task = asyncio.Task(orders.add())"),
+        "from asyncio import Task as Job\n" + transaction("Job(orders.add())"),
+        "from asyncio import gather as both\n" + transaction("await both(orders.add(), x())"),
         transaction("await gather(orders.add())"),
         transaction("async with asyncio.TaskGroup() as group:\n    pass"),
         transaction("if order:\n    await asyncio.ensure_future(orders.add())"),
@@ -604,6 +637,7 @@ def test_a_task_inside_a_transaction_is_found(codes: Codes, text: str) -> None:
         function("async with manager.transaction('x'):\n    pass\nasyncio.create_task(x())"),
         function("async with asyncio.TaskGroup() as g, manager.transaction('x'):\n    await x()"),
         transaction("async def later():\n    await asyncio.gather(x(), y())"),
+        "from shop.orders.messages import Task\n" + transaction("await orders.add(Task(1))"),
         transaction("manager.current_transaction().after_commit.add(lambda: create_task(x()))"),
         "@query('x')\n" + function("await asyncio.gather(orders.add())"),
         function("await asyncio.gather(orders.add())") + "asyncio.run(work())\n",
