@@ -4,11 +4,14 @@ No query of such a repository is checked, measured or explained, no message reac
 and no request such a route; and nothing fails, so nobody would notice.
 """
 
+import ast
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Container, Iterator
+import sys  # feature: http_api
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -56,10 +59,11 @@ def strays(
     known: dict[str, list[Slice]] = {}
     for make, one in zip(definition.slices, slices, strict=True):
         known.setdefault(_folder(make), []).append(one)
-    found, tables = [], dict[str, str]()
-    for module in _modules(package):
+    found, tables, modules = [], dict[str, str](), list(_modules(package))
+    used = set(_used(modules))
+    for module in modules:
         folder = module.__name__.split(".")[1]
-        for part in _parts(module):
+        for part in _parts(module, used):
             what = f"{module.__name__}.{part.name} is {part.kind}"
             if folder not in known:
                 found.append(
@@ -109,7 +113,16 @@ def _modules(package: ModuleType) -> Iterator[ModuleType]:
                 yield importlib.import_module(inner.name)
 
 
-def _parts(module: ModuleType) -> Iterator[Part]:
+def _used(modules: Iterable[ModuleType]) -> Iterator[str]:
+    """What is called or handed on in these modules; an import is no use."""
+    for file in filter(None, (module.__file__ for module in modules)):
+        for node in ast.walk(ast.parse(Path(file).read_bytes())):
+            if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+                yield getattr(node, "id", "") or getattr(node, "attr", "")
+
+
+def _parts(module: ModuleType, used: Container[str] = ()) -> Iterator[Part]:
+    """What a module has; a use case elsewhere than in handlers.py is a handler if none uses it."""
     for name, thing in vars(module).items():
         if getattr(thing, "__module__", None) != module.__name__ or name.startswith("_"):
             continue
@@ -122,11 +135,12 @@ def _parts(module: ModuleType) -> Iterator[Part]:
         elif inspect.isfunction(thing):
             hints = get_type_hints(thing)
             first = next(iter(hints.values()), None)
-            if module.__name__.endswith(".handlers") and _is_payload(first):
+            elsewhere = inspect.iscoroutinefunction(thing) and name not in used
+            if _is_payload(first) and (module.__name__.endswith(".handlers") or elsewhere):
                 yield Part(name, "a handler", "handlers", partial(_handles, thing))
             # feature: http_api {
             elif hints.get("return") is APIRouter:
-                yield Part(name, "a router", "routes", lambda one: one.routes is not None)
+                yield Part(name, "a router", "routes", partial(_includes, thing))
             # feature: http_api }
 
 
@@ -152,6 +166,20 @@ def _handles(handler: Callable[..., Any], one: Slice) -> bool:
     return handler in map(_plain, handles)
 
 
+# feature: http_api {
+def _includes(router: Callable[..., Any], one: Slice) -> bool:
+    """Whether it runs where the slice makes its routes, however it is handed on."""
+    ran, before, code = set[object](), sys.getprofile(), _plain(router).__code__
+    if one.routes is not None:
+        sys.setprofile(lambda frame, *_: ran.add(frame.f_code))
+        try:
+            one.routes()
+        finally:
+            sys.setprofile(before)
+    return code in ran
+
+
+# feature: http_api }
 def _plain(function: Callable[..., Any]) -> Any:
     while isinstance(function, partial):
         function = function.func

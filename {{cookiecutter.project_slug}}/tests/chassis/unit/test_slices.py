@@ -5,6 +5,7 @@ import re  # feature: http_api
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial  # feature: http_api
 from pathlib import Path
 from types import ModuleType
 
@@ -200,6 +201,49 @@ def test_what_hangs_from_no_slice_is_found(shop: ModuleType) -> None:
         f"{each} of no slice: name it in `{field}` in parcels/slice.py"
         for each, field in HANGING.items()
     )
+
+
+# feature: http_api {
+def test_a_router_that_no_slice_includes_is_found(shop: ModuleType) -> None:
+    """Beside one that it does; what is included by another router is."""
+    api = Path(str(shop.__file__)).parent / "parcels" / "api.py"
+    api.write_text(
+        "from fastapi import APIRouter\n"
+        "def router() -> APIRouter:\n    made = APIRouter()\n"
+        "    made.include_router(inner())\n    return made\n"
+        "def inner() -> APIRouter:\n    return APIRouter()\n"
+        "def desk() -> APIRouter:\n    return APIRouter()\n",
+        encoding="utf-8",
+    )
+    routed = importlib.import_module("shop.parcels.api").router
+
+    def make(_: object) -> Slice:
+        return Slice("parcels", routes=partial(routed))
+
+    make.__module__ = "shop.parcels.slice"
+    found = strays(replace(SERVICE, slices=(make,)), shop)
+    routers = [each for each in found if " is a router" in each]
+    assert routers == [
+        "shop.parcels.api.desk is a router of no slice: name it in `routes` in parcels/slice.py"
+    ]
+
+
+# feature: http_api }
+def test_a_handler_in_another_module_that_nobody_calls_is_found(shop: ModuleType) -> None:
+    """One that another function calls is a use case, whoever imports the first."""
+    folder = Path(str(shop.__file__)).parent / "parcels"
+    (folder / "returns.py").write_text(
+        "from shop.parcels.handlers import Sent\n"
+        "async def forgotten(parcel: Sent) -> None: ...\n"
+        "async def called(parcel: Sent) -> None: ...\n"
+        "async def caller(number: int) -> None: await called(number)\n",
+        encoding="utf-8",
+    )
+    (folder / "more.py").write_text("from shop.parcels.returns import forgotten\n")
+    make = importlib.import_module("shop.parcels.slice").parcels
+    found = strays(replace(SERVICE, slices=(make,)), shop)
+    (told,) = [each for each in found if "returns" in each]
+    assert told.startswith("shop.parcels.returns.forgotten is a handler of no slice: name it in ")
 
 
 def test_one_table_in_two_slices_is_found(shop: ModuleType) -> None:
