@@ -26,6 +26,11 @@ _WAITS = "raise TryLater(f'no sale {message.sale_id} yet')"
 _NOTE = '{"id": new_id(), "event_type": f"noted {sale_id}", "payload": {}}'
 _NOTED = 'JournalEntry.select(JournalEntry.id).where(JournalEntry.event_type == f"noted {sale_id}")'
 _NOTES = f"await self.insert_all(JournalEntry, [{_NOTE}])"
+_SHOWN = "JournalEntry.select(JournalEntry.id).order_by(JournalEntry.id).limit(99)"
+_SHOWS = (
+    '    @query("sales.notes", example={})\n    async def notes(self) -> Any:\n'
+    f"        return await self.fetch_all({_SHOWN})\n"
+)
 _UNIQUE = "CREATE UNIQUE INDEX CONCURRENTLY"
 _CONDITION = "await outbox.add(SALE_BOOKED, _booked(sale), provided=new)"
 
@@ -279,6 +284,11 @@ AT_WORK = (
                 "a row each time",
                 "the same content under another id changes journal",
                 noting(_NOTES),
+            ),
+            (
+                "a row each time, which a read shows",
+                "the same content under another id changes journal",
+                (*noting(_NOTES), method(_SHOWS)),
             ),
             (
                 "an event each time",

@@ -23,6 +23,7 @@ from readiness.checklist import CHECKS, go_through
 from readiness.idempotency import RetriesAreIdempotent
 from readiness.plans import begins_with
 from readiness.rehearsal import Rehearsal, Subject
+from readiness.tenants import TenantsAreKeptApart  # feature: rls
 from tests.chassis.readiness.defects import DEFECTS, Defect, migrated
 from tests.chassis.slices.ledger.slice import ledger
 from tests.chassis.slices.parcels.slice import parcels
@@ -66,6 +67,28 @@ async def test_a_defect_turns_exactly_one_check_red(
     assert list(red) == [defect.check], red
 
 
+# feature: rls {
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("ALTER TABLE buyers ADD UNIQUE (email)", "buyers_email_key is unique without tenant_id"),
+        (
+            "ALTER TABLE buyers ADD EXCLUDE (email WITH =)",
+            "what is stored for one tenant cannot be for another: ConstraintViolated: ",
+        ),
+    ],
+)
+async def test_what_another_tenant_cannot_store_is_told_once(
+    sql: str, says: str, subject: Subject
+) -> None:
+    """No policy hides what is not there."""
+    (result,) = await go_through(replace(subject, alter=sql), [TenantsAreKeptApart])
+
+    (finding,) = result.findings
+    assert says in finding
+
+
+# feature: rls }
 @pytest.mark.parametrize("make", [parcels, ledger])
 async def test_messages_of_other_slices_may_come_in_any_order(
     make: Callable[[Chassis[Any]], Slice], subject: Subject
