@@ -63,13 +63,20 @@ class Malformed(MessageError):
     Args:
         message: what is wrong with it.
         places: where, such as `lines.0.sku`, and what is wrong there.
+        kind: of mistake, such as `sku: string_too_long`; one of a few, whatever a message says.
     """
 
     reason = "malformed"
 
-    def __init__(self, message: str | None = None, places: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        places: Sequence[tuple[str, str]] = (),
+        *,
+        kind: str = "",
+    ) -> None:
         super().__init__(message or "; ".join(": ".join(place) for place in places))
-        self.places = places
+        self.places, self.kind = places, kind
 
 
 class UnknownType(MessageError):

@@ -1,14 +1,17 @@
 """What is decided about a message that failed, and what its copies carry."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID  # feature: row, rls, schema
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pamqp import encode
+from pydantic import Field
 
 from acme_orders.chassis.dead_letters.record import identity
 from acme_orders.chassis.errors import (
@@ -30,7 +33,7 @@ from acme_orders.chassis.errors import (
 )
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.copies import carried, copy_of
-from acme_orders.chassis.messaging.envelope import Payload
+from acme_orders.chassis.messaging.envelope import Handler, Payload, decode
 from acme_orders.chassis.messaging.failures import fingerprint
 from acme_orders.chassis.messaging.recovery import (
     DeadLetter,
@@ -238,6 +241,73 @@ def test_a_fingerprint_is_that_of_a_place() -> None:
     assert found != fingerprint(LookupError("raised elsewhere"))
     assert fingerprint(raised(lambda: int("a"))) == fingerprint(raised(lambda: int("b")))
     assert fingerprint(raised(lambda: int("a"))) != fingerprint(raised(lambda: 1 // len("")))
+
+
+class Order(Payload):
+    """With fields, keys of the sender, and orders in it."""
+
+    currency: str = Field(pattern="^[A-Z]{3}$")
+    email: str = Field(max_length=20, alias="e-mail")
+    amount: float = Field(allow_inf_nan=False)
+    labels: dict[str, int] = Field(default_factory=dict)
+    parts: tuple["Order", ...] = ()
+
+
+ORDER = {"currency": "EUR", "e-mail": "ada@example.com", "amount": 1.5}
+
+
+def refused(body: bytes | Mapping[str, Any], type_: str = "order", **changes: Any) -> str:
+    """The fingerprint of a message that cannot be decoded."""
+    body = body if isinstance(body, bytes) else json.dumps({**ORDER, **body}).encode()
+    # feature: row, rls, schema {
+    changes = {"headers": {"tenant": str(UUID(int=1))}, **changes}
+    # feature: row, rls, schema }
+    message = replace(Message(body, "id", type_, "source"), **changes)
+
+    async def handle(_: Order) -> None:
+        """Is not called."""
+
+    handlers = {each: Handler(Order, handle) for each in ("order", "other")}
+    limits = {"max_body_bytes": 10_000, "max_header_bytes": 1000}
+    return fingerprint(raised(lambda: decode(message, handlers, **limits)))
+
+
+def test_what_is_wrong_with_a_message_is_in_its_fingerprint() -> None:
+    """Who decides about one mistake decides about no other."""
+    wrong = [
+        refused(b'{"currency": "EU'),
+        refused(b"\x80\x81"),
+        refused(b"[]"),
+        refused({"amount": float("nan")}),
+        refused({"amount": "much"}),
+        refused({"currency": "euro"}),
+        refused({"currency": None}),
+        refused({"e-mail": "ada" * 10}),
+        refused({"parts": [{**ORDER, "currency": "euro"}]}),
+        refused({"currency": "a\0"}),
+        refused({"currency": "euro"}, "other"),
+        refused({}, headers={"a": "x" * 2000}),
+        refused(b" " * 20_000),
+        refused({}, message_id=None),
+        refused({}, type=None),
+    ]
+    assert len(set(wrong)) == len(wrong)
+
+
+def test_what_a_sender_can_choose_is_in_no_fingerprint() -> None:
+    """Neither values nor keys, numbers or depths: he would fill the list of groups."""
+
+    def nested(depth: int) -> dict[str, Any]:
+        return {"parts": [{**ORDER, **nested(depth - 1)}]} if depth else {"currency": "euro"}
+
+    for one, other in (
+        ({"currency": "euro"}, {"currency": "yen", "amount": "much"}),
+        ({"labels": {"a": "x"}}, {"labels": {"b": "y"}}),
+        (nested(2), nested(3)),
+        ({"parts": [{}]}, {"parts": [ORDER, {}]}),
+        (b'{"a": "b', b'{"a": 1, "bc": "d'),
+    ):
+        assert refused(one) == refused(other), (one, other)
 
 
 MESSAGE = Message(b"body", "id", "type", "source")

@@ -32,9 +32,15 @@ def attribute(message: Message, name: str, default: str | None) -> str:
             break
     if value is None or value == "":
         plain = _PLAIN.get(name, f"the header {name}")
-        raise Malformed(f"the message has no {name}: set {plain} or the header cloudEvents:{name}")
+        raise Malformed(
+            f"the message has no {name}: set {plain} or the header cloudEvents:{name}",
+            kind=f"no {name}",
+        )
     if not isinstance(value, str) or len(value) > _LONGEST_ID or "\x00" in value:
-        raise Malformed(f"the {name} of the message is no text of at most {_LONGEST_ID} characters")
+        raise Malformed(
+            f"the {name} of the message is no text of at most {_LONGEST_ID} characters",
+            kind=f"no such {name}",
+        )
     return value
 
 

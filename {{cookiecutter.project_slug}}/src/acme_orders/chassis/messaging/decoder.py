@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError, SchemaValidator
+from pydantic_core import ErrorDetails, PydanticCustomError, SchemaValidator
 
 from acme_orders.chassis.errors import Malformed
 from acme_orders.chassis.messaging.edge_schema import for_the_edge
 from acme_orders.chassis.messaging.json_text import ESCAPED_NUL, ONCE, inspect
 from acme_orders.chassis.messaging.schema_tree import (
     has_json,
+    names,
     tries,
     widest_union,
 )
@@ -38,6 +39,7 @@ class Decoder(Generic[T]):
     def __init__(self, type_: Any) -> None:
         schema = TypeAdapter(type_).core_schema
         self._tries, self._nested = tries(schema), has_json(schema)
+        self._names = names(schema)
         self._a_value = _A_VALUE * widest_union(schema)  # each of its members may have to be tried
         edge = for_the_edge(schema, check_json=self._inspect_inner)
         # Without this, Pydantic would put the unchanged validator of each model in its place.
@@ -64,7 +66,7 @@ class Decoder(Generic[T]):
         try:
             value: T = self._validator.validate_json(text)
         except ValidationError as error:
-            raise _refused(error) from None
+            raise self._refused(error) from None
         return value
 
     def from_python(self, value: Any) -> T:
@@ -72,8 +74,29 @@ class Decoder(Generic[T]):
         try:
             decoded: T = self._validator.validate_python(value, from_attributes=True)
         except ValidationError as error:
-            raise _refused(error) from None
+            raise self._refused(error) from None
         return decoded
+
+    def _refused(self, error: ValidationError) -> Malformed:
+        """Where it is wrong and why, without the values."""
+        count = error.error_count()
+        if count > _MOST_ERRORS:
+            return Malformed(f"{count} things are wrong with it", kind="many things")
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        refused = wrong((item["loc"], item["msg"]) for item in found[:SHOWN])
+        refused.kind = self._kind(found[0])
+        return refused
+
+    def _kind(self, first: ErrorDetails) -> str:
+        """Of the first mistake, and not of all: who sends any of them makes few kinds of it.
+
+        Places have names of fields only, each once: keys, numbers and depths are the sender's.
+        """
+        known = dict.fromkeys(part for part in first["loc"] if part in self._names)
+        kind = first["type"]
+        if kind == "json_invalid":
+            kind = first["msg"].partition(" at line ")[0]
+        return f"{'.'.join(map(str, known))}: {kind}"
 
     def _inspect_inner(self, text: Any) -> Any:
         if isinstance(text, str):  # its values were counted with those around it
@@ -83,15 +106,6 @@ class Decoder(Generic[T]):
             except Malformed as error:  # in this form Pydantic adds where it was
                 raise PydanticCustomError("malformed", "{why}", {"why": str(error)}) from None
         return text
-
-
-def _refused(error: ValidationError) -> Malformed:
-    """Where it is wrong and why, without the values."""
-    count = error.error_count()
-    if count > _MOST_ERRORS:
-        return Malformed(f"{count} things are wrong with it")
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return wrong((item["loc"], item["msg"]) for item in found[:SHOWN])
 
 
 def wrong(found: Iterable[tuple[tuple[int | str, ...], str]]) -> Malformed:

@@ -148,12 +148,14 @@ def decode(
     if len(message.body) > max_body_bytes:
         raise Malformed(
             f"the body has {len(message.body)} bytes, the limit is {max_body_bytes} "
-            "(MAX_BODY_BYTES): send a reference to large content"
+            "(MAX_BODY_BYTES): send a reference to large content",
+            kind="body too large",
         )
     if (size := header_bytes(message.headers)) > max_header_bytes:
         raise Malformed(
             f"the headers have about {size} bytes, the limit is {max_header_bytes} "
-            "(MAX_HEADER_BYTES): content belongs in the body"
+            "(MAX_HEADER_BYTES): content belongs in the body",
+            kind="headers too large",
         )
     if UNREADABLE in message.headers:
         raise Malformed("the properties of the message are not what AMQP 0-9-1 prescribes")
@@ -165,7 +167,8 @@ def decode(
     try:
         payload = handler.decoder.from_json(message.body, largest=max_body_bytes)
     except Malformed as error:
-        raise Malformed(f"the body is no {type_}: {error}") from None
+        kind = f"{type_}: {error.kind}"
+        raise Malformed(f"the body is no {type_}: {error}", kind=kind) from None
     return Envelope(
         id=identity,
         type=type_,

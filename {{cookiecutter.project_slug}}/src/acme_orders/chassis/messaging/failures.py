@@ -8,6 +8,7 @@ from acme_orders.chassis.errors import (
     BrokerUnavailable,
     DatabaseError,
     DatabaseUnavailable,
+    Malformed,
     MessageError,
 )
 
@@ -16,8 +17,13 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def fingerprint(error: BaseException) -> str:
-    """The same for all failures of one kind, at one place in the code; 16 hexadecimal digits."""
+    """The same for all failures of one kind, at one place in the code; 16 hexadecimal digits.
+
+    What cannot be decoded fails at one place, whatever is wrong with it.
+    """
     places = [type(error).__qualname__, *list(_places(error.__traceback__))[-_FRAMES:]]
+    if isinstance(error, Malformed) and error.kind:
+        places.append(error.kind)
     return hashlib.sha256("\n".join(places).encode()).hexdigest()[:16]
 
 

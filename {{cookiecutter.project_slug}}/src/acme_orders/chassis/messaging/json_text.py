@@ -33,11 +33,13 @@ def inspect(text: bytes, *, most: int, tries: Tries = ONCE, nested: bool = False
     """
     most = max(_FEW, most)
     if len(text) > most and _values(text, most, nested=nested) > most:
-        raise Malformed(f"more than {most} values: send them in several messages")
+        said = f"more than {most} values: send them in several messages"
+        raise Malformed(said, kind="too many values")
     if tries != ONCE and _counted(text, _MOST_TRIES, tries) > _MOST_TRIES:
         raise Malformed(
             "nested too deep for a form that is found by trying: "
-            "give the union of the forms a discriminator"
+            "give the union of the forms a discriminator",
+            kind="nested too deep",
         )
     if ESCAPED_NUL in text and _NUL.search(text):
         raise _refused(text, "a text has \\u0000, which PostgreSQL cannot store")
@@ -88,5 +90,7 @@ def _refused(text: bytes, otherwise: str) -> Malformed:
     try:
         found = flaw(json.loads(text))
     except (ValueError, RecursionError):
-        return Malformed(otherwise)
-    return Malformed(places=[(found[0] or "the body", found[1])]) if found else Malformed(otherwise)
+        return Malformed(otherwise, kind="nested too deep")
+    if found is None:
+        return Malformed(otherwise, kind="nul")
+    return Malformed(places=[(found[0] or "the body", found[1])], kind=found[1])

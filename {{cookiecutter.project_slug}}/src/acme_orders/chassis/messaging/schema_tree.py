@@ -36,6 +36,17 @@ def nodes(tree: Any) -> Iterator[dict[str, Any]]:
                 yield from nodes(inner)
 
 
+def names(schema: Schema) -> frozenset[str]:
+    """What the fields in it are called, here and where values come from."""
+    found = set[str]()
+    for node in nodes(schema):
+        if isinstance(fields := node.get("fields"), dict):
+            found.update(fields)
+        alias = (node.get("name"), node.get("validation_alias"))
+        found.update(each for each in alias if isinstance(each, str))
+    return frozenset(found)
+
+
 def has_json(schema: Schema) -> bool:
     """Whether a text in it may be JSON that is parsed as well."""
     return any(node["type"] == "json" for node in nodes(schema))
