@@ -9,7 +9,11 @@ from structlog.testing import LogCapture
 from structlog.typing import Processor
 
 from acme_orders.chassis.database.undone import undone
-from acme_orders.chassis.erasure.classes import PERSONAL, classes_of, models_beside
+from acme_orders.chassis.erasure.classes import (
+    PERSONAL,
+    classes_of,
+    models_beside,
+)
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
 from readiness.rehearsal import Rehearsal
