@@ -271,6 +271,8 @@ async def test_what_is_not_shown_is_counted_and_a_stranger_buries_nothing(
     ended = await without_broker("list", "--each", "--json")
     assert len(json.loads(ended.stdout)) == 50
     assert ended.stderr.endswith("63 dead letters, and 13 more dead letters: --limit 63\n")
+    ended = await without_broker("list", "--reason", "refused")
+    assert ended.stderr == "1 dead letter in 1 group\n"
     (named,) = await without_broker.listed("--type", "rubbish.7", "--reason", "unknown_type")
     assert (named["count"], named["type"]) == (1, "rubbish.7")
 
@@ -341,7 +343,9 @@ async def test_a_text_from_outside_does_nothing_to_the_terminal(
 async def test_a_list_is_a_table(service: Service, without_broker: Commands) -> None:
     """With a head, and columns that stand below each other."""
     await archived(service, *(like("refused", "f-1") for _ in range(12)), like("constraint", "f"))
-    head, *lines = (await without_broker.well("list")).splitlines()
+    ended = await without_broker("list")
+    assert ended.stderr == "13 dead letters in 2 groups\n"
+    head, *lines = ended.stdout.splitlines()
     assert head.split()[:4] == ["count", "reason", "type", "error"]
     assert [line.split()[:2] for line in lines] == [["12", "refused"], ["1", "constraint"]]
     for column in ("type", "fingerprint", "example"):

@@ -31,9 +31,14 @@ async def listed(
         if each:
             count, _ = await dead_letters.count(wanted)
             page = await dead_letters.page(wanted, limit=limit)
-            return list(page), f"{count} dead letters", count
+            return list(page), _so_many(count, "dead letter"), count
         found = await dead_letters.groups(wanted, limit=limit)
-    return found.shown, f"{found.letters} dead letters in {found.count} groups", found.count
+    said = f"{_so_many(found.letters, 'dead letter')} in {_so_many(found.count, 'group')}"
+    return found.shown, said, found.count
+
+
+def _so_many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 async def choose(
