@@ -1,12 +1,17 @@
 """What operators cannot tell apart: statements and events without a name of their own."""
 
 import inspect
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 from acme_orders.chassis.database.queries import Queries
 from acme_orders.chassis.database.reader import Reader
 from acme_orders.chassis.database.repository import Repository
+from acme_orders.chassis.messaging.envelope import Payload
+from acme_orders.chassis.slice import Slice
 
 from readiness.rehearsal import Rehearsal
 from readiness.watch import short
@@ -45,20 +50,46 @@ def nameless(rehearsal: Rehearsal, sent: Mapping[str, str]) -> Iterator[str]:
             yield f"{place} sends a statement under {name!r}, the name of no query: {_REMEDY}"
 
 
-def unannounced(rehearsal: Rehearsal, published: Sequence[str]) -> Iterator[str]:
-    """Events that no slice names.
+def unannounced(slices: Iterable[Slice], published: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Events that no slice names, or of which it names another payload.
 
     Args:
-        rehearsal: of the service.
-        published: the types of events that were seen.
+        slices: of the service.
+        published: type and body of events that were seen.
     """
-    named = {event.name for each in rehearsal.service.slices for event in each.publishes}
-    for type_ in published:
+    named = {event.name: event.payload for each in slices for event in each.publishes}
+    found = dict[str, str]()
+    for type_, body in published:
         if type_ not in named:
-            yield (
+            found[type_] = (
                 f"{type_} is published, and no slice names it: write Event({type_!r}, …) among its "
                 "`publishes`, or documents, metrics and alerts know nothing of it"
             )
+        elif differs := _differs(named[type_], json.loads(body)):
+            found[type_] = (
+                f"{type_} is published {differs}: name in Event({type_!r}, …) the payload that "
+                "outbox.add gets, because others read what documents say of it"
+            )
+    yield from found.values()
+
+
+def _differs(kind: type[Payload], content: Any) -> str:
+    """What is more or less in a body than this payload has; nothing if it is made elsewhere."""
+    if kind.__pydantic_decorators__.model_serializers or not isinstance(content, dict):
+        return ""
+    names = {
+        name: {name, field.alias, field.serialization_alias}
+        for name, field in kind.model_fields.items()
+    }
+    left_out = {name for name, field in kind.model_fields.items() if field.exclude}
+    known = {*chain.from_iterable(names.values()), *kind.model_computed_fields}
+    less = [
+        each for each in names if each not in left_out and content.keys().isdisjoint(names[each])
+    ]
+    more = [] if kind.model_config.get("extra") == "allow" else sorted(content.keys() - known)
+    if less:
+        return f"without {', '.join(less)}, which {kind.__name__} has"
+    return f"with {', '.join(more)}, which {kind.__name__} has not" if more else ""
 
 
 def _without_name(kind: type[Repository]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from readiness.rehearsal import Rehearsal
 from readiness.routes import rehearse_routes  # feature: http_api
 from readiness.seeded import rehearse_handlers
 
-_PUBLISHED = "SELECT DISTINCT type FROM outbox ORDER BY type"
+_PUBLISHED = "SELECT DISTINCT type, body FROM outbox ORDER BY type, body"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Observed:
         acts: what was done inside transactions beside their statements.
         named: where the first statement under each name was sent.
         failures: what the transactions of routes ended with.
-        published: the types of the events that were put into the outbox.
+        published: type and body of the events that were put into the outbox.
         logged: data of people that stands in the log, and in which record.
     """
 
@@ -30,7 +30,7 @@ class Observed:
     acts: Sequence[str]
     named: Mapping[str, str]
     failures: Sequence[Exception]
-    published: Sequence[str]
+    published: Sequence[tuple[str, str]]
     logged: Sequence[str]
 
 
@@ -60,5 +60,5 @@ async def _observed(rehearsal: Rehearsal) -> Observed:
     failures = watch.failures[seen:]
     for repository, query, method in rehearsal.queries():
         await rehearsal.call(repository, query, method)
-    published = [type_ for (type_,) in await rehearsal.rows(_PUBLISHED)]
+    published = [(type_, body) for type_, body in await rehearsal.rows(_PUBLISHED)]
     return Observed(callers, untried, list(watch.acts), watch.named, failures, published, [])

@@ -89,7 +89,7 @@ class DatabaseIsObservable(Check):
         used = await observed(rehearsal)
         for finding in nameless(rehearsal, {**used.named, **rehearsal.watch.named}):
             yield finding
-        for finding in unannounced(rehearsal, used.published):
+        for finding in unannounced(rehearsal.service.slices, used.published):
             yield finding
 
 

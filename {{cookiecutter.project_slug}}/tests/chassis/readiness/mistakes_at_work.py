@@ -234,6 +234,11 @@ AT_WORK = (
                 (("slice", "            Event(SALE_BOOKED, SaleBooked),\n", ""),),
             ),
             (
+                "an event with the payload of another",
+                "sale.booked is published without buyer_email",
+                (("slice", "Event(SALE_BOOKED, SaleBooked)", "Event(SALE_BOOKED, SaleMade)"),),
+            ),
+            (
                 "a method without a name",
                 "Sales.peek sends statements under no name",
                 (method(f"    async def peek(self) -> Any:\n        {_SENDS}\n"),),
