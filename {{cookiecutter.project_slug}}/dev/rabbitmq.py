@@ -152,7 +152,7 @@ class RabbitMQ:
             name=known[0] if known else f"dev-{amqp}@localhost",
             peer=peer,
         )
-        node.write_files()
+        node.write_files(self._program.parent)
         self.url, self.management_url = node.url, node.management_url
         self._virtual_hosts = VirtualHosts(node.url, node.management_url)
         # Erlang's port mapper, in the foreground: the one that Erlang starts by itself stays behind

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +62,15 @@ class Node:
         """The password of Erlang's network, after `write_files`."""
         return (self.folder / ".erlang.cookie").read_text()
 
-    def write_files(self) -> None:
-        """Write the configuration, the plugins to enable, and the password of Erlang's network."""
+    def write_files(self, programs: Path) -> None:
+        """Write the configuration, the plugins to enable, and the password of Erlang's network.
+
+        A shell that reads `env` finds `rabbitmqctl` in `programs`, and by it this node.
+        """
+        found = self.environment()
+        found["PATH"] = f"{programs}{os.pathsep}{found['PATH']}"
+        exported = (f"export {name}={shlex.quote(value)}\n" for name, value in found.items())
+        (self.folder / "env").write_text("".join(exported))
         text = CONFIGURATION + (CLUSTER if self.peer else "")
         (self.folder / "rabbitmq.conf").write_text(text.format(node=self))
         (self.folder / "advanced.config").write_text(ADVANCED)

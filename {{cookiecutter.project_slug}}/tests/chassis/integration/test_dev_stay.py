@@ -50,6 +50,11 @@ def test_data_and_ports_are_there_the_next_day(place: Place) -> None:
     message = {"properties": {"delivery_mode": 2}, "payload": "hello", "payload_encoding": "string"}
     hosts.ask("POST", "/api/exchanges/%2F/amq.default/publish", message | {"routing_key": "kept"})
     ask(found["DATABASE_URL"], "create table t (i int); insert into t values (42)")
+    by_hand = ". .dev/rabbitmq/env && rabbitmqctl --quiet list_queues name"  # as in the runbook
+    listed = subprocess.run(
+        ["sh", "-c", by_hand], cwd=place.folder, capture_output=True, text=True, check=False
+    )
+    assert "kept" in listed.stdout, listed.stderr
 
     place.stop()
     assert not (place.folder / ".env.running").exists()
