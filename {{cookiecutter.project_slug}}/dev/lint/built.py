@@ -1,7 +1,7 @@
 """Whether a text is put together from more than constants, as far as one file shows it."""
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dev.lint.reading import last_name
@@ -100,10 +100,17 @@ def _parts(node: ast.AST | None) -> Sequence[ast.expr | None]:
     return parts
 
 
-def module(tree: ast.Module) -> Scope:
-    """What everybody in a file knows."""
+def calls_in_scope(tree: ast.Module, names: Collection[str]) -> Iterator[tuple[ast.Call, Scope]]:
+    """Every call of something of such a name, and what is known where it stands."""
+
+    def visit(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.Call, Scope]]:
+        if isinstance(node, ast.Call) and last_name(node.func) in names:
+            yield node, scope
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, scope.within(child) if isinstance(child, Function) else scope)
+
     functions = {each.name: each for each in ast.walk(tree) if isinstance(each, Function)}
-    return Scope(functions, _values(tree))
+    return visit(tree, Scope(functions, _values(tree)))
 
 
 def _builds(node: ast.AST) -> bool:

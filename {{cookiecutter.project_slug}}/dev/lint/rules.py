@@ -8,6 +8,7 @@ import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from dev.lint.labels import unbounded_labels
 from dev.lint.manager import (
     models_outside_repositories,
     results_and_tests_of_the_orm,
@@ -79,6 +80,7 @@ RULES = (
     Rule("D9", lost_cancellations),
     Rule("D10", business_in_the_chassis),
     Rule("D11", insides_of_another_slice),
+    Rule("D12", unbounded_labels),
 )
 
 

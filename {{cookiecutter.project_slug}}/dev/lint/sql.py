@@ -7,7 +7,7 @@ from itertools import chain
 
 from acme_orders.chassis.database.session_state import problems
 
-from dev.lint.built import Function, Scope, module
+from dev.lint.built import calls_in_scope
 from dev.lint.reading import calls, first_argument, last_name, texts, without_values
 from dev.lint.source import Found, Source
 
@@ -48,16 +48,10 @@ def built_sql(_: Source, tree: ast.Module) -> Found:
 
     Write %s for each value and hand it over as a parameter; other parts belong into a constant.
     """
-
-    def visit(node: ast.AST, scope: Scope) -> Found:
-        if isinstance(node, ast.Call) and last_name(node.func) in _DOORS:
-            text = first_argument(node)
-            if text is not None and scope.built(text):
-                yield text, f"the text for {last_name(node.func)}() is put together from values"
-        for child in ast.iter_child_nodes(node):
-            yield from visit(child, scope.within(child) if isinstance(child, Function) else scope)
-
-    return visit(tree, module(tree))
+    for call, scope in calls_in_scope(tree, _DOORS):
+        text = first_argument(call)
+        if text is not None and scope.built(text):
+            yield text, f"the text for {last_name(call.func)}() is put together from values"
 
 
 def _statements(tree: ast.Module) -> Iterator[tuple[ast.Constant, str, bool]]:

@@ -683,6 +683,38 @@ def test_a_wait_that_can_be_cancelled_is_left_alone(codes: Codes, text: str) -> 
     assert codes("src/shop/chassis/rabbitmq/link.py", text) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        function("async with manager.transaction(f'show_{orders}'):\n    pass"),
+        function("async with manager.transaction(name='show' + orders):\n    pass"),
+        function("name = 'show_%s' % orders\nawait self.manager.run(name, work)"),
+        function("with self.manager.named('orders.{}'.format(orders)):\n    pass"),
+        "@query(f'orders.{kind}')\n" + function("pass"),
+        "from prometheus_client import Counter\n",
+        "import prometheus_client.core\n",
+    ],
+)
+def test_a_name_that_is_made_of_an_id_is_found(codes: Codes, text: str) -> None:
+    """Of a transaction, a query, and in a metric of a slice's own."""
+    assert codes(API, text) == ["D12"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        function("async with manager.transaction('show_order', read_only=True):\n    pass"),
+        function("await manager.run(name, work)\nasync with manager.transaction(_NAME): ..."),
+        "_NAME = 'orders'\n" + function("with self.manager.named(f'{_NAME}.page'):\n    pass"),
+        function("subprocess.run(f'ls {orders}')\nlog.info(f'{orders}')"),
+        "from collections import Counter\nSEEN = Counter(f'{x}')\n",
+    ],
+)
+def test_a_name_that_is_known_before_is_left_alone(codes: Codes, text: str) -> None:
+    """Also a part of it that is a constant."""
+    assert codes(API, text) == []
+
+
 def test_a_handler_is_inside_a_transaction(codes: Codes) -> None:
     """Its caller has opened it."""
     body = """
