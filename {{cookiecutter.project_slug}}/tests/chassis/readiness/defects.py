@@ -15,7 +15,7 @@ import acme_orders
 from acme_orders.chassis.database.repository import Query, Repository
 from acme_orders.chassis.http.kept_answers import KeptAnswers  # feature: http_api
 from acme_orders.chassis.messaging.broker import Delivery
-from acme_orders.chassis.messaging.envelope import Envelope, Handler, Payload
+from acme_orders.chassis.messaging.envelope import Envelope, Handler
 from acme_orders.chassis.messaging.inbox import Inbox
 from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.process.service import Service
@@ -24,7 +24,7 @@ from acme_orders.chassis.relay.pending import Pending
 
 from readiness.rehearsal import Subject
 from tests.chassis.readiness import tenant_defects  # feature: row, rls, schema
-from tests.chassis.slices.sales.messages import SALE_BOOKED
+from tests.chassis.slices.sales.messages import SALE_BOOKED, SaleBooked
 
 STRAY_WRITE = """
 async def announce(outbox, payload):
@@ -157,7 +157,7 @@ def forgetful_handler(service: Service) -> None:
 
     async def announce_always(payload: Any) -> None:
         await handler.handle(payload)
-        await outbox.add(SALE_BOOKED, Payload())
+        await outbox.add(SALE_BOOKED, SaleBooked.model_validate(SaleBooked.example()))
 
     handlers: Any = service.handlers
     handlers[type_] = Handler(handler.payload, announce_always)
