@@ -1,5 +1,6 @@
 """What operators cannot tell apart: statements and events without a name of their own."""
 
+import ast
 import inspect
 import json
 from collections import Counter
@@ -14,8 +15,10 @@ from acme_orders.chassis.messaging.envelope import Payload
 from acme_orders.chassis.slice import Slice
 
 from readiness.rehearsal import Rehearsal
+from readiness.sources import Source
 from readiness.watch import short
 
+_SAYS = {"messages", "slice"}  # modules that say what there is, and do nothing
 _REMEDY = "put @query(…) on the method, so that metrics, logs, `explain` and these checks know it"
 _SEND = {
     name
@@ -71,6 +74,42 @@ def unannounced(slices: Iterable[Slice], published: Sequence[tuple[str, str]]) -
                 "outbox.add gets, because others read what documents say of it"
             )
     yield from found.values()
+
+
+def unpublished(
+    slices: Iterable[Slice], published: Sequence[tuple[str, str]], modules: Sequence[Source]
+) -> Iterator[str]:
+    """Events that a slice names, and nothing publishes.
+
+    Args:
+        slices: of the service.
+        published: type and body of events that were seen.
+        modules: of the slices.
+    """
+    seen = {type_ for type_, _ in published}
+    for name in (event.name for each in slices for event in each.publishes):
+        named = {each.id for source in modules for each in _constants(source.tree, name)}
+        used = any(
+            {*named, name} & _used(each.tree) for each in modules if each.parts[-1] not in _SAYS
+        )
+        if name not in seen and named and not used:
+            yield (
+                f"{name} is named among the `publishes` of a slice, and nothing publishes it: call "
+                "outbox.add where it happens, or take the Event away"
+            )
+
+
+def _constants(tree: ast.Module, value: str) -> Iterator[ast.Name]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.value, "value", None) == value:
+            yield from (each for each in node.targets if isinstance(each, ast.Name))
+
+
+def _used(tree: ast.Module) -> set[str]:
+    """Every name and text in a module, beside its imports."""
+    kinds = {ast.Name: "id", ast.Attribute: "attr", ast.Constant: "value"}
+    found = (getattr(each, kinds.get(type(each), ""), "") for each in ast.walk(tree))
+    return {each for each in found if isinstance(each, str)}
 
 
 def _differs(kind: type[Payload], content: Any) -> str:

@@ -13,9 +13,10 @@ from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.observability.probes import operations
 
 from readiness.check import Check
-from readiness.nameless import nameless, unannounced
+from readiness.nameless import nameless, unannounced, unpublished
 from readiness.observed import observed
 from readiness.rehearsal import Rehearsal
+from readiness.sources import sources
 
 Scrape = Callable[[], Awaitable["Page"]]
 _DURATION = "db_client_operation_duration_seconds_count"
@@ -89,7 +90,11 @@ class DatabaseIsObservable(Check):
         used = await observed(rehearsal)
         for finding in nameless(rehearsal, {**used.named, **rehearsal.watch.named}):
             yield finding
-        for finding in unannounced(rehearsal.service.slices, used.published):
+        slices = rehearsal.service.slices
+        for finding in unannounced(slices, used.published):
+            yield finding
+        modules = [each for each in sources(rehearsal.subject.source) if each.parts[0] != "chassis"]
+        for finding in unpublished(slices, used.published, modules):
             yield finding
 
 

@@ -234,6 +234,19 @@ AT_WORK = (
                 (("slice", "            Event(SALE_BOOKED, SaleBooked),\n", ""),),
             ),
             (
+                "an event that nothing publishes",
+                "sale.lost is named among the `publishes` of a slice, and nothing publishes it",
+                (
+                    ("messages", '"sale.booked"\n', '"sale.booked"\nSALE_LOST = "sale.lost"\n'),
+                    ("slice", "    SALE_BOOKED,\n", "    SALE_BOOKED,\n    SALE_LOST,\n"),
+                    (
+                        "slice",
+                        "Event(SALE_BOOKED, SaleBooked),",
+                        "Event(SALE_BOOKED, SaleBooked), Event(SALE_LOST, SaleBooked),",
+                    ),
+                ),
+            ),
+            (
                 "an event with the payload of another",
                 "sale.booked is published without buyer_email",
                 (("slice", "Event(SALE_BOOKED, SaleBooked)", "Event(SALE_BOOKED, SaleMade)"),),
