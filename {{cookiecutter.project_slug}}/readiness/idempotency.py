@@ -14,7 +14,7 @@ from readiness.keys import second_keys
 from readiness.meeting import Meeting
 from readiness.order import disordered
 from readiness.rehearsal import Rehearsal
-from readiness.requests import repeated  # feature: http_api
+from readiness.requests import read, repeated  # feature: http_api
 from readiness.watch import told
 
 Contents = Mapping[str, Counter[str]]
@@ -51,11 +51,15 @@ class RetriesAreIdempotent(Check):
             else:
                 self.left_out.append(("other orders of messages", "one message alone comes first"))
             # feature: http_api {
-            async with aclosing(repeated(rehearsal, race, _everything, _growth)) as told:
-                async for request, finding in told:
-                    self.inspected += not finding
-                    if finding:
-                        yield f"{request}: {finding}"
+            for some in (
+                read(rehearsal, _everything),
+                repeated(rehearsal, race, _everything, _growth),
+            ):
+                async with aclosing(some) as told:
+                    async for request, finding in told:
+                        self.inspected += not finding
+                        if finding:
+                            yield f"{request}: {finding}"
             # feature: http_api }
 
 

@@ -22,6 +22,7 @@ class Observed:
         named: where the first statement under each name was sent.
         failures: what the transactions of routes ended with.
         published: type and body of the events that were put into the outbox.
+        torn: what routes commit apart from its events.
         logged: data of people that stands in the log, and in which record.
     """
 
@@ -31,6 +32,7 @@ class Observed:
     named: Mapping[str, str]
     failures: Sequence[Exception]
     published: Sequence[tuple[str, str]]
+    torn: Sequence[str]
     logged: Sequence[str]
 
 
@@ -48,17 +50,18 @@ async def observed(rehearsal: Rehearsal) -> Observed:
 
 async def _observed(rehearsal: Rehearsal) -> Observed:
     watch = rehearsal.watch
-    callers, untried = dict[str, str](), list[tuple[str, str]]()
+    callers, untried, torn = dict[str, str](), list[tuple[str, str]](), list[str]()
     for type_, sent in await rehearse_handlers(rehearsal):
         for each in sent:
             callers.setdefault(each.query, type_)
     seen = len(watch.failures)
     # feature: http_api {
-    asked, untried = await rehearse_routes(rehearsal)
+    asked, untried, torn = await rehearse_routes(rehearsal)
     callers = {**asked, **callers}
     # feature: http_api }
     failures = watch.failures[seen:]
     for repository, query, method in rehearsal.queries():
         await rehearsal.call(repository, query, method)
     published = [(type_, body) for type_, body in await rehearsal.rows(_PUBLISHED)]
-    return Observed(callers, untried, list(watch.acts), watch.named, failures, published, [])
+    acts, named = list(watch.acts), watch.named
+    return Observed(callers, untried, acts, named, failures, published, torn, [])

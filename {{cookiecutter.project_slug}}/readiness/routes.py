@@ -1,18 +1,22 @@
 # feature: http_api
 """Each route, asked as its OpenAPI document describes it, so that what it calls is seen."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 from uuid import UUID
 
+from acme_orders.chassis.database.statements import Statement
+from acme_orders.chassis.messaging.outbox import Outbox
 from acme_orders.chassis.process.exchange import Reply, exchange
 
 from readiness.rehearsal import Rehearsal
 from readiness.seeded import Sent
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
+from readiness.watch import WRITE
 
 _BROKEN = 500
 _FORMATS = {
@@ -72,6 +76,16 @@ class Operation:
             if each["in"] == "query" and not each["required"]:
                 yield self.example(each["name"])
 
+    def behind(self, others: Sequence["Operation"], path: str) -> str:
+        """The route that takes this path because it comes before this one; empty if none does."""
+        for each in others:
+            if each is self:
+                break
+            pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(each.path))
+            if each.method == self.method and re.fullmatch(pattern, path.partition("?")[0]):
+                return str(each)
+        return ""
+
     def _value(self, parameter: Mapping[str, Any]) -> Any:
         name = parameter["name"]
         try:
@@ -125,14 +139,14 @@ async def ask(
 
 async def rehearse_routes(
     rehearsal: Rehearsal,
-) -> tuple[Mapping[str, str], list[tuple[str, str]]]:
+) -> tuple[Mapping[str, str], list[tuple[str, str]], list[str]]:
     """Ask every route, after the handlers have stored what their examples lead to.
 
     Returns:
         Which route has called which query of a slice; the routes that could not be tried or whose
-        queries are as rare as they are, and why.
+        queries are as rare as they are, and why; what one of them commits without its events.
     """
-    callers, left_out = dict[str, str](), list[tuple[str, str]]()
+    callers, left_out, torn = dict[str, str](), list[tuple[str, str]](), dict[str, None]()
     slices = [each for one in rehearsal.service.slices for each in one.repositories]
     names = {query.name for repository, query, _ in rehearsal.queries() if repository in slices}
     for operation in await operations(rehearsal):
@@ -141,7 +155,9 @@ async def rehearse_routes(
             left_out.append((str(operation), f"is rare, as its route says: {rare}"))
         try:
             for path, body in operation.examples():
+                began = len(rehearsal.statements)
                 reply = await ask(rehearsal, operation.method, path, body)
+                torn |= dict.fromkeys(_torn(operation, rehearsal.statements[began:]))
                 if reply.status >= _BROKEN:
                     left_out.append((str(operation), f"{path} is answered with {reply.status}"))
         except Exception as error:
@@ -149,7 +165,25 @@ async def rehearse_routes(
         for each in rehearsal.statements[seen:]:
             if each.query in names and not rare:
                 callers.setdefault(each.query, str(operation))
-    return callers, left_out
+    return callers, left_out, list(torn)
+
+
+def _torn(operation: Operation, statements: Sequence[Statement]) -> Iterator[str]:
+    """Writes of one request and its events in different transactions."""
+    events = {query.name for query, _ in Outbox.queries()}
+    written = [each for each in statements if each.unit_of_work and WRITE.search(each.sql)]
+    added = {each.unit_of_work for each in written if each.query in events}
+    stored = {each.unit_of_work for each in written if each.query not in events}
+    if added and stored and not added & stored:
+        yield (
+            f"{operation} stores rows in the transaction {_named(stored)}, and its events in "
+            f"{_named(added)}: if the process ends between them, one is there without the other. "
+            "Do both in one"
+        )
+
+
+def _named(units: Iterable[str | None]) -> str:
+    return ", ".join(sorted(map(repr, units)))
 
 
 async def sent_by_routes(rehearsal: Rehearsal) -> Sequence[Sent]:

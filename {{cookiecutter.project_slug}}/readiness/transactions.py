@@ -1,7 +1,6 @@
 """K2: where transactions begin and end."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Iterator
 from uuid import uuid4
 
@@ -13,14 +12,16 @@ from readiness.check import Check
 from readiness.observed import observed  # feature: http_api
 from readiness.rehearsal import Rehearsal
 from readiness.sources import Source, calls, exposed, sources
-from readiness.watch import is_read_only, told  # feature: http_api
+from readiness.watch import (
+    WRITE,
+    # feature: http_api {
+    is_read_only,
+    told,
+    # feature: http_api }
+)
 
 _RAW = frozenset(
     {"aio_execute", "aio_create", "aio_save", "aio_atomic", "execute_sql", "fetch_sql"}
-)
-_WRITE = re.compile(
-    r"\b(?:INSERT\s+INTO|UPDATE\s+\S+.*?\sSET|DELETE\s+FROM|MERGE\s+INTO)\b",
-    re.IGNORECASE | re.DOTALL,
 )
 _SESSION = "SHOW default_transaction_read_only"
 
@@ -45,7 +46,10 @@ class TransactionsAreExplicit(Check):
         if read_only != [("on",)]:
             yield "outside a transaction, PostgreSQL itself does not refuse writes"
         found = list(_written(rehearsal))
-        found = found or await _refused(rehearsal)  # feature: http_api
+        # feature: http_api {
+        found = found or await _refused(rehearsal)
+        found += (await observed(rehearsal)).torn
+        # feature: http_api }
         for finding in found:
             yield finding
         for type_ in rehearsal.service.handlers:
@@ -78,7 +82,7 @@ async def _reading(
 ) -> AsyncGenerator[str, None]:
     """What is not registered as a write does not write."""
     call = await rehearsal.call(repository, query, method)
-    if any(_WRITE.search(each.sql) for each in call.statements):
+    if any(WRITE.search(each.sql) for each in call.statements):
         yield f"{query.name} writes, but is not registered with writes=True"
 
 
@@ -136,5 +140,5 @@ async def _handled(rehearsal: Rehearsal, type_: str) -> AsyncGenerator[str, None
     for finding in found:
         yield finding
     for statement in rehearsal.statements[seen:]:
-        if statement.unit_of_work is None and _WRITE.search(statement.sql):
+        if statement.unit_of_work is None and WRITE.search(statement.sql):
             yield f"{type_}: {statement.query} writes outside a unit of work"

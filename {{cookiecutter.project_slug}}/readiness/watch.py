@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import re
 import sys
 import sysconfig
 import time
@@ -24,6 +25,10 @@ from acme_orders.chassis.observability.metrics import Metrics
 
 from readiness.meeting import Meeting
 
+WRITE = re.compile(
+    r"\b(?:INSERT\s+INTO|UPDATE\s+\S+.*?\sSET|DELETE\s+FROM|MERGE\s+INTO)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _INSIDE: ContextVar["Watch | None"] = ContextVar("inside", default=None)
 _READ_ONLY = "25006"  # feature: http_api
 _HERE = str(Path(__file__).parent)

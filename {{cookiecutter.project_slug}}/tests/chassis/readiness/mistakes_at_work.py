@@ -26,6 +26,9 @@ _WAITS = "raise TryLater(f'no sale {message.sale_id} yet')"
 _NOTE = '{"id": new_id(), "event_type": f"noted {sale_id}", "payload": {}}'
 _NOTED = 'JournalEntry.select(JournalEntry.id).where(JournalEntry.event_type == f"noted {sale_id}")'
 _NOTES = f"await self.insert_all(JournalEntry, [{_NOTE}])"
+_ANNOUNCES = "            await outbox.add(SALE_MADE, sale)\n"  # feature: http_api
+_WRITES = "        async with manager.transaction('write'):\n"  # feature: http_api
+_APART = f"            await sales.add_all([sale])\n{_WRITES}"  # feature: http_api
 _SHOWN = "JournalEntry.select(JournalEntry.id).order_by(JournalEntry.id).limit(99)"
 _SHOWS = (
     '    @query("sales.notes", example={})\n    async def notes(self) -> Any:\n'
@@ -215,6 +218,39 @@ AT_WORK = (
         "a route that sleeps inside its transaction",
         "sleeps for 0.01 s inside a transaction",
         (route("/by/day", "", "await asyncio.sleep(0.01)"),),
+    ),
+    Change(
+        "K2",
+        "a route that adds its event in another transaction",
+        "POST /sales stores rows in the transaction 'make_sale', and its events in 'write'",
+        (("api", _ANNOUNCES, _APART + _ANNOUNCES),),
+    ),
+    Change(
+        "K3",
+        "a GET that adds an event",
+        "GET /sales/by/day: changes outbox: a GET comes again",
+        (
+            route("/by/day", "", "pass"),
+            (
+                "api",
+                "            pass\n",
+                f"            pass\n{_WRITES}{_ANNOUNCES}".replace(
+                    "sale)", "SaleMade(**SaleMade.example()))"
+                ),
+            ),
+        ),
+    ),
+    Change(
+        "K3",
+        "a GET that fails",
+        "GET /sales/by/day: ends with ZeroDivisionError: ",
+        (route("/by/day", "", "1 / len(await sales.lines_of([]))"),),
+    ),
+    Change(
+        "K3",
+        "a route behind one that takes all its requests",
+        "GET /sales/today: is never asked: GET /sales/{sale_id}, which comes before it",
+        (route("/today", "", "await sales.page()"),),
     ),
     # feature: http_api }
     # What an example needs and nobody has given
