@@ -68,11 +68,17 @@ class QueriesReadLittle(Check):
                         self.left_out.append((query.name, "without an index, as R1 tells"))
                     else:
                         yield f"{query.name}: {complaint}"
-                for complaint in await self._without_end(rehearsal, repository, query, method):
+                many = self._without_end(rehearsal, repository, query, method, tables)
+                for complaint in await many:
                     yield f"{query.name}: {complaint}"
 
     async def _without_end(
-        self, rehearsal: Rehearsal, repository: Repository, query: Query, method: str
+        self,
+        rehearsal: Rehearsal,
+        repository: Repository,
+        query: Query,
+        method: str,
+        tables: set[str],
     ) -> list[str]:
         """Ask a read for very many, by each of its numbers."""
         found = []
@@ -81,20 +87,17 @@ class QueriesReadLittle(Check):
         for name, value in called.arguments.items():
             if type(value) is int and not query.writes:
                 most = replace(query, example={**query.example, name: _VERY_MANY})
-                call = await rehearsal.call(repository, most, method)
-                if await self._returned(rehearsal, call) > reads.MOST:
+                call, known = await rehearsal.call(repository, most, method), self.plans.copy()
+                complaints = await self._judged(rehearsal, call, tables, writes=False)
+                new, self.plans = self.plans[len(known) :], known
+                if max((each.returned or 0 for each in new), default=0) > reads.MOST:
                     found.append(
                         f"as many rows are returned as {name} says, however many: limit=min({name},"
                         " 100), or another number that memory has room for"
                     )
+                else:
+                    found += [f"with {name}={_VERY_MANY}: {each}" for each in complaints[:1]]
         return found
-
-    async def _returned(self, rehearsal: Rehearsal, call: Call) -> float:
-        """The most rows that one of its statements returns."""
-        seen = self.plans.copy()
-        await self._judged(rehearsal, call, set(), writes=False)
-        new, self.plans = self.plans[len(seen) :], seen
-        return max((each.returned or 0 for each in new), default=0)
 
     async def _judged(
         self, rehearsal: Rehearsal, call: Call, tables: set[str], *, writes: bool

@@ -139,6 +139,18 @@ MISTAKES = (
         "are read to return",
         summaries(".order_by(Sale.made_at, Sale.id).limit(9).offset(5000)"),
     ),
+    asks(
+        "Q1",
+        "a limit that is none",
+        "rows are returned at once: its limit is above 1000",
+        summaries(f"{_SORTED}.limit(5000)"),
+    ),
+    Change(
+        "Q1",
+        "an OFFSET that somebody chooses",
+        "sales.asked: with start=1000000: sales is read as a whole",
+        (asked(summaries(f"{_SORTED}.limit(9).offset(start)"), example='{"start": 0}'),),
+    ),
     *(
         asks(
             "Q1",
