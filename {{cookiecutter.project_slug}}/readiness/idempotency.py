@@ -49,7 +49,7 @@ class RetriesAreIdempotent(Check):
                 async for finding in disordered(rehearsal):
                     yield finding
             else:
-                self.left_out.append(("other orders of messages", "one message alone comes first"))
+                self.left_out.append(("messages in another order", "one alone comes first"))
             # feature: http_api {
             for some in (
                 read(rehearsal, _everything),
