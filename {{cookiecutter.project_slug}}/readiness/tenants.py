@@ -4,6 +4,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextvars import Context
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -41,18 +42,18 @@ class TenantsAreKeptApart(Check):
         # What writes comes last: its effects, if they come again, are no rows of another tenant.
         registered.sort(key=lambda each: each[1].writes)
         reads = [each for each in registered if not each[1].writes]
-        alone = {each[1].name: await _result(rehearsal, *each) for each in reads}
+        alone = [await _result(rehearsal, *each) for each in reads]
         Tenants(rehearsal.url).add(OTHER, "other")
         migrations = rehearsal.subject.migrations  # feature: schema
         await asyncio.to_thread(migrate, migrations, rehearsal.url)  # feature: schema
         lost = await _fill(rehearsal, OTHER)
         tables = tenant_tables()
-        for each in registered:
+        for each, without_other in zip_longest(registered, alone):
             seen, before = len(rehearsal.statements), await _owned(rehearsal)
             result, name = await _result(rehearsal, *each), each[1].name
             if not each[1].writes and isinstance(result, Exception):
                 yield f"{name} shows nothing of what it reads: its example ends with {result!r}"
-            elif not each[1].writes and result != alone[name]:
+            elif not each[1].writes and result != without_other:
                 yield f"{name} reads what belongs to another tenant"
             if await _owned(rehearsal) != before:
                 yield f"{name} changes what belongs to another tenant"
