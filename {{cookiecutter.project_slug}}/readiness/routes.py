@@ -187,7 +187,7 @@ def _named(units: Iterable[str | None]) -> str:
 
 
 async def sent_by_routes(rehearsal: Rehearsal) -> Sequence[Sent]:
-    """What each route sends for one request; K1 and H1 tell of those that cannot be asked."""
+    """What each route sends for one request; K3 tells of those that fail."""
     sent = list[Sent]()
     for operation in await operations(rehearsal):
         with suppress(Exception):

@@ -36,9 +36,8 @@ from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, sch
 
 _AWAY = (DatabaseUnavailable, BrokerUnavailable)
 _LATE = 10.0  # seconds; a relay that is well needs one or two
-_UNTAKEN = "is a queue that is bound to it full, or may the user of BROKER_URL not publish it?"
 _PARKED = {
-    "refused": _UNTAKEN,
+    "refused": "a queue that is bound to it is full, or the user of BROKER_URL may not publish it",
     "unconfirmed": "a queue that is bound to it does not answer: `rabbitmq-queues quorum_status`",
     "unheard": "somebody has to listen to it, and no queue is bound to it",
 }
