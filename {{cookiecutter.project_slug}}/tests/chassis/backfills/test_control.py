@@ -174,7 +174,7 @@ def test_it_waits_for_others_and_says_for_whom(tickets: Tickets) -> None:
     tickets.add(1000)
     tickets.sql("CREATE TABLE busy AS SELECT 1 AS here")
     tickets.write(f'{FILL}    throttle = "SELECT count(*) FROM busy"\n')
-    limits = replace(FEW, oldest=0.5, wal=2**40, look=0.01)
+    limits = replace(FEW, oldest=0.5, look=0.01)
     with closing(tickets.steps(limits=limits)) as steps:
         assert next(steps).waits == "its own throttle says 1"
         assert tickets.state()["state"] == "throttled"

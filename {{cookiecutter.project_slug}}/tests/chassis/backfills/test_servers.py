@@ -70,7 +70,6 @@ def test_a_full_disk_stops_it_and_room_lets_it_go_on(tmp_path: Path) -> None:
 def test_it_waits_for_a_vacuum(tickets: Tickets) -> None:
     """Which would find more and more to do."""
     tickets.sql("ALTER TABLE ticket DISABLE TRIGGER touch")
-    tickets.sql("ALTER TABLE ticket SET (autovacuum_enabled = off)")
     tickets.add(100_000)
     tickets.sql("UPDATE ticket SET title = title || '+'")
 
