@@ -8,6 +8,7 @@ from contextlib import aclosing
 from acme_orders.chassis.database.statements import Statement
 from acme_orders.chassis.messaging.inbox import Inbox
 
+from readiness.at_once import overwritten
 from readiness.catalog import contents_of, has_inbox_key
 from readiness.check import Check
 from readiness.keys import second_keys
@@ -33,6 +34,7 @@ class RetriesAreIdempotent(Check):
         time from the message, not that of now. The inbox keeps its key (consumer, source, id). Each
         payload needs an example that its handler accepts after those registered before it. Messages
         come in any order: what comes too early is tried later, what comes late changes nothing.
+        Messages come at once: what is read to be changed is read with for_update().
         """
         self.inspected += 1
         if not await asyncio.to_thread(has_inbox_key, rehearsal.url):
@@ -47,6 +49,8 @@ class RetriesAreIdempotent(Check):
                         yield f"{type_}: {finding}"
             if sound:
                 async for finding in disordered(rehearsal):
+                    yield finding
+                async for finding in overwritten(rehearsal):
                     yield finding
             else:
                 self.left_out.append(("messages in another order", "one alone comes first"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from readiness.catalog import contents_of
+from readiness.letter import Letter
 from readiness.rehearsal import Rehearsal
 from readiness.seeded import growing
 from readiness.watch import told
@@ -18,16 +19,24 @@ _LATER = ": raise TryLater while what it needs is not there"
 
 
 @dataclass(frozen=True, eq=False)
-class _Message:
+class Message:
     """One example of a handler."""
 
     type_: str
     number: int
     content: Mapping[str, Any]
 
+    def identity(self, when: str) -> str:
+        """Its id, one for each `when`."""
+        return f"{self.type_}-{self.number}-{when}"
+
+    def letter(self, rehearsal: Rehearsal, when: str) -> Letter:
+        """As a delivery."""
+        return rehearsal.letter(self.type_, self.identity(when), example=self.content)
+
 
 @dataclass(frozen=True)
-class _Outcome:
+class Outcome:
     """What a message led to.
 
     Args:
@@ -51,7 +60,7 @@ async def disordered(rehearsal: Rehearsal) -> AsyncIterator[str]:
     Args:
         rehearsal: where each handler has processed its first example.
     """
-    found = [each async for each in _late(rehearsal)] if len(_messages(rehearsal)) > 1 else []
+    found = [each async for each in _late(rehearsal)] if len(messages_of(rehearsal)) > 1 else []
     if len(rehearsal.service.handlers) > 1 and not found:
         async with rehearsal.another(whole=False) as another:
             found = [each async for each in _early(another)]
@@ -61,12 +70,12 @@ async def disordered(rehearsal: Rehearsal) -> AsyncIterator[str]:
 
 async def _late(rehearsal: Rehearsal) -> AsyncIterator[str]:
     """What a message changes that comes again, under another id, after those that follow it."""
-    messages, blamed = _messages(rehearsal), set[str]()
+    messages, blamed = messages_of(rehearsal), set[str]()
     for each in messages:
         if each.number:
-            await _send(rehearsal, each, "first")
+            await send(rehearsal, each, "first")
     for each in messages:
-        changed = (await _send(rehearsal, each, "late")).changed - blamed
+        changed = (await send(rehearsal, each, "late")).changed - blamed
         blamed |= changed  # what another message then does to them is no fault of that one
         if changed:
             yield (
@@ -78,17 +87,17 @@ async def _late(rehearsal: Rehearsal) -> AsyncIterator[str]:
 
 async def _early(rehearsal: Rehearsal) -> AsyncIterator[str]:
     """What is lost of messages that come before those that they need."""
-    messages, outcomes = _messages(rehearsal), dict[_Message, _Outcome]()
+    messages, outcomes = messages_of(rehearsal), dict[Message, Outcome]()
     types = [*rehearsal.service.handlers]
     waiting = sorted(messages, key=lambda each: -types.index(each.type_))
     moves = True
     while moves:
         for each in waiting:
-            outcomes[each] = await _send(rehearsal, each, "early")
+            outcomes[each] = await send(rehearsal, each, "early")
         left = [e for e in messages if not (outcomes[e].entered or outcomes[e].dead)]
         moves, waiting = bool(left) and len(left) < len(waiting), left
     for each in messages:
-        was, now = outcomes[each], await _send(rehearsal, each, "again")
+        was, now = outcomes[each], await send(rehearsal, each, "again")
         if was.entered and now.changed and was.added in (now.added, Counter()):
             yield (
                 f"{each.type_}: {_EARLY} it is acknowledged, and what it should do to "
@@ -98,11 +107,12 @@ async def _early(rehearsal: Rehearsal) -> AsyncIterator[str]:
             yield f"{each.type_}: {_EARLY} it becomes a dead letter, by {was.error}{_LATER}"
 
 
-def _messages(rehearsal: Rehearsal) -> list[_Message]:
-    found = list[_Message]()
+def messages_of(rehearsal: Rehearsal) -> list[Message]:
+    """All examples of all handlers, in the order in which these are registered."""
+    found = list[Message]()
     for type_, handler in rehearsal.service.handlers.items():
         with suppress(LookupError):  # K3 tells of a payload without an example
-            found += [_Message(type_, *each) for each in enumerate(handler.payload.examples())]
+            found += [Message(type_, *each) for each in enumerate(handler.payload.examples())]
     return found
 
 
@@ -110,15 +120,16 @@ def _listed(tables: frozenset[str]) -> str:
     return ", ".join(sorted(tables))
 
 
-async def _send(rehearsal: Rehearsal, message: _Message, when: str) -> _Outcome:
+async def send(rehearsal: Rehearsal, message: Message, when: str) -> Outcome:
+    """Process a message; under the same `when` it is the same one that comes again."""
     service, failures = rehearsal.service, rehearsal.watch.failures
-    identity, grave = f"{message.type_}-{message.number}-{when}", service.topology.dead_letters.name
+    identity, grave = message.identity(when), service.topology.dead_letters.name
     rows, added = await _rows(rehearsal), await _added(rehearsal)
     dead, failed = await service.broker.count(grave), len(failures)
-    letter = rehearsal.letter(message.type_, identity, example=message.content)
+    letter = message.letter(rehearsal, when)
     await service.consumer.process([letter])
     now = await _rows(rehearsal)
-    return _Outcome(
+    return Outcome(
         bool(await rehearsal.rows("SELECT 1 FROM inbox WHERE id = %s", identity)),
         await service.broker.count(grave) > dead,
         told(failures[-1]) if failures[failed:] else "",

@@ -1,6 +1,7 @@
 """R2: which columns have personal data."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from acme_orders.chassis.backfills.pace import Limits
 from acme_orders.chassis.backfills.session import backfill_session
 from acme_orders.chassis.database.table import Table
 from acme_orders.chassis.erasure.classes import (
+    NOT_PERSONAL,
     PERSONAL,
     Classes,
     classes_of,
@@ -21,6 +23,12 @@ from acme_orders.chassis.retention.places import entered, schemas
 from readiness.check import Check
 from readiness.observed import observed
 from readiness.rehearsal import Rehearsal
+
+# What a column with the data of a person is called, whatever comes before it.
+_SAYS_SO = re.compile(
+    r"(?:^|_)(?:e_?mail(?:_address)?|(?:phone|mobile|passport|tax)(?:_number)?|iban|ssn|"
+    r"birth_?da(?:y|te)|date_of_birth|(?:first|last|full|family|given|sur)_?name)$"
+)
 
 
 class PersonalDataIsNamed(Check):
@@ -56,6 +64,12 @@ def findings(known: Sequence[Classes], columns: Sequence[Column]) -> Iterator[st
     """What is wrong with what the models say, and what they do not say."""
     for each in known:
         yield from each.problems
+        for name, kind in each.kinds.items():
+            if kind == NOT_PERSONAL and _SAYS_SO.search(name):
+                yield (
+                    f"{each.table}.{name} is not_personal, and its name says that it has the data "
+                    f'of a person: write personal = ("{name}",)'
+                )
         of_it = {column.name for column in columns if column.short == each.table}
         open_ = _open(columns, {each.table: each.kinds})
         names = [column.name for column in open_]

@@ -37,10 +37,10 @@ def complaints(
             f"{total:.0f} rows of {worst['Relation Name']} are read to return {returned:.0f}"
             f"{_why(plan, worst)}"
         )
-    elif reads and returned > MOST:
+    elif reads and (handed_out := float(plan["Actual Rows"])) > MOST:
         limited = any(each["Node Type"] == "Limit" for each in nodes)
         what = f"its limit is above {MOST - 1}" if limited else "it has no limit"
-        yield f"{returned:.0f} rows are returned at once: {what}"
+        yield f"{handed_out:.0f} rows are returned at once: {what}"
 
 
 def counted(plan: Mapping[str, Any]) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 import re
 import sys
 import sysconfig
@@ -45,6 +46,11 @@ _ACTS = {
     "os.fork": "starts a process",
     "_thread.start_new_thread": "starts a thread",
     "os.mkdir": "makes a folder",
+    "os.rmdir": "removes a folder",
+    "os.utime": "touches a file",
+    "os.chmod": "changes who may read a file",
+    "os.link": "links a file",
+    "os.symlink": "links a file",
     "os.remove": "removes a file",
     "os.rename": "renames a file",
     "os.truncate": "truncates a file",
@@ -159,11 +165,21 @@ def installed() -> Iterator[None]:
         return later(delay, callback, *args, **options)
 
     loop.__dict__.update(run_in_executor=run_in_executor, call_later=call_later)
-    vars(time)["sleep"] = slept  # Python tells of it itself from 3.13 on only
+    # Python tells of it itself from 3.13 on only. `from time import sleep` has it in other modules.
+    places = [
+        (known, name)
+        for module in [*sys.modules.values()]
+        for known in [getattr(module, "__dict__", {})]
+        for name, value in [*known.items()]
+        if value is sleep
+    ]
+    for known, name in places:
+        known[name] = slept
     try:
         yield
     finally:
-        vars(time)["sleep"] = sleep
+        for known, name in places:
+            known[name] = sleep
         del loop.__dict__["run_in_executor"], loop.__dict__["call_later"]
 
 
@@ -177,7 +193,7 @@ def _heard(event: str, args: tuple[Any, ...]) -> None:
     seen = _INSIDE.get()
     if seen is None:
         return
-    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+    if event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR):
         seen.saw("writes a file")
     elif what := _ACTS.get(event):
         seen.saw(what)

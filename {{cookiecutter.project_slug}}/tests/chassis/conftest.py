@@ -14,10 +14,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from acme_orders.chassis.http.server import listen, serve  # feature: http_api
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.migrations.runner import Migrator
+from acme_orders.chassis.observability import logs
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.process.connected import connected
 from acme_orders.chassis.process.service import Service
@@ -68,6 +70,15 @@ def migrated() -> Iterator[str]:
     migrate(url)
     yield url
     databases.drop(url)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """Else a limiter that a test has left tells in any later one what it kept back."""
+    before = structlog.get_config()
+    yield
+    logs.end(0)
+    structlog.configure(**before)
 
 
 @pytest.fixture

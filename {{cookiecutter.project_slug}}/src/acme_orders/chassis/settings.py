@@ -24,6 +24,28 @@ from acme_orders.chassis.rabbitmq.settings import MEMORY, BrokerSettings
 from acme_orders.chassis.relay.settings import RelaySettings
 from acme_orders.chassis.retention.settings import RetentionSettings
 
+# Of each two durations the one that must be shorter, and what happens if it is not.
+_SHORTER = (
+    ("statement_timeout", "handler_timeout", "it never acts"),
+    (
+        "lock_timeout",
+        "statement_timeout",
+        "it never acts: a wait for a lock would be a slow statement, and not tried again at once",
+    ),
+    (
+        "acquire_timeout",
+        "handler_timeout",
+        "it never acts: a pool that is too small would look like a handler that is too slow",
+    ),
+    ("statement_timeout", "http_timeout", "it never acts on a request"),  # feature: http_api
+    ("slow_statement", "statement_timeout", "no statement is ever logged as slow"),
+    (
+        "publish_timeout",
+        "relay_lease",
+        "another relay publishes once more what this one still waits for",
+    ),
+)
+
 
 class ChassisSettings(
     DatabaseSettings,
@@ -64,17 +86,12 @@ class ChassisSettings(
                 f"{' and each '.join(self._at_work)} holds a connection, the relay and the probes "
                 f"need one each; set POOL_SIZE to {self.at_work + 2} or more"
             )
-        if self.statement_timeout >= self.handler_timeout:
-            raise ValueError(
-                f"STATEMENT_TIMEOUT={self.statement_timeout:g}s must be below "
-                f"HANDLER_TIMEOUT={self.handler_timeout:g}s, or it never acts"
-            )
-        if self.lock_timeout >= self.statement_timeout:
-            raise ValueError(
-                f"LOCK_TIMEOUT={self.lock_timeout:g}s must be below "
-                f"STATEMENT_TIMEOUT={self.statement_timeout:g}s, or it never acts: a wait for a "
-                "lock would count as a statement that is too slow, and not be tried again at once"
-            )
+        for shorter, longer, otherwise in _SHORTER:
+            if getattr(self, shorter) >= getattr(self, longer):
+                raise ValueError(
+                    f"{shorter.upper()}={getattr(self, shorter):g}s must be below "
+                    f"{longer.upper()}={getattr(self, longer):g}s, or {otherwise}"
+                )
         # feature: row, rls, schema {
         if self.environment == "production" and self.tenant_guard == "log":
             raise ValueError(

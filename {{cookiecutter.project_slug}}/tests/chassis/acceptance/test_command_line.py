@@ -62,6 +62,14 @@ def explain(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("LOCK_TIMEOUT", "31s", "must be below STATEMENT_TIMEOUT=30s"),
         ("HANDLER_TIMEOUT", "1h", "after which RabbitMQ gives the message to another"),
         ("LOG_LEVEL", "LOUD", "'INFO'"),
+        ("ACQUIRE_TIMEOUT", "2m", "must be below HANDLER_TIMEOUT=60s"),
+        ("HTTP_TIMEOUT", "20s", "must be below HTTP_TIMEOUT=20s"),  # feature: http_api
+        ("SLOW_STATEMENT", "1m", "or no statement is ever logged as slow"),
+        ("PUBLISH_TIMEOUT", "1m", "must be below RELAY_LEASE=30s"),
+        ("CONNECT_TIMEOUT", "1h", "less than or equal to 60"),
+        ("CONNECTION_MAX_AGE", "1s", "greater than or equal to 10"),
+        ("RELAY_POLL", "5m", "PartSilent warns"),
+        ("HEARTBEAT", "3600", "a dead network is seen"),
     ],
 )
 def test_a_bad_setting_is_named_with_what_is_allowed(

@@ -124,6 +124,7 @@ def environment(
         "RELAY_POLL": "100ms",
         "LOCK_TIMEOUT": "50s",
         "STATEMENT_TIMEOUT": "55s",
+        "HTTP_TIMEOUT": "60s",  # feature: http_api
         "DRAIN_TIMEOUT": f"{DRAIN}s",
     }
 

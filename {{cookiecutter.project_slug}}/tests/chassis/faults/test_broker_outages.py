@@ -177,7 +177,13 @@ async def test_late_acks(site: Site, load: Load, fleet: Fleet, settle: Settle) -
 @pytest.mark.fault("F11", "slow handlers are ended before RabbitMQ loses patience")
 async def test_early_timeout(load: Load, fleet: Fleet, settle: Settle) -> None:
     """As with the settings of production: a failure of this message, and its channel stays."""
-    limits = {"HANDLER_TIMEOUT": "1s", "STATEMENT_TIMEOUT": "900ms", "LOCK_TIMEOUT": "800ms"}
+    limits = {
+        "HANDLER_TIMEOUT": "1s",
+        "ACQUIRE_TIMEOUT": "900ms",
+        "STATEMENT_TIMEOUT": "900ms",
+        "SLOW_STATEMENT": "800ms",
+        "LOCK_TIMEOUT": "800ms",
+    }
     limits |= {"BATCH_SIZE": "1"}
     member = await fleet.start(environment=limits)
     await load.send(3, fate="slow-6", expected="dead letter")

@@ -156,6 +156,26 @@ def cancelled(*early: str) -> tuple[Edit, ...]:
     )
 
 
+def read_and_written(lock: str) -> tuple[Edit, ...]:
+    """A second message that sets one of two columns, and writes the other one as it was read."""
+    body = (
+        "select = Sale.select(Sale.status, Sale.currency).where(Sale.id == sale_id)",
+        f"row = await self.fetch_one(select{lock})",
+        "now = {**row, 'currency': currency} if currency else {**row, 'status': 'cancelled'}",
+        "await self.manager.execute(Sale.update(**now).where(Sale.id == sale_id))",
+    )
+    example = '{"sale_id": _EXAMPLE.sale_id, "currency": "USD"}'
+    call = "    await sales.asked(sale_id=message.sale_id, currency=message.currency)"
+    field = "    sale_id: UUID\n\n\nclass SaleBooked"
+    return (
+        *cancelled("raise TryLater(f'no sale {message.sale_id} yet')"),
+        ("messages", field, field.replace("UUID\n", "UUID\n    currency: str = ''\n", 1)),
+        ("messages", f"[{SOLD}]", f'[{SOLD}, {SOLD[:-1]}, "currency": "USD"}}]'),
+        ("handlers", "    await sales.cancel(message.sale_id)", call),
+        asked("\n        ".join(body), example=example, writes=True),
+    )
+
+
 def written(change: Change, package: Path) -> None:
     """A copy of the slice in which it was made, in this package."""
     copy = Path(shutil.copytree(Path(sales.__file__).parent, package / "sales"))

@@ -12,6 +12,7 @@ from tests.chassis.readiness.change import (
     child_of,
     handled,
     method,
+    read_and_written,
     route,  # feature: http_api
 )
 from tests.chassis.readiness.mistakes import summaries
@@ -318,6 +319,7 @@ FINE = (
         child_of("_EXAMPLE.sale_id"),
         ("handlers", _CANCELS, _CANCELS.replace("sales.cancel(", "sales.asked(sale_id=")),
     ),
+    works("a row that is read to be changed", *read_and_written(".for_update()")),
     # Migrations
     *(
         migrates(name, f"CREATE INDEX CONCURRENTLY changed ON {on};", _DROP)

@@ -50,6 +50,7 @@ _STREAM += "        await asyncio.open_connection('127.0.0.1', 9)"
 _JOURNAL = 'Keep("journal", "audits ask about all the years that the books are about"),'
 _SALES = '"made_at", timedelta(days=999_999), children=("sale_lines",)'
 _EMAIL = '        personal = ("email",)\n'
+_FIRST_IMPORT = "import itertools\n"
 _ERRORS = "from acme_orders.chassis.errors import Refused, TryLater"
 
 MISTAKES = (
@@ -201,8 +202,24 @@ MISTAKES = (
                 "Path('/dev/null').write_text('')",
                 "from pathlib import Path",
             ),
+            ("touch", "touches a file", "Path('/dev/null').touch()", "from pathlib import Path"),
+            (
+                "descriptor",
+                "writes a file",
+                "os.close(os.open('/dev/null', os.O_RDWR))",
+                "import os",
+            ),
             ("program", "starts a program", "subprocess.run(['true'])", "import subprocess"),
         )
+    ),
+    Change(
+        "H1",
+        "blocks, by a name of its own",
+        "blocks for 0.001 s inside a transaction",
+        (
+            handled("sleep(0.001)"),
+            ("handlers", _FIRST_IMPORT, f"{_FIRST_IMPORT}from time import sleep\n"),
+        ),
     ),
     # How long rows are kept
     keeps("nobody has decided", 'write Retention("journal", "occurred_at"', _JOURNAL, ""),
@@ -287,6 +304,12 @@ MISTAKES = (
             ("with all of the message", "'noted', sale=sale.model_dump()"),
             ("in the event", "f'noted for {sale.buyer_email}'"),
         )
+    ),
+    names(
+        "an email that is said to be nobody's",
+        "buyers.email is not_personal, and its name says",
+        _EMAIL,
+        _EMAIL.replace("personal", "not_personal"),
     ),
     names(
         "two answers",

@@ -10,6 +10,7 @@ from tests.chassis.readiness.change import (
     child_of,
     handled,
     method,
+    read_and_written,
     route,  # feature: http_api
 )
 
@@ -379,6 +380,12 @@ AT_WORK = (
                 cancelled(_WAITS.replace("TryLater", "Refused")),
             ),
         )
+    ),
+    Change(
+        "K3",
+        "a row that is read to be changed, and is not locked",
+        "sale.cancelled and sale.cancelled at once leave other values in sales.status than",
+        read_and_written(""),
     ),
     # What no example leads to
     *(

@@ -49,7 +49,7 @@ class Unshowable:
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Set the log up; returns what it writes."""
-    before, handlers = structlog.get_config(), logging.getLogger().handlers
+    handlers = logging.getLogger().handlers
 
     def configure(style: str = "json", **options: Any) -> StringIO:
         stream = StringIO()
@@ -58,7 +58,6 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         return stream
 
     yield configure
-    structlog.configure(**before)
     logging.getLogger().handlers = handlers
 
 

@@ -53,9 +53,14 @@ class DatabaseSettings(Timeouts):
     acquire_timeout: Seconds = Field(
         default=5, description="waiting longer means the pool is too small"
     )
-    connect_timeout: Seconds = Field(default=10, description="a new connection takes milliseconds")
+    connect_timeout: Seconds = Field(
+        default=10, le=60, description="a new connection takes milliseconds"
+    )
     connection_max_age: Seconds = Field(
-        default=1800, description="a new primary or a load balancer gets its share after this"
+        default=1800,
+        ge=10,
+        description="a new primary or a load balancer gets its share after this; a new one costs "
+        "as much as several messages",
     )
     slow_statement: Seconds = Field(
         default=0.5, description="logged from here on; a page is read in 0.01"

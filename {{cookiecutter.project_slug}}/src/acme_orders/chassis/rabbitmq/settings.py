@@ -32,7 +32,10 @@ class BrokerSettings(BaseModel):
         description="http://user:password@host:15672; unset: bindings and policies are not seen",
     )
     heartbeat: int = Field(
-        default=15, ge=1, description="seconds; a dead network is seen within 48 s"
+        default=15,
+        ge=1,
+        le=120,
+        description="seconds; a dead network is seen within 48 s, three times this and a little",
     )
     publish_timeout: Seconds = Field(default=10, description="a blocked broker never answers")
     topology_check: Seconds = Field(
