@@ -39,11 +39,6 @@ _SHORTER = (
     ),
     ("statement_timeout", "http_timeout", "it never acts on a request"),  # feature: http_api
     ("slow_statement", "statement_timeout", "no statement is ever logged as slow"),
-    (
-        "publish_timeout",
-        "relay_lease",
-        "another relay publishes once more what this one still waits for",
-    ),
 )
 
 

@@ -65,7 +65,6 @@ def explain(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("ACQUIRE_TIMEOUT", "2m", "must be below HANDLER_TIMEOUT=60s"),
         ("HTTP_TIMEOUT", "20s", "must be below HTTP_TIMEOUT=20s"),  # feature: http_api
         ("SLOW_STATEMENT", "1m", "or no statement is ever logged as slow"),
-        ("PUBLISH_TIMEOUT", "1m", "must be below RELAY_LEASE=30s"),
         ("CONNECT_TIMEOUT", "1h", "less than or equal to 60"),
         ("CONNECTION_MAX_AGE", "1s", "greater than or equal to 10"),
         ("RELAY_POLL", "5m", "PartSilent warns"),
