@@ -36,13 +36,14 @@ async def overwritten(rehearsal: Rehearsal) -> AsyncIterator[str]:
     tables = await _read_and_changed(rehearsal, messages)
     for one, other in combinations(messages, 2):
         both = tables[one].keys() & tables[other].keys()
-        if any(tables[one][each] or tables[other][each] for each in both):
-            for column in await _lost(rehearsal, messages[: messages.index(one)], one, other):
-                yield (
-                    f"{one.type_} and {other.type_} at once leave other values in {column} than "
-                    "one after the other: read the row with .for_update(), or let the UPDATE count "
-                    "from what is there"
-                )
+        if not any(tables[one][each] or tables[other][each] for each in both):
+            continue
+        if lost := await _lost(rehearsal, messages[: messages.index(one)], one, other):
+            yield (
+                f"{one.type_} and {other.type_} at once leave other values in {', '.join(lost)} "
+                "than one after the other: read the row with .for_update(), or let the UPDATE "
+                "count from what is there"
+            )
 
 
 async def _read_and_changed(
@@ -73,41 +74,53 @@ async def _lost(
     rehearsal: Rehearsal, before: Sequence[Message], one: Message, other: Message
 ) -> list[str]:
     """Columns whose values neither order explains, and that are the same in each attempt."""
-    raced = await _after(rehearsal, before, (one, other), at_once=True)
-    serial = [await _after(rehearsal, before, (one, other))]
-    if raced == serial[0]:
-        return []
-    serial.append(await _after(rehearsal, before, (other, one)))
-    found = [name for name in raced if raced[name] not in [each[name] for each in serial]]
+    ways = (one, other), (other, one)
+    raced = [await _after(rehearsal, before, way, at_once=True) for way in ways]
+    serial = [await _after(rehearsal, before, way) for way in ways]
+    found = {name for each in raced for name in each if _new(name, each, serial)}
     if found:  # or is it a time, or made up anew by each attempt?
         again = await _after(rehearsal, before, (one, other))
-        found = [column for column in found if again[column] == serial[0][column]]
-    return found
+        found = {name for name in found if again[name] == serial[0][name]}
+    return sorted(found)
+
+
+def _new(name: str, raced: Columns, serial: Sequence[Columns]) -> bool:
+    return raced[name] not in [each[name] for each in serial]
 
 
 async def _after(
     rehearsal: Rehearsal,
     before: Sequence[Message],
-    pair: tuple[Message, Message],
+    way: tuple[Message, Message],
     *,
     at_once: bool = False,
 ) -> Columns:
-    """What the slices have after these, on a database of its own."""
+    """What the slices have after these, on a database of its own.
+
+    Args:
+        rehearsal: of which another is made.
+        before: what the two may need.
+        way: the two; the first one commits first.
+        at_once: whether the second one begins before that.
+    """
     async with rehearsal.another(whole=False) as another:
         for each in before:
             await send(another, each, _WHEN)
         if at_once:
-            await _meet(another, pair)
-        for each in (*pair, *pair):  # one that came too early, once more
+            await _meet(another, *way)
+        for each in (*way, *way):  # one that came too early, once more
             await send(another, each, _WHEN)
         return await asyncio.to_thread(_columns, another)
 
 
-async def _meet(rehearsal: Rehearsal, pair: tuple[Message, Message]) -> None:
-    rehearsal.watch.meeting = meeting = Meeting(rehearsal.url, len(pair))
+async def _meet(rehearsal: Rehearsal, first: Message, second: Message) -> None:
+    rehearsal.watch.meeting = meeting = Meeting(rehearsal.url, 2)
     process = rehearsal.service.consumer.process
-    work = (meeting.attended(process([each.letter(rehearsal, _WHEN)])) for each in pair)
-    await asyncio.gather(*work)
+    await asyncio.gather(
+        meeting.attended(process([first.letter(rehearsal, _WHEN)])),
+        meeting.after_the_other(process([second.letter(rehearsal, _WHEN)])),
+        return_exceptions=True,  # whatever failed is tried again
+    )
     rehearsal.watch.meeting = None
 
 

@@ -32,6 +32,7 @@ class Meeting:
     def __init__(self, url: str, parties: int) -> None:
         self._url, self._others = url, parties - 1
         self._over = asyncio.Event()
+        self._one_is_there = asyncio.Event()
 
     async def come(self, unit: str) -> None:
         """Wait for the other one before COMMIT."""
@@ -41,6 +42,7 @@ class Meeting:
             self._over.set()
             return
         self._others -= 1
+        self._one_is_there.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST):
                 while not (self._over.is_set() or await self._is_waited_for()):
@@ -49,12 +51,18 @@ class Meeting:
                             await self._over.wait()
         self._over.set()
 
+    async def after_the_other(self, work: Awaitable[Result]) -> Result:
+        """Begin when the other one has come to its COMMIT, or will not."""
+        await self._one_is_there.wait()
+        return await self.attended(work)
+
     async def attended(self, work: Awaitable[Result]) -> Result:
         """Do the work of one; after it the other one waits no longer."""
         try:
             return await work
         finally:
             self._over.set()
+            self._one_is_there.set()
 
     async def _is_waited_for(self) -> bool:
         return bool(await asyncio.to_thread(rows_of, self._url, _BLOCKED))

@@ -384,7 +384,7 @@ AT_WORK = (
     Change(
         "K3",
         "a row that is read to be changed, and is not locked",
-        "sale.cancelled and sale.cancelled at once leave other values in sales.status than",
+        "at once leave other values in sales.currency, sales.status than one after the other",
         read_and_written(""),
     ),
     # What no example leads to
