@@ -9,6 +9,7 @@ from itertools import combinations
 
 from acme_orders.chassis.database.statements import Statement
 
+from readiness.catalog import tables_of
 from readiness.meeting import Meeting
 from readiness.order import Message, messages_of, send
 from readiness.rehearsal import Rehearsal
@@ -127,13 +128,15 @@ async def _meet(rehearsal: Rehearsal, first: Message, second: Message) -> None:
 def _columns(rehearsal: Rehearsal) -> Columns:
     """But for keys, which the order decides."""
     found = dict[str, Counter[str]]()
-    models = [*models_of(rehearsal), *models_of(rehearsal, small=True)]
+    columns = {
+        meta.table_name: [each.column_name for each in meta.sorted_fields if not each.primary_key]
+        for small in (False, True)
+        for meta in (each._meta for each in models_of(rehearsal, small=small))  # noqa: SLF001
+    }
     with session(rehearsal.url) as cursor:
-        for meta in (each._meta for each in models):  # noqa: SLF001
-            cursor.execute(f'SELECT to_jsonb(t)::text FROM "{meta.table_name}" AS t')
+        for table in columns.keys() & tables_of(rehearsal.url):  # K7 tells of the others
+            cursor.execute(f'SELECT to_jsonb(t)::text FROM "{table}" AS t')
             rows = [json.loads(text) for (text,) in cursor.fetchall()]
-            for field in meta.sorted_fields:
-                if not field.primary_key:
-                    name = f"{meta.table_name}.{field.column_name}"
-                    found[name] = Counter(json.dumps(row[field.column_name]) for row in rows)
+            for name in columns[table]:
+                found[f"{table}.{name}"] = Counter(json.dumps(row.get(name)) for row in rows)
     return found

@@ -26,8 +26,8 @@ from readiness.rehearsal import Rehearsal
 
 # What a column with the data of a person is called, whatever comes before it.
 _SAYS_SO = re.compile(
-    r"(?:^|_)(?:e_?mail(?:_address)?|(?:phone|mobile|passport|tax)(?:_number)?|iban|ssn|"
-    r"birth_?da(?:y|te)|date_of_birth|(?:first|last|full|family|given|sur)_?name)$"
+    r"(?:^|_)(?:e_?mail(?:_address)?|(?:phone|mobile|passport)(?:_number)?|iban|ssn|"
+    r"birth_?da(?:y|te)|date_of_birth|(?:first|last|family|given|sur)_?name)$"
 )
 
 
