@@ -124,7 +124,8 @@ async def opened(
         **(environment or {}),
     }
     overrides: dict[str, Any] = {name.lower(): value for name, value in variables.items()}
-    overrides["acquire_timeout"] = "30s"  # nothing goes wrong here yet, but a machine may be busy
+    # Nothing goes wrong here yet, but a machine may be busy.
+    overrides |= {"acquire_timeout": "30s", "handler_timeout": "60s"}
     settings = SERVICE.load_settings(_env_file=None, **overrides)
     async with connected(SERVICE, settings, Metrics()) as service:
         listener = Queue(LISTENER, bindings=(SALE_BOOKED,))

@@ -6,6 +6,7 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -132,7 +133,8 @@ async def rounds(service: Service, step: str, causes: Sequence[Any]) -> None:
                 await eventually(lambda: met() > before, within=90)  # noqa: B023
                 wrong.clear()
                 await eventually(lambda: len(heard) > number, within=60)  # noqa: B023
-                if step == "release":
+                if step == "release":  # else what is left of this round is taken for the next one's
+                    await eventually(partial(_nothing_is_parked, service))
                     await unbind(service, UNHEARD, LATE.name)
             await eventually(lambda: _is_well(service), within=20)
             await eventually(lambda: not metric(service, "relay_paused"))
@@ -214,6 +216,10 @@ async def test_whatever_a_publish_raises(service: Service, where: str, every: in
     if where == "before":
         assert set(arrived.values()) == {MANY}
     assert await count(service, "dead_letters") == 0
+
+
+async def _nothing_is_parked(service: Service) -> bool:
+    return not await count(service, "parked_types")
 
 
 async def _is_well(service: Service) -> bool:
