@@ -10,6 +10,7 @@ from typing import Any
 
 import aio_pika
 from aio_pika.exceptions import AMQPError
+from yarl import URL
 
 from acme_orders.chassis.messaging.topology import Queue, Topology
 from acme_orders.chassis.observability.metrics import Metrics
@@ -102,8 +103,18 @@ class Site:
         *others, last = nodes(self.broker_url)
         for node in others:
             with suppress(AMQPError, OSError):
-                return await aio_pika.connect(node, timeout=10)
-        return await aio_pika.connect(last, timeout=10)
+                return await _open(node)
+        return await _open(last)
+
+
+async def _open(node: URL) -> aio_pika.abc.AbstractConnection:
+    connection = aio_pika.Connection(node)
+    try:
+        await connection.connect(timeout=10)
+    except BaseException:  # else aio-pika closes it when it is collected, in whatever thread
+        await connection.close()
+        raise
+    return connection
 
 
 @asynccontextmanager

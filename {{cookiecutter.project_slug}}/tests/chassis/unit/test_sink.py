@@ -3,6 +3,8 @@
 import io
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +16,24 @@ import pytest
 from acme_orders.chassis.observability.sink import Sink
 
 SOON = 10.0  # seconds
+# Python ends this with a thread that has the lock.
+_ENDS = """
+import sys, threading
+from acme_orders.chassis.observability.sink import Sink
+
+sink = sys.stderr = Sink(sys.stderr)
+sink.line("last")
+sink.drain(10)
+held = threading.Event()
+
+def hold():
+    sink._changed.acquire()
+    held.set()
+    threading.Event().wait()
+
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+"""
 TOLD = re.compile(rb"(\d+) lines of the log could not be written")
 
 
@@ -160,6 +180,14 @@ def test_without_a_stream_lines_are_counted() -> None:
     sink.drain(SOON)
     assert sink.dropped == 3
     assert not sink.isatty()
+
+
+def test_a_process_ends_though_the_writer_has_ended_with_the_lock() -> None:
+    """Python stops it wherever it is, and flushes standard error after that."""
+    ended = subprocess.run(
+        [sys.executable, "-c", _ENDS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "last\n")
 
 
 def test_the_number_of_a_descriptor_is_not_trusted(

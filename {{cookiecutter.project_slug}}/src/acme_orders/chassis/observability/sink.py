@@ -65,6 +65,8 @@ class Sink(io.TextIOBase):
         """Take plain text, such as a traceback; it is written line by line, without secrets."""
         if not isinstance(text, str):  # so click finds out that this takes no bytes
             raise TypeError(f"text is written here, not {type(text).__name__}")
+        if sys.is_finalizing():  # the writer has ended, maybe with the lock in its hands
+            return len(text)
         with self._changed:
             *lines, self._text = f"{self._text}{text}".split("\n")
         for line in lines:
@@ -73,6 +75,8 @@ class Sink(io.TextIOBase):
 
     def flush(self) -> None:
         """Write the beginning of a line, such as a question, without waiting for it."""
+        if sys.is_finalizing():  # as Python itself calls it: a command would never end
+            return
         with self._changed:
             text, self._text = self._text, ""
         if text:
@@ -104,6 +108,8 @@ class Sink(io.TextIOBase):
             return text.encode("ascii", "backslashreplace")
 
     def _put(self, data: bytes) -> None:
+        if sys.is_finalizing():
+            return
         with self._changed:
             full = self._fd is None or self._held + len(data) > self._size
             if not full:
