@@ -126,7 +126,7 @@ async def _meet(rehearsal: Rehearsal, first: Message, second: Message) -> None:
 
 
 def _columns(rehearsal: Rehearsal) -> Columns:
-    """But for keys, which the order decides."""
+    """All values of each column; no keys, because the order of messages decides about these."""
     found = dict[str, Counter[str]]()
     columns = {
         meta.table_name: [each.column_name for each in meta.sorted_fields if not each.primary_key]

@@ -31,6 +31,12 @@ def hold():
     held.set()
     threading.Event().wait()
 
+class Late:
+    def __del__(self, sink=sink):
+        sink.write("a destructor warns")
+        sink.line("or logs")
+
+sys.modules["late"] = Late()  # which Python takes away at the very end
 threading.Thread(target=hold, daemon=True).start()
 held.wait()
 """
