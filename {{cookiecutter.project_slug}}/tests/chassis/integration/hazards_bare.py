@@ -261,21 +261,25 @@ async def _statement_timeout(database: Database, url: str) -> str:
 
 
 async def _cancelled_in_transaction(database: Database, url: str) -> str:
-    begun = asyncio.Event()
+    async def unit(time_out: asyncio.Timeout) -> None:
+        async with time_out, database.aio_atomic():
+            await database.aio_execute_sql("SELECT pg_sleep(30)")
 
-    async def unit(limit: float | None = None) -> None:
-        async with asyncio.timeout(None) as time_out, database.aio_atomic():
-            begun.set()
-            if limit:
-                time_out.reschedule(asyncio.get_running_loop().time() + limit)
-            await database.aio_execute_sql("SELECT pg_sleep(5)")
+    async def interrupted(by: Callable[[asyncio.Timeout, asyncio.Task[None]], object]) -> str:
+        # A server that has not yet begun with the query does not hear that it is cancelled.
+        with watching(url) as ask:
+            before = len(ask(SLEEPING))
+            time_out = asyncio.timeout(None)
+            task = asyncio.create_task(unit(time_out))
+            await eventually(lambda: len(ask(SLEEPING)) > before)
+            by(time_out, task)
+            return await outcome(task)
 
-    timed_out = await outcome(unit(limit=0.1))
-    begun.clear()
-    task = asyncio.create_task(unit())
-    await begun.wait()
-    task.cancel()
-    return f"timeout: {timed_out}; cancel(): {await outcome(task)}"
+    timed_out = await interrupted(
+        lambda time_out, _: time_out.reschedule(asyncio.get_running_loop().time())
+    )
+    cancelled = await interrupted(lambda _, task: task.cancel())
+    return f"timeout: {timed_out}; cancel(): {cancelled}"
 
 
 async def _query_goes_on(database: Database, url: str) -> str:
