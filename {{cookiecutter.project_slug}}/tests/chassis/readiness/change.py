@@ -158,11 +158,29 @@ def cancelled(*early: str) -> tuple[Edit, ...]:
 
 def read_and_written(lock: str) -> tuple[Edit, ...]:
     """A second message that sets one of two columns, and writes the other one as it was read."""
+    return _read(lock, "await self.manager.execute(Sale.update(**now).where(Sale.id == sale_id))")
+
+
+def unless_changed() -> tuple[Edit, ...]:
+    """The same, which notes itself, and comes again if the row is no longer as it was read."""
+    as_read = "Sale.status == row['status'], Sale.currency == row['currency']"
+    return _read(
+        "",
+        "note = {'id': UUID(int=len(currency)), 'event_type': 'x', 'payload': {}}",
+        "await self.insert_once(JournalEntry, note, JournalEntry.id)",
+        f"update = Sale.update(**now).where(Sale.id == sale_id, {as_read})",
+        "if not await self.manager.execute(update):",
+        "    raise Conflict('the sale is another now')",
+    )
+
+
+def _read(lock: str, *writes: str) -> tuple[Edit, ...]:
     body = (
+        "from acme_orders.chassis.errors import Conflict",
         "select = Sale.select(Sale.status, Sale.currency).where(Sale.id == sale_id)",
         f"row = await self.fetch_one(select{lock})",
         "now = {**row, 'currency': currency} if currency else {**row, 'status': 'cancelled'}",
-        "await self.manager.execute(Sale.update(**now).where(Sale.id == sale_id))",
+        *writes,
     )
     example = '{"sale_id": _EXAMPLE.sale_id, "currency": "USD"}'
     call = "    await sales.asked(sale_id=message.sale_id, currency=message.currency)"
@@ -173,6 +191,22 @@ def read_and_written(lock: str) -> tuple[Edit, ...]:
         ("messages", f"[{SOLD}]", f'[{SOLD}, {SOLD[:-1]}, "currency": "USD"}}]'),
         ("handlers", "    await sales.cancel(message.sale_id)", call),
         asked("\n        ".join(body), example=example, writes=True),
+    )
+
+
+def counted(*before: str) -> tuple[Edit, ...]:
+    """A number that the handler makes of the row before it, with a second message to do so."""
+    newest = "Sale.select(Sale.total_cents).order_by(Sale.made_at.desc(), Sale.id.desc()).limit(1)"
+    body = (
+        *before,
+        f"row = await self.fetch_one({newest})",
+        "return row['total_cents'] if row else 0",
+    )
+    number = "{'total_cents': 1 + await sales.asked()}"
+    return (
+        another_example(buyer_email="eve@example.com"),
+        asked("\n        ".join(body)),
+        handled(f"sale = sale.model_copy(update={number})"),
     )
 
 

@@ -10,10 +10,12 @@ from tests.chassis.readiness.change import (
     asked,
     cancelled,
     child_of,
+    counted,
     handled,
     method,
     read_and_written,
     route,  # feature: http_api
+    unless_changed,
 )
 from tests.chassis.readiness.mistakes import summaries
 
@@ -54,6 +56,10 @@ async def tally(names: list[str]) -> None:
     await tallies.add(names[0])
     await tallies.add_all(names)
 """
+_NUMBER = (
+    "    payload = peewee.JSONField()\n"
+    "    number = peewee.BigIntegerField(constraints=[SQL('GENERATED ALWAYS AS IDENTITY')])\n"
+)
 _CANCELS = "    await sales.cancel(message.sale_id)"
 _SMALL = '        small = "a shop has few"\n'
 
@@ -320,6 +326,18 @@ FINE = (
         ("handlers", _CANCELS, _CANCELS.replace("sales.cancel(", "sales.asked(sale_id=")),
     ),
     works("a row that is read to be changed", *read_and_written(".for_update()")),
+    works(
+        "a number that is made of the row before, under a lock",
+        *counted('await self.fetch_sql("SELECT pg_advisory_xact_lock(1)")'),
+    ),
+    migrates(
+        "a row that is changed only if nobody else has, and a number of a sequence",
+        "-- allow: M12 (the journal is short)\n"
+        "ALTER TABLE journal ADD number bigint GENERATED ALWAYS AS IDENTITY;",
+        "ALTER TABLE journal DROP number;",
+        *unless_changed(),
+        ("models", "    payload = peewee.JSONField()\n", _NUMBER),
+    ),
     # Migrations
     *(
         migrates(name, f"CREATE INDEX CONCURRENTLY changed ON {on};", _DROP)

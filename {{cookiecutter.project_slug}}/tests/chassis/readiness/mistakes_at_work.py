@@ -8,6 +8,7 @@ from tests.chassis.readiness.change import (
     asked,
     cancelled,
     child_of,
+    counted,
     handled,
     method,
     read_and_written,
@@ -386,6 +387,12 @@ AT_WORK = (
         "a row that is read to be changed, and is not locked",
         "at once leave other values in sales.currency, sales.status than one after the other",
         read_and_written(""),
+    ),
+    Change(
+        "K3",
+        "a number that is made of the row before, without a lock",
+        "sale.made and sale.made at once leave other values in sales.total_cents than",
+        counted(),
     ),
     # What no example leads to
     *(
