@@ -73,6 +73,14 @@ class Migrations:
         ]
 
 
+def building(project: Migrations) -> list[tuple[Any, ...]]:
+    """Indexes of this database that are being built and wait for somebody."""
+    return project.rows(
+        "SELECT pid FROM pg_stat_progress_create_index JOIN pg_locks USING (pid) "
+        "WHERE NOT granted AND datname = current_database()"
+    )
+
+
 def run_command(project: Migrations, *arguments: str) -> subprocess.Popen[str]:
     """Start the command line where the migrations are."""
     return subprocess.Popen(

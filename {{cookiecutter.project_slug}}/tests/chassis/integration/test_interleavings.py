@@ -58,7 +58,11 @@ STATE = """
     SELECT 'cursor', name FROM pg_cursors UNION ALL
     SELECT 'prepared', name FROM pg_prepared_statements ORDER BY 1, 2
 """
-OURS = f"FROM pg_stat_activity WHERE application_name = '{APPLICATION}'"
+# Other programs may run on other databases of this server, and are neither waited for nor killed.
+OURS = f"""
+    FROM pg_stat_activity
+    WHERE application_name = '{APPLICATION}' AND datname = current_database()
+"""
 BUSY = f"SELECT pid, state, query {OURS} AND state <> 'idle'"
 KILL = f"SELECT pg_terminate_backend(pid) {OURS} ORDER BY pid OFFSET %s LIMIT 1"
 

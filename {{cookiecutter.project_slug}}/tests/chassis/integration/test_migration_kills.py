@@ -12,6 +12,7 @@ from acme_orders.chassis.migrations.settings import MigrationSettings
 
 from tests.chassis.integration.migrating import (
     Migrations,
+    building,
     emptied,
     holding,
     run_command,
@@ -72,10 +73,9 @@ def test_a_runner_that_is_killed_while_an_index_waits_is_followed_by_one_that_en
     """Its last statement is still under way; the next one waits for that, and then begins anew."""
     fill(project, 10)
     project.write("0003_index", FILES["0003_index"])
-    waits = "SELECT pid FROM pg_stat_progress_create_index JOIN pg_locks USING (pid) WHERE NOT gra"
     with holding(project.url, "INSERT INTO fine VALUES (0, 'x')") as other:
         runner = run_command(project, "migrate", "up")
-        wait_until(lambda: project.rows(f"{waits}nted"))
+        wait_until(lambda: building(project))
         runner.kill()
         runner.communicate()
         next_one = run_command(project, "migrate", "up")
@@ -108,8 +108,8 @@ def test_a_file_that_is_one_transaction_is_applied_or_not(project: Migrations) -
     """Killed before COMMIT: nothing of it is there, and no line says otherwise."""
     project.write("0002_slow", "ALTER TABLE fine ADD y text; SELECT pg_sleep(600);\n")
     runner = run_command(project, "migrate", "up")
-    slow = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-    wait_until(lambda: project.rows(slow))
+    slow = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = "
+    wait_until(lambda: project.rows(f"{slow}current_database()"))
     runner.kill()
     runner.communicate()
     assert project.applied() == ["0001_tables"]
@@ -154,4 +154,7 @@ def test_a_runner_that_is_killed_at_any_time(project: Migrations, seed: int) -> 
 
 def migrating(project: Migrations) -> list[tuple[object, ...]]:
     """Who holds the lock of runners."""
-    return project.rows("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    return project.rows(
+        "SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+        "WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+    )

@@ -11,6 +11,7 @@ from acme_orders.chassis.migrations.settings import MigrationSettings
 
 from tests.chassis.integration.migrating import (
     Migrations,
+    building,
     holding,
     wait_until,
 )
@@ -125,13 +126,6 @@ def test_an_index_waits_for_others_as_long_as_it_takes(project: Migrations) -> N
         other.execute("COMMIT")
         assert moved.result() == ["0002_index"]
     assert project.rows(ALONE[INDEX]) == [(True,)]
-
-
-def building(project: Migrations) -> list[tuple[object, ...]]:
-    """Indexes that are being built and wait for somebody."""
-    return project.rows(
-        "SELECT pid FROM pg_stat_progress_create_index JOIN pg_locks USING (pid) WHERE NOT granted"
-    )
 
 
 def test_of_two_runners_one_applies_and_one_waits(project: Migrations) -> None:

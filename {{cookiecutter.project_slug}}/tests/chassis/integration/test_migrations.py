@@ -11,6 +11,7 @@ from acme_orders.chassis.errors import ConfigurationError
 from tests.chassis.integration.migrating import Migrations
 
 FINE = "-- reversible: yes\n\nCREATE TABLE fine (id integer);\n"
+LOCKS = "FROM pg_locks JOIN pg_database ON oid = database AND datname = current_database()"
 # What the next file would find, and what it sees of that.
 STATE = [
     ("SET search_path = pg_catalog", "current_setting('search_path')"),
@@ -24,7 +25,7 @@ STATE = [
     ("PREPARE mine AS SELECT 1", "SELECT count(*) FROM pg_prepared_statements"),
     ("LISTEN mine", "SELECT count(*) FROM pg_listening_channels()"),
     ("DECLARE mine CURSOR WITH HOLD FOR SELECT 1", "SELECT count(*) FROM pg_cursors"),
-    ("SELECT pg_advisory_lock(7)", "SELECT count(*) FROM pg_locks WHERE objid = 7"),
+    ("SELECT pg_advisory_lock(7)", f"SELECT count(*) {LOCKS} WHERE objid = 7"),
 ]
 
 
@@ -204,10 +205,7 @@ def test_nobody_else_migrates_between_two_files(project: Migrations) -> None:
     """Not even when a file gives up every lock of its session."""
     project.write("0002_unlock", "SELECT pg_advisory_unlock_all();\n")
     project.write("0003_last", "SELECT 1;\n")
-    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-    database = (
-        f"{held} AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
+    held = f"SELECT count(*) {LOCKS} WHERE locktype = 'advisory' AND granted"
     for _ in project.migrator.up():
-        assert project.rows(database) == [(1,)]
-    assert project.rows(database) == [(0,)]
+        assert project.rows(held) == [(1,)]
+    assert project.rows(held) == [(0,)]
