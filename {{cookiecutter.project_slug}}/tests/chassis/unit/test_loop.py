@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from typing import Any
 
 from structlog.testing import capture_logs
 
@@ -13,9 +14,12 @@ from acme_orders.chassis.supervision import Supervisor
 LIMIT = 0.3  # seconds
 
 
-def sleeps_without_await(seconds: float) -> None:
-    """Stand in the way of everybody."""
-    time.sleep(seconds)
+def sleeps_without_await(log: list[Any], records: int) -> None:
+    """Stand in the way of everybody until there are so many records, and a good while longer."""
+    until = time.monotonic() + 60
+    while len(log) < records and time.monotonic() < until:
+        time.sleep(LIMIT)
+    time.sleep(2 * LIMIT)
 
 
 def watching_threads() -> int:
@@ -30,7 +34,7 @@ async def test_what_blocks_the_loop_is_named_once() -> None:
         async with watch_loop(metrics, Supervisor(metrics), limit=LIMIT):
             for blockage in (1, 2):
                 await asyncio.sleep(LIMIT)
-                sleeps_without_await(4 * LIMIT)
+                sleeps_without_await(log, blockage)
                 await asyncio.sleep(LIMIT)
                 blocked = [record for record in log if record["event"] == "event_loop.blocked"]
                 assert len(blocked) == blockage
@@ -38,7 +42,8 @@ async def test_what_blocks_the_loop_is_named_once() -> None:
     value = metrics.registry.get_sample_value
     assert value("event_loop_blocked_total") == 2
     late = value("event_loop_lag_seconds_bucket", {"le": "0.5"})
-    assert value("event_loop_lag_seconds_count") == (late or 0) + 2
+    # Or more: a busy machine may leave the whole process without a turn of its own.
+    assert value("event_loop_lag_seconds_count") >= (late or 0) + 2
 
 
 async def test_a_loop_that_turns_is_not_mentioned() -> None:

@@ -5,7 +5,7 @@ import random
 import postgast
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acme_orders.chassis.database import session_state, sql_shape, statements
@@ -220,6 +220,7 @@ SET RESET search_path LOCAL = 1 TO ALL COMMIT ; SELECT pg_advisory_lock(1) 'x' F
 WORDS = st.sampled_from(PIECES.split())
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(words=st.lists(WORDS, max_size=12), filled=st.booleans())
 def test_no_text_makes_the_guard_fail(words: list[str], *, filled: bool) -> None:
     """It says yes or no to whatever is written."""
@@ -229,6 +230,7 @@ def test_no_text_makes_the_guard_fail(words: list[str], *, filled: bool) -> None
 ROWS = st.integers(1, 30)
 
 
+@settings(deadline=None)
 @given(ROWS, ROWS, st.sampled_from(["IN", "NOT IN"]))
 def test_lists_and_rows_of_any_length_are_one_shape(rows: int, values: int, word: str) -> None:
     """As Peewee writes them."""

@@ -490,6 +490,7 @@ PIECES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(PIECES)
 def test_each_placeholder_is_found_again(pieces: list[str]) -> None:
     """Each of the text stands behind one of its shape."""
