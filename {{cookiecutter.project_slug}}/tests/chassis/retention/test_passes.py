@@ -230,7 +230,7 @@ def test_it_rests_and_waits_for_others(papers: Papers) -> None:
         old.execute("BEGIN; SELECT 1")
         papers.sql("SELECT pg_sleep(0.6)")
         with closing(papers.runner(limits=limits).run()) as steps:
-            assert "a transaction is 1 s old" in next(steps).waits
+            assert re.match(r"a transaction is \d+ s old", next(steps).waits)
             old.execute("COMMIT")
             assert list(steps)[-1].state == "ok"
 
