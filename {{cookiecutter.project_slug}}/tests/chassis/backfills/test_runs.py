@@ -4,8 +4,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from statistics import median
 
@@ -15,6 +14,7 @@ from acme_orders.chassis.backfills.runner import Failed
 
 from readiness.scratch import session
 from tests.chassis.backfills.tickets import FILL, QUICK, Tickets
+from tests.chassis.integration.migrating import wait_until
 
 FEW = replace(QUICK, first=100, largest=100)
 
@@ -34,14 +34,15 @@ def until(tickets: Tickets, rows: int) -> None:
 def test_killed_at_random_it_goes_on_where_it_was(tickets: Tickets, count: int, kills: int) -> None:
     """Nothing is done twice and nothing left out, because a portion commits with its checkpoint."""
     tickets.add(count)
-    for _ in range(kills):
+    for kill in range(1, kills + 1):
         done = tickets.state().get("rows_done", 0)
-        with tickets.child() as child:
+        # However late we are, it is not at its end, nor where the next one could do no more.
+        with tickets.held(count * kill // (kills + 1)), tickets.child() as child:
             until(tickets, done + 1)
             time.sleep(random.uniform(0, 0.1))
             child.send_signal(signal.SIGKILL)
+        tickets.alone()
     left, costs = tickets.state(), []
-    tickets.alone()
     with closing(tickets.steps()) as steps:
         rows, at = left["rows_done"], time.monotonic()
         for step in steps:
@@ -103,7 +104,7 @@ def test_rows_of_others_are_not_overwritten(tickets: Tickets) -> None:
                 return [{"id": row["id"], "note": row["title"].upper()} for row in rows]
         """
     )
-    changed, stop = [], threading.Event()
+    changed, stop = list[int](), threading.Event()
 
     def old_code() -> None:
         with session(tickets.url) as cursor:
@@ -119,13 +120,15 @@ def test_rows_of_others_are_not_overwritten(tickets: Tickets) -> None:
     writer = threading.Thread(target=old_code)
     writer.start()
     try:
+        wait_until(lambda: changed)
+        before = len(changed)
         tickets.run(limits=replace(QUICK, first=1000, largest=1000))
     finally:
         stop.set()
         writer.join()
     pluses = "SELECT sum(length(title) - length(replace(title, '+', ''))) FROM ticket"
     assert tickets.sql(pluses) == [(len(changed),)]
-    assert changed
+    assert len(changed) > before
     assert tickets.sql("SELECT count(*) FROM ticket WHERE note <> upper(title)") == [(0,)]
 
 
@@ -169,21 +172,11 @@ def test_a_checkpoint_is_a_part_of_its_portion(tickets: Tickets) -> None:
     assert tickets.sql("SELECT count(*) FROM ticket WHERE note IS NOT NULL") == [(0,)]
 
 
-@contextmanager
-def held(tickets: Tickets, row: int) -> Iterator[None]:
-    """Somebody else has a row."""
-    with session(tickets.url) as cursor:
-        cursor.execute("BEGIN")
-        cursor.execute("SELECT FROM ticket WHERE id = %s FOR UPDATE", (row,))
-        yield
-        cursor.execute("ROLLBACK")
-
-
 def test_a_row_that_is_held_is_tried_again(tickets: Tickets) -> None:
     """The portion is halved down to it; when it is free, it is done like all others."""
     tickets.add(100)
     with closing(tickets.steps(limits=replace(QUICK, patience=9))) as steps:
-        with held(tickets, 60):
+        with tickets.held(60):
             rows = [step.rows for step in (next(steps) for _ in range(3))]
             assert max(rows) < 60
         list(steps)
@@ -195,7 +188,7 @@ def test_a_row_that_is_held_is_tried_again(tickets: Tickets) -> None:
 def test_a_row_that_stays_held_is_set_aside(tickets: Tickets) -> None:
     """With its key; the others are done, and the backfill is not completed."""
     tickets.add(100)
-    with held(tickets, 60), pytest.raises(Failed, match="counts 1 rows"):
+    with tickets.held(60), pytest.raises(Failed, match="counts 1 rows"):
         tickets.run(limits=replace(QUICK, patience=2))
     aside = "SELECT key, detail FROM backfill_event WHERE what = 'set aside'"
     assert tickets.sql(aside) == [(["60"], "canceling statement due to lock timeout")]
@@ -204,10 +197,15 @@ def test_a_row_that_stays_held_is_set_aside(tickets: Tickets) -> None:
 
 
 def test_a_portion_that_takes_too_long_is_halved(tickets: Tickets) -> None:
-    """Each row takes 10 ms here, and there are 150 ms for a statement."""
+    """More than 30 rows take for ever here, and there are 3 s for a statement."""
     tickets.add(60)
-    tickets.write(FILL.replace("note = upper(title)", "note = upper(title || pg_sleep(0.01))"))
-    tickets.run(limits=replace(QUICK, first=60, statement=0.15))
+    tickets.sql(
+        "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(600) FROM changed HAVING count(*) > 30; RETURN NULL; END $$; "
+        "CREATE TRIGGER linger AFTER UPDATE ON ticket REFERENCING NEW TABLE AS changed "
+        "FOR EACH STATEMENT EXECUTE FUNCTION linger()"
+    )
+    tickets.run(limits=replace(QUICK, first=60, statement=3))
     assert tickets.wrong() == 0
 
 

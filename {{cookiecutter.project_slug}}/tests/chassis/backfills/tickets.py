@@ -3,8 +3,8 @@
 import subprocess
 import sys
 import time
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -33,13 +33,16 @@ class Fill(Backfill):
 """
 # The write-ahead log is that of the whole server, on which other tests work as well.
 QUICK = Limits(share=1, look=0.05, lock=0.1, wal=2**40)
+# It never sets a row aside: somebody else has one that it is not to pass.
 CHILD = """
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from acme_orders.chassis.backfills.runner import Runner
 from tests.chassis.backfills.tickets import QUICK
-runner = Runner(sys.argv[1], folder=Path(sys.argv[2]), limits=QUICK)
+limits = replace(QUICK, patience=1000)
+runner = Runner(sys.argv[1], folder=Path(sys.argv[2]), limits=limits)
 with closing(runner.run(sys.argv[3])) as steps:
     for step in steps:
         print(step.rows, step.waits, flush=True)
@@ -105,6 +108,15 @@ class Tickets:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    @contextmanager
+    def held(self, row: int) -> Iterator[None]:
+        """Somebody else has a row, which no runner gets past."""
+        with session(self.url) as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT FROM ticket WHERE id = %s FOR UPDATE", (row,))
+            yield
+            cursor.execute("ROLLBACK")
 
     def alone(self) -> None:
         """Wait until PostgreSQL has ended the session of a runner that was killed."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -143,12 +143,19 @@ CREATE TRIGGER there BEFORE UPDATE ON papers FOR EACH ROW EXECUTE FUNCTION touch
 """
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+@contextmanager
+def shop() -> Iterator[str]:
     """A database with the shop."""
     with empty_database() as database, closing(open_blocking(database)) as connection:
         for sql in (SHOP, PAPERS, ROWS):
             connection.cursor().execute(sql)
+        yield database
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """One that each test leaves as it was."""
+    with shop() as database:
         yield database
 
 
@@ -200,10 +207,11 @@ def test_the_locks_are_those_that_postgresql_holds(url: str, sql: str) -> None:
 
 
 @pytest.mark.parametrize("sql", CONCURRENTLY)
-def test_the_locks_of_what_waits_for_others(url: str, sql: str) -> None:
+def test_the_locks_of_what_waits_for_others(sql: str) -> None:
     """Seen while it waits for a transaction that has written or read before."""
     (lock,) = (each for each in said(sql) if each.table == "sales")
     with (
+        shop() as url,  # what it does stays
         closing(open_blocking(url)) as mine,
         closing(open_blocking(url)) as other,
         closing(open_blocking(url)) as eyes,
