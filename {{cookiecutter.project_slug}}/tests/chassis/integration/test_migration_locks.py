@@ -141,17 +141,24 @@ def test_the_pauses_between_the_tries_grow(project: Migrations) -> None:
 
 def test_a_deadlock_is_tried_again(project: Migrations) -> None:
     """PostgreSQL ends one of the two, and the other one is done at once."""
-    project.rows("CREATE TABLE other (x text)")
+    project.rows("CREATE TABLE other (x text); CREATE TABLE gate (x text)")
     project.write(
         "0002_more",
         "SET LOCAL lock_timeout = 0; SET LOCAL deadlock_timeout = '100ms';\n"
-        "LOCK TABLE other; ALTER TABLE fine ADD y text;\n",
+        "LOCK TABLE other; LOCK TABLE gate; ALTER TABLE fine ADD y text;\n",
     )
-    with ThreadPoolExecutor() as pool, holding(project.url, READ) as blocker:
-        blocker.execute("SET LOCAL deadlock_timeout = '30s'")
+    with (
+        ThreadPoolExecutor() as pool,
+        holding(project.url, READ) as blocker,
+        holding(project.url, "LOCK TABLE gate") as gate,
+    ):
+        blocker.execute("SET LOCAL deadlock_timeout = '1h'")
         moved = pool.submit(project.up)
-        wait_until(lambda: waiting(project, "fine"))
-        blocker.execute("SELECT FROM other")
+        wait_until(lambda: waiting(project, "gate"))
+        blocked = pool.submit(blocker.execute, "SELECT FROM other")
+        wait_until(lambda: waiting(project, "other"))
+        gate.execute("COMMIT")  # PostgreSQL looks once, 100 ms later: by then it is a deadlock
+        blocked.result()
         blocker.execute("COMMIT")
         assert moved.result() == ["0002_more"]
 
