@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 import structlog
 
+from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.http.server import listen, serve  # feature: http_api
 from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.migrations.runner import Migrator
@@ -120,6 +121,13 @@ async def consuming(service: Service) -> AsyncIterator[None]:
             yield
         finally:
             stop.set()
+
+
+def impatient(manager: Manager, seconds: float) -> None:
+    """From now on it waits so long for a connection; the first one may take longer to open."""
+    connections = manager._connections
+    changed = {"acquire_timeout": seconds}
+    connections.settings = connections.settings.model_copy(update=changed)
 
 
 # feature: http_api {

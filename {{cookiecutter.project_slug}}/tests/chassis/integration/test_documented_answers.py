@@ -21,7 +21,7 @@ from acme_orders.chassis.slice import Slice
 from acme_orders.chassis.tenancy.scope import in_system_scope  # feature: row, rls, schema
 
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
-from tests.chassis.conftest import PROJECT, Connect
+from tests.chassis.conftest import PROJECT, Connect, impatient
 from tests.chassis.integration.asking import FORM
 from tests.chassis.service import SERVICE
 
@@ -99,8 +99,9 @@ async def test_what_is_wrong_with_a_request(documented: Documented) -> None:
 
 async def test_what_is_not_possible_now(connect: Connect) -> None:
     """Each route needs a connection, and somebody else has the only one."""
-    async with connect(pool_size=1, acquire_timeout=0.2) as service:
+    async with connect(pool_size=1) as service:
         documented = await Documented.by(service)
+        impatient(service.manager, 0.2)
 
         @in_system_scope("the connection is held")  # feature: row, rls, schema
         async def refused() -> list[Reply]:

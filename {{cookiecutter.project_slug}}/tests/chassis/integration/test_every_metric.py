@@ -57,6 +57,6 @@ async def test_an_event_moves_its_metrics(name: str, connect: Connect, broker_ur
 
         async with cause.happens(service):
             try:
-                await eventually(seen, within=20)
+                await eventually(seen)
             except TimeoutError:
                 pytest.fail(f"these did not move: {', '.join(sorted(left))}")

@@ -200,7 +200,7 @@ async def test_batches_in_opposite_order_do_not_deadlock(
     If each took them in its own sale, each would have a half by then, and want that of the other.
     """
     numbers, middle, held, end = range(1, 20), 10, asyncio.Event(), asyncio.Event()
-    async with connect() as service:
+    async with connect(lock_timeout=60, statement_timeout=60) as service:
         blocker = Blocker(service.manager)
         if contested == "buyers":
             block, firsts = blocker.buyer, (100, 200)

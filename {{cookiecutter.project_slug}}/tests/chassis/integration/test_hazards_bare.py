@@ -28,7 +28,5 @@ async def test_the_hazard_is_there(hazard: Bare, driver: str, database_url: str)
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # aiopg reports to it
     with watching(database_url) as ask:
         ask(TABLE)
-    async with opened(
-        KINDS[driver], database_url, size=hazard.size, acquire=hazard.acquire
-    ) as database:
+    async with opened(KINDS[driver], database_url, size=hazard.size) as database:
         assert await hazard.observe(database, database_url) == hazard.expected[driver]

@@ -27,7 +27,7 @@ from acme_orders.chassis.database.settings import DatabaseSettings, Timeouts
 from acme_orders.chassis.errors import CommitUnknown, DatabaseError
 from acme_orders.chassis.observability.metrics import Metrics
 
-from tests.chassis.conftest import eventually
+from tests.chassis.conftest import eventually, impatient
 from tests.chassis.integration.hazards_bare import OFTEN_ONE, Ask, use_driver, watching
 from tests.chassis.integration.test_hazards import Hazard, prepared
 
@@ -506,8 +506,7 @@ async def interleave(url: str, ask: Ask, numbers: range) -> Counter[str]:
         )
         database = Manager(settings, metrics, application=APPLICATION)
         async with database:  # only programs have to be quick about it
-            quick = settings.model_copy(update={"acquire_timeout": ACQUIRE})
-            database._connections.settings = quick
+            impatient(database, ACQUIRE)
             fresh = await _fresh(database)
             player = Player(database, metrics, ask, ends)
             for number in batch:

@@ -13,7 +13,7 @@ from acme_orders.chassis.process.service import Service
 from acme_orders.chassis.tenancy.scope import work_for  # feature: row, rls, schema
 
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
-from tests.chassis.conftest import consuming, eventually, rows, send, settled, sold
+from tests.chassis.conftest import consuming, eventually, impatient, rows, send, settled, sold
 from tests.chassis.integration.causes import HOUR_AGO, moves, value
 from tests.chassis.slices.sales.repository import Sales
 
@@ -95,7 +95,6 @@ async def a_row_has_a_value_without_a_form_in_python(service: Service) -> AsyncI
 
 @moves(
     *("db_client_connection_timeouts", "db_client_connections_pending_requests"),
-    acquire_timeout=1.0,
     pool_size=2,
 )
 async def all_connections_are_taken(service: Service) -> AsyncIterator[None]:
@@ -111,6 +110,7 @@ async def all_connections_are_taken(service: Service) -> AsyncIterator[None]:
             group.create_task(hold())
         used = {"state": "used"}
         await eventually(lambda: value(service, "db_client_connections", **used) == 2)
+        impatient(service.manager, 1.0)
         waiting = asyncio.create_task(service.manager.ping())
         await eventually(lambda: value(service, "db_client_connections_pending_requests") == 1)
         yield
