@@ -1,5 +1,6 @@
 """A migration is applied and recorded, or neither; and each begins in a clean session."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -7,8 +8,9 @@ from uuid import uuid4
 import pytest
 
 from acme_orders.chassis.errors import ConfigurationError
+from acme_orders.chassis.migrations import lock
 
-from tests.chassis.integration.migrating import Migrations
+from tests.chassis.integration.migrating import Migrations, holding, wait_until
 
 FINE = "-- reversible: yes\n\nCREATE TABLE fine (id integer);\n"
 LOCKS = "FROM pg_locks JOIN pg_database ON oid = database AND datname = current_database()"
@@ -206,6 +208,21 @@ def test_nobody_else_migrates_between_two_files(project: Migrations) -> None:
     project.write("0002_unlock", "SELECT pg_advisory_unlock_all();\n")
     project.write("0003_last", "SELECT 1;\n")
     held = f"SELECT count(*) {LOCKS} WHERE locktype = 'advisory' AND granted"
+    runner = f"{held} AND objid = {lock._RUNNER}"
     for _ in project.migrator.up():
-        assert project.rows(held) == [(1,)]
-    assert project.rows(held) == [(0,)]
+        assert project.rows(runner) == [(1,)]
+    wait_until(lambda: project.rows(held) == [(0,)])  # with its session, which PostgreSQL ends
+
+
+def test_a_file_waits_for_the_session_of_the_one_before(project: Migrations) -> None:
+    """PostgreSQL may take its time to end that; the lock tells of a last statement that goes on."""
+    project.write("0002_more", "SELECT 1;\n")
+    files = project.migrator.up()
+    next(files)
+    with ThreadPoolExecutor() as pool, holding(project.url, lock.HOLD_FILE) as before:
+        more = pool.submit(next, files)
+        wait_until(lambda: project.rows(f"SELECT pid {LOCKS} WHERE NOT granted") or more.done())
+        assert not more.done()
+        before.execute("SELECT pg_advisory_unlock_all()")
+        assert more.result()[0].startswith("0002_more")
+    assert list(files) == []

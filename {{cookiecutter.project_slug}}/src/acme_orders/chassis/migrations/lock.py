@@ -20,8 +20,9 @@ WHERE locktype = 'advisory' AND classid = 0 AND objid = %s AND objsubid = 1 AND 
     AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 # Held by the session that runs a file. A runner that was killed leaves it with its last statement,
-# which PostgreSQL goes on with until it notices.
-HOLD_FILE = f"SELECT pg_try_advisory_lock({_FILE})"
+# which PostgreSQL goes on with until it notices. Waits, since PostgreSQL may still have to end the
+# session of the file before, which is ours as well: nobody else has it for longer than a moment.
+HOLD_FILE = f"SELECT pg_advisory_lock({_FILE})"
 _FREE_FILE = f"SELECT pg_advisory_unlock({_FILE})"
 log = structlog.get_logger()
 
