@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import json
+import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -75,11 +76,14 @@ def migrated() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _log_as_it_was() -> Iterator[None]:
-    """Else a limiter that a test has left tells in any later one what it kept back."""
-    before = structlog.get_config()
+    """Else a limiter tells in a later test what it kept back, or a library what went on before."""
+    before, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield
     logs.end(0)
     structlog.configure(**before)
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture
