@@ -9,6 +9,7 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
 from typing import Any, TypeVarTuple
@@ -141,12 +142,13 @@ def _consumes() -> bool:
     return sum(task.get_name().startswith("subscription") for task in asyncio.all_tasks()) == 3
 
 
-def _sockets() -> int:
-    return sum(
-        link.readlink().name.startswith("socket")
-        for link in Path("/proc/self/fd").iterdir()
-        if link.is_symlink()
-    )
+def _sockets() -> set[str]:
+    """Those of this process, by number; a test before may have left one, which ends meanwhile."""
+    found = set[str]()
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(link.readlink().name)
+    return {name for name in found if name.startswith("socket")}
 
 
 @pytest.fixture
@@ -196,7 +198,7 @@ def test_a_cancellation_in_each_moment(
             loop = runner.get_loop()
             assert isinstance(loop, Moments)
             runner.run(how(lives(loop)))
-        assert _sockets() == before
+        assert _sockets() <= before
         return loop
 
     def at(moment: int) -> Callable[[Life], Coroutine[Any, Any, None]]:

@@ -25,8 +25,10 @@ from dev.small_disk import NoSmallDisk, SmallDisk
 from dev.standby import PostgresPair
 from tests.chassis.conftest import eventually
 from tests.chassis.integration.hazards_bare import DRIVERS
+from tests.chassis.integration.migrating import wait_until
 
 QUORUM: FieldTable = {"x-queue-type": "quorum"}
+TIMEOUT = 60.0  # seconds for what takes a millisecond
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def echo() -> Iterator[tuple[Proxy, list[bytes]]]:
 
 def client(proxy: Proxy) -> socket.socket:
     """A connection through the proxy, with a time limit for each answer."""
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=TIMEOUT)
 
 
 def hangs(session: socket.socket) -> bool:
@@ -66,7 +68,7 @@ def hangs(session: socket.socket) -> bool:
     except TimeoutError:
         return True
     finally:
-        session.settimeout(5)
+        session.settimeout(TIMEOUT)
     return False
 
 
@@ -106,6 +108,8 @@ def test_a_black_hole_swallows_one_direction(echo: Echo, *, up: bool, arrives: b
         assert echoed(session, b"before")
         proxy.black_hole(up=up, down=not up)
         session.sendall(b"lost")
+        if arrives:
+            wait_until(lambda: b"lost" in got)
         assert hangs(session)
         assert (b"lost" in got) is arrives
         with client(proxy) as new:
@@ -174,7 +178,7 @@ def test_chunks_are_delayed_each_way(echo: Echo) -> None:
         proxy.delay(0.1)
         began = time.monotonic()
         assert echoed(session)
-        assert 0.2 <= time.monotonic() - began < 20
+        assert time.monotonic() - began >= 0.2
 
 
 async def test_a_connection_is_cut_after_so_many_bytes(echo: Echo) -> None:
@@ -225,7 +229,7 @@ def test_a_paused_postgres_answers_nobody(postgres: Postgres) -> None:
         assert not answered.wait(0.3)
     finally:
         postgres.resume()
-    asking.join(10)
+    asking.join(TIMEOUT)
     assert answered.is_set()
 
 

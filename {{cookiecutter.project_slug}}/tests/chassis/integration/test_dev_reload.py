@@ -16,6 +16,7 @@ import aio_pika
 import psutil
 import pytest
 
+from dev.reload import QUIET_MS
 from tests.chassis.conftest import eventually as eventually_async
 from tests.chassis.integration.test_dev_servers import NO_RABBITMQ, ask, eventually, left
 from tests.chassis.place import SERVICE, Place, place
@@ -105,12 +106,16 @@ def test_what_is_saved_runs_or_says_why_not(place: Place) -> None:
         dev.wait_for("No module named 'nothing_of_that_name'")
         dev.wait_for("The service has ended with status 1.")
 
+        gaps, last = 0, time.monotonic()
         for number in range(20):
             (place.service.parent / f"more_{number}.py").write_text("")
             time.sleep(0.02)  # an editor that saves one file after another
+            gaps += time.monotonic() - last > QUIET_MS / 1000 / 2  # a machine that was busy
+            last = time.monotonic()
         dev.save()
         dev.wait_for(READY, 2)
-        assert dev.count(AGAIN) <= 3  # the mistake, the burst, and its last file if that was late
+        # The mistake, the burst, and its last file if that was late.
+        assert dev.count(AGAIN) <= 3 + gaps
 
         new = place.folder / "migrations/0999_late.up.sql"
         new.with_name("0999_late.down.sql").write_text("DROP TABLE late;\n")

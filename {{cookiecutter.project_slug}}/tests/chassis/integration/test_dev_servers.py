@@ -215,7 +215,7 @@ async def test_a_consumer_timeout_is_noticed_within_seconds(rabbitmq: RabbitMQ) 
             inner.on_consumer_cancel_callbacks.add(reasons.put_nowait)
             inner.closing.add_done_callback(lambda end: reasons.put_nowait(end.exception()))
             await queue.consume(_keep)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(40):  # it takes two; without our setting a minute
                 assert isinstance(await reasons.get(), ChannelPreconditionFailed | Basic.Cancel)
     finally:
         rabbitmq.ctl("eval", set_timeout.format(1_800_000))

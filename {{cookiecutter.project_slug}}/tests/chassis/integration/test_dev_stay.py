@@ -187,7 +187,7 @@ def test_whoever_stops_the_servers_ends_the_service_first(place: Place) -> None:
 
     place.stop("reset")
 
-    said += service.communicate(timeout=10)[1].splitlines(keepends=True)
+    said += service.communicate(timeout=60)[1].splitlines(keepends=True)
     assert service.returncode == 0, "".join(said)
     assert not [line for line in said if "unreachable" in line or "refused" in line]
 
