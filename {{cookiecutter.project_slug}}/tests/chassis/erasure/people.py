@@ -53,7 +53,10 @@ SELECT nspname::text, array_agg(attname::text) FROM pg_class JOIN pg_namespace
 WHERE relname = %s GROUP BY nspname
 ORDER BY nspname = 'tenant_' || replace(%s, '-', '') DESC, nspname LIMIT 1
 """
-LOCKED = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 4732912"
+_LOCKED = """
+SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 4732912
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 _BYTES = re.compile(r"\\\\?x((?:[0-9a-f]{2})+)")
 
 
@@ -165,3 +168,4 @@ async def killed_after_a_portion(
     finally:
         process.kill()
         await process.wait()
+    await eventually(lambda: not rows_of(url, _LOCKED))  # the next one would be refused

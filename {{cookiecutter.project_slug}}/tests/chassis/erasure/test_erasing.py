@@ -16,10 +16,8 @@ from readiness.scratch import rows_of
 from tests.chassis.conftest import (
     Connect,
     apply_migrations,  # feature: schema
-    eventually,
 )
 from tests.chassis.erasure.people import (
-    LOCKED,
     NAME,
     OTHERS,
     SHAPES,
@@ -194,7 +192,6 @@ async def test_one_who_is_killed_goes_on(connect: Connect) -> None:
             await killed_after_a_portion(
                 CHILD, people.url, identity, partial(people.done, identity)
             )
-        await eventually(lambda: not rows_of(people.url, LOCKED))
         ended = people.eraser.carry_out(people.eraser.named(identity))
         assert ended.state == "verified", ended.error
         assert sum(ended.evidence.values()) == 1 + 40 * IN_EACH

@@ -457,7 +457,10 @@ def test_a_runner_that_is_killed_between_tenants_is_followed_by_one_that_goes_on
     middle = sorted(tables(database_url))[count // 2]
     with holding(database_url, f"SELECT FROM {middle}.inbox"):
         first = run_command(project, "migrate", "up")
-        waiting = "SELECT pid FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
+        waiting = (
+            "SELECT pid FROM pg_locks WHERE NOT granted AND locktype = 'relation' "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
         wait_until(lambda: rows_of(database_url, waiting), within=400)
         first.kill()
         first.communicate()
