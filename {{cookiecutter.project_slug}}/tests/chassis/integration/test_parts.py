@@ -67,7 +67,7 @@ async def test_a_part_that_ends_is_started_again(
     stop = asyncio.Event()
     raised = once(*PARTS[part](service), error)
     with capture_logs() as logs:
-        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(240), asyncio.TaskGroup() as group:
             group.create_task(service.consume(stop))
             group.create_task(service.publish(stop))
             bad = sold(lines=[])

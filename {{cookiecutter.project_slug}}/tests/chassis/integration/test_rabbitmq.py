@@ -49,7 +49,7 @@ LATER = Queue("later", dead_letter_to="work", ttl=0.2)
 
 
 def connected(
-    url: str, *, heartbeat: int = 15, publish_timeout: float = 5
+    url: str, *, heartbeat: int = 15, publish_timeout: float = 60
 ) -> AbstractAsyncContextManager[RabbitBroker]:
     """A broker of our own."""
     settings = BrokerSettings(broker_url=url, heartbeat=heartbeat, publish_timeout=publish_timeout)
@@ -126,11 +126,11 @@ async def test_a_queue_deleted_under_its_consumer(broker: RabbitBroker, broker_u
     taken, _ = await consumer(broker)
     await eventually(lambda: taken)
     await delete(broker_url, "work")
-    await eventually(lambda: not broker.connected, within=20)
-    await eventually(lambda: broker.connected, within=20)
+    await eventually(lambda: not broker.connected)
+    await eventually(lambda: broker.connected)
     assert not taken[0].open
     await broker.publish(some(b"after"), exchange="events", routing_key="thing.done")
-    await eventually(lambda: taken[-1].message.body == b"after", within=20)
+    await eventually(lambda: taken[-1].message.body == b"after")
     assert await problems(broker, WORK) == [None] * 2
 
 
@@ -259,11 +259,11 @@ async def test_an_outage_when_consuming_begins(
 
 async def test_a_silent_network(broker: RabbitBroker, broker_url: str, proxy: Proxy) -> None:
     """Whoever waits is told of an outage, and not cancelled: that would end a worker silently."""
-    async with connected(proxy.url(broker_url), heartbeat=1, publish_timeout=60) as far:
+    async with connected(proxy.url(broker_url), heartbeat=1) as far:
         await put(far, some())
         proxy.black_hole()
         publishes = [asyncio.create_task(put(far, some())) for _ in range(5)]
-        await asyncio.wait(publishes, timeout=30)
+        await asyncio.wait(publishes, timeout=50)
         for each in publishes:
             assert isinstance(each.exception(), BrokerUnavailable)
         proxy.pass_on()
@@ -371,7 +371,7 @@ def _reaches(taken: list[Delivery], number: int) -> bool:
 async def test_a_broker_short_of_memory() -> None:
     """It takes no message, and we do not wait for ever; acks go on."""
     with RabbitMQ() as node:
-        async with connected(node.url, publish_timeout=1) as broker:
+        async with connected(node.url) as broker, connected(node.url, publish_timeout=1) as hasty:
             await broker.declare("events", [WORK])
             await put(broker, *(some() for _ in range(3)))
             taken, _ = await consumer(broker, prefetch=1)
@@ -380,7 +380,7 @@ async def test_a_broker_short_of_memory() -> None:
             with pytest.raises(BrokerUnavailable, match="no confirm"):
                 for arrived in itertools.count():  # noqa: B007
                     # The alarm is raised a moment later.
-                    await put(broker, some())
+                    await put(hasty, some())
             for number in range(1, 4 + arrived):
                 await eventually(partial(_reaches, taken, number))
                 await taken[-1].ack()

@@ -130,13 +130,13 @@ async def rounds(service: Service, step: str, causes: Sequence[Any]) -> None:
                 if step == "release":  # only of what is parked
                     await eventually(lambda: count(service, "parked_types"))
                     await service.broker.declare("events", [LATE])
-                await eventually(lambda: met() > before, within=90)  # noqa: B023
+                await eventually(lambda: met() > before)  # noqa: B023
                 wrong.clear()
-                await eventually(lambda: len(heard) > number, within=60)  # noqa: B023
+                await eventually(lambda: len(heard) > number)  # noqa: B023
                 if step == "release":  # else what is left of this round is taken for the next one's
                     await eventually(partial(_nothing_is_parked, service))
                     await unbind(service, UNHEARD, LATE.name)
-            await eventually(lambda: _is_well(service), within=20)
+            await eventually(lambda: _is_well(service))
             await eventually(lambda: not metric(service, "relay_paused"))
     assert numbers(heard, HEARD) == [*range(len(causes))]
     expected = len(causes) if step == "set aside" else 0
@@ -210,7 +210,7 @@ async def test_whatever_a_publish_raises(service: Service, where: str, every: in
                 await add(service, *((HEARD, "any", number) for _ in range(MANY)), ordered=False)
                 await eventually(lambda: met > before + 25)  # noqa: B023
                 causes.clear()
-                await eventually(lambda: _is_well(service), within=20)
+                await eventually(lambda: _is_well(service))
     arrived = Counter(numbers(heard, HEARD))
     assert set(arrived) == {*range(len(errors))}
     if where == "before":

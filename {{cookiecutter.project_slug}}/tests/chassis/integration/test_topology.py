@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
@@ -21,7 +22,7 @@ from acme_orders.chassis.messaging.broker import Message
 from acme_orders.chassis.messaging.topology import Topology
 from acme_orders.chassis.observability.metrics import Metrics
 from acme_orders.chassis.rabbitmq import broker as rabbitmq
-from acme_orders.chassis.rabbitmq import declarations, topology_watch
+from acme_orders.chassis.rabbitmq import declarations, management, topology_watch
 from acme_orders.chassis.rabbitmq.broker import RabbitBroker
 from acme_orders.chassis.rabbitmq.settings import BrokerSettings
 from acme_orders.chassis.rabbitmq.topology_watch import TopologyWatch
@@ -79,6 +80,7 @@ async def watch(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     """Start a process; an operator has little time to replace something."""
     monkeypatch.setattr(declarations, "GRACE", 0.3)
     monkeypatch.setattr(topology_watch, "GRACE", 0.3)
+    monkeypatch.setattr(management, "_TIMEOUT", 30)  # whoever does not answer is not there at all
     async with AsyncExitStack() as stack:
 
         async def start(
@@ -103,7 +105,7 @@ async def arrives(broker: RabbitBroker) -> None:
     """An event gets into the main queue."""
     before = await broker.count("shop")
     await broker.publish(Message(b"{}"), exchange="events", routing_key="thing.done")
-    await eventually(lambda: _waits(broker, before + 1), within=20)
+    await eventually(lambda: _waits(broker, before + 1))
 
 
 async def _waits(broker: RabbitBroker, number: int) -> bool:
@@ -232,7 +234,7 @@ async def test_what_differs_is_said(what: str, watch: Watch, operator: Managemen
     assert await process.problems() == []
     await change(operator)
     with capture_logs() as logs:
-        await eventually(lambda: _found(process, problem), within=20)
+        await eventually(lambda: _found(process, problem))
         assert problem in await process.problems()
     told = [each for each in logs if each.get("what") == problem]
     assert [each["event"] for each in told] == ["topology.differs"]
@@ -250,7 +252,7 @@ async def test_what_differs_is_said(what: str, watch: Watch, operator: Managemen
         await delete_exchange(operator)
         await operator.delete_queue("shop")
     with capture_logs() as logs:
-        await eventually(lambda: _nothing(process), within=20)
+        await eventually(lambda: _nothing(process))
     told = [each for each in logs if each.get("what") == problem]
     assert [each["event"] for each in told] == ["topology.as_declared"]
     assert process.count("topology_problems", kind="loses" if loses else "differs") == 0
@@ -302,7 +304,13 @@ async def test_an_operator_is_not_forestalled(
     who: str, watch: Watch, operator: Management, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is deleted may be there again in a moment, as the operator wants it."""
-    monkeypatch.setattr(declarations, "GRACE", 1.5)
+    noticed, replaced = asyncio.Event(), asyncio.Event()
+
+    async def grace(_: float) -> None:
+        noticed.set()
+        await replaced.wait()
+
+    monkeypatch.setattr(declarations, "asyncio", SimpleNamespace(sleep=grace, Lock=asyncio.Lock))
     process = await watch()
     taken: list[Any] = []
     queue = STEP.name if who == "look" else "shop"
@@ -310,8 +318,9 @@ async def test_an_operator_is_not_forestalled(
         await process.broker.consume("shop", prefetch=10, deliver=taken.append)
     await operator.delete_queue(queue)
     looking = asyncio.create_task(process.watch.look()) if who == "look" else None
-    await asyncio.sleep(0.5)
+    await noticed.wait()
     await operator.declare_queue(queue, queue_type="quorum", delivery_limit=7)
+    replaced.set()
     if looking:
         await looking
     else:
