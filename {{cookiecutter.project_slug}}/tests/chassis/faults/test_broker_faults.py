@@ -143,6 +143,7 @@ async def test_unroutable(site: Site, load: Load, fleet: Fleet, settle: Settle) 
         await load.send(100)
         await eventually(lambda: _parked(site, 100))
         await listener.bind(site.topology.exchange, SALE_BOOKED)
+    await eventually(lambda: member.records("relay.type_parked"))  # it is parked before
     (record,) = member.records("relay.type_parked")
     assert "no queue is bound" in record["why"]
     (await settle()).check()

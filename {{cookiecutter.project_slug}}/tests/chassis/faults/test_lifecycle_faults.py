@@ -30,8 +30,9 @@ HASTY = {
     "CONCURRENCY": "2",
     "BATCH_SIZE": "5",
     "PREFETCH": "100",
-    "HEARTBEAT": "1",
 }
+# A connection that is lost is noticed soon; so is a process that stood still for some seconds.
+NOTICED = {**HASTY, "HEARTBEAT": "1"}
 
 
 @pytest.mark.fault("F34", "SIGTERM under load, and too little time")
@@ -39,7 +40,8 @@ async def test_sigterm_under_load(site: Site, load: Load, fleet: Fleet, settle: 
     """What is not done goes back once, all of it, and nothing is done by halves."""
     member = await fleet.start(environment=HASTY)
     async with asyncio.TaskGroup() as group:
-        group.create_task(load.send(250, fate=SLOW, duplicates=25, rate=120))
+        # So slow that more comes than is done, however slow the machine is that sends.
+        group.create_task(load.send(250, fate="slow-0.1", duplicates=25, rate=120))
         await eventually(at_least(90, fleet, "messages_in_flight"))
         await eventually(lambda: site.count("sales"))
         status, seconds = await member.terminate()
@@ -154,7 +156,7 @@ async def test_sigterm_in_an_outage(
 ) -> None:
     """Nobody has noticed the outage yet; the process ends in time, and a second signal at once."""
     through = {name: networks[name].url(url) for name, url in servers(site).items()}
-    member = await fleet.start(*failpoints, environment={**HASTY, **through})
+    member = await fleet.start(*failpoints, environment={**NOTICED, **through})
     await load.send(150, fate=SLOW)
     await eventually(at_least(20, fleet, "messages_in_flight"))
     for name, outage in outages.items():
@@ -184,7 +186,7 @@ async def test_sigterm_with_an_outage(
 ) -> None:
     """What the broker is asked at the end is lost with the connection; the process ends in time."""
     through = {name: networks[name].url(url) for name, url in servers(site).items()}
-    member = await fleet.start(f"before:{ADD}:sleep=60", environment={**HASTY, **through})
+    member = await fleet.start(f"before:{ADD}:sleep=60", environment={**NOTICED, **through})
     await load.send(150)
     await eventually(at_least(20, fleet, "messages_in_flight"))
     member.send_signal(signal.SIGSTOP)  # so that it notices all of it at once
@@ -214,7 +216,7 @@ async def test_rolling_restarts(
     how: signal.Signals, number: int, site: Site, load: Load, fleet: Fleet, settle: Settle
 ) -> None:
     """However often messages come back from a process that ends: no dead letter, none lost."""
-    quick = {**HASTY, "DRAIN_TIMEOUT": "500ms"}
+    quick = {**NOTICED, "DRAIN_TIMEOUT": "500ms"}
     two = await asyncio.gather(*(fleet.start(supervised=True, environment=quick) for _ in range(2)))
     await load.send(200, fate=SLOW)
     returned = 0.0

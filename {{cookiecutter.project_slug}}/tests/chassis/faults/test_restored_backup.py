@@ -7,7 +7,7 @@ import pytest
 
 from dev.databases import Databases
 from tests.chassis.conftest import eventually
-from tests.chassis.faults.conditions import arrived, published
+from tests.chassis.faults.conditions import arrived, at_least, published
 from tests.chassis.faults.fleet import Fleet
 from tests.chassis.faults.load import Load
 from tests.chassis.faults.site import Site
@@ -33,8 +33,9 @@ async def test_an_older_backup(site: Site, load: Load, fleet: Fleet) -> None:
     await eventually(lambda: arrived(site, load))
     await eventually(lambda: published(site))
     assert await _sales(site) == kept | lost
-    processed = {"outcome": "duplicate"}
-    assert await member.metric("messages_processed_total", **processed) == len(kept)
+    duplicates = "messages_processed_total", {"outcome": "duplicate"}
+    await eventually(at_least(len(kept), fleet, duplicates[0], **duplicates[1]))
+    assert await member.metric(duplicates[0], **duplicates[1]) == len(kept)
     announced = await site.announced()
     assert {sale: len(set(ids)) for sale, ids in announced.items()} == {
         **dict.fromkeys(kept, 1),
