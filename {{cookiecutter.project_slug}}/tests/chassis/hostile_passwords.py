@@ -1,6 +1,7 @@
 """Passwords with everything that means something in an address, a log record or a shell."""
 
 import random
+from string import hexdigits
 from urllib.parse import quote
 
 _RANDOM = random.Random(7)
@@ -45,5 +46,6 @@ def leaks(password: str, text: str) -> list[str]:
     """Parts of a password, of four characters and more, that stand in a text."""
     spelled = {password, quote(password, safe=""), quote(password, safe="").lower()}
     parts = {each[start : start + 4] for each in spelled for start in range(len(each) - 3)}
+    parts = {part for part in parts if not {*part} <= {*hexdigits}}  # times have `2157` by chance
     # A part without letters is no part of a secret: `%2F%` stands in every manual.
     return sorted(part for part in parts if part in text and any(map(str.isalnum, part)))
