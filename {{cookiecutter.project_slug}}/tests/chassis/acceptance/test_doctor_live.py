@@ -19,9 +19,13 @@ from readiness.scratch import rows_of, session
 from readiness.two_tenants import TENANT  # feature: row, rls
 from tests.chassis.acceptance.test_command_line import run
 from tests.chassis.conftest import migrate
+from tests.chassis.integration.migrating import wait_until
 
 SOON = Large(rows=1000, scans=3, days=0)
 KNOWN = "SELECT type FROM inbox WHERE consumer = 'c' AND source = 's' AND id = '1'"
+OTHERS = """
+SELECT 1 FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 STRANGE = "SELECT count(*) FROM inbox WHERE type LIKE '%strange'"
 TENANT_COLUMN, TENANT_VALUE = "", ""
 TENANT_COLUMN, TENANT_VALUE = "tenant_id, ", f"'{TENANT}', "  # feature: row, rls
@@ -73,6 +77,8 @@ def test_a_database_that_is_well_and_one_that_is_not(database_url: str, contract
     for sql in PLANTED:
         with suppress(*([driver.DriverError] if "broken" in sql else [])):
             rows_of(database_url, sql)
+        # A session counts in its end what it has done, and ANALYZE counts all of that.
+        wait_until(lambda: not rows_of(database_url, OTHERS))
     _send(database_url, STRANGE)
     told = {each.part: each.says for each in looked(database_url, contracts, SOON) if each.wrong}
 
@@ -107,7 +113,8 @@ async def test_it_can_do_without_the_statements(database_url: str, contracts: Pa
     shown = await page.busiest()
     assert shown is not None
     statement = "<td><code>SELECT count(*) FROM inbox WHERE type LIKE $1</code></td>"
-    assert re.search(rf"{re.escape(statement)}<td>1</td><td>\d+\.\d ms</td><td>0\.\d s</td>", shown)
+    measured = r"<td>1</td><td>\d+\.\d ms</td><td>\d+\.\d s</td>"
+    assert re.search(re.escape(statement) + measured, shown)
     rows_of(database_url, "DROP EXTENSION pg_stat_statements")
     assert await page.busiest() is None
     says = {each.part: each.says for each in looked(database_url, contracts)}["statements"]

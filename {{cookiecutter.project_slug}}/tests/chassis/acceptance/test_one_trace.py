@@ -3,7 +3,6 @@
 
 import asyncio
 import json  # feature: http_api
-import socket  # feature: http_api
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack  # feature: http_api
@@ -18,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from dev.ports import free_ports  # feature: http_api
 from tests.chassis.acceptance.test_lifecycle import process
 from tests.chassis.conftest import Connect, eventually, rows, sold
 from tests.chassis.slices.sales.messages import (
@@ -144,7 +144,7 @@ async def test_a_message_continues_the_trace_of_its_sender(
 
             await eventually(dead)
             assert await dead() == [(CONTEXT["traceparent"],)]
-            assert consumer.said("message.dead_lettered")["trace_id"] == TRACE
+            assert (await consumer.says("message.dead_lettered"))["trace_id"] == TRACE
             exemplars = await exemplars_of(consumer.said("service.ready")["port"])
             assert {
                 "handler_duration_seconds",
@@ -168,8 +168,7 @@ async def test_a_request_its_event_and_the_sql_of_the_handler_are_one_trace(
     environment: dict[str, str], collector: Collector
 ) -> None:
     """Three processes; a relay that finds nothing makes no trace of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     environment |= {"HTTP_PORT": str(port)}
     async with AsyncExitStack() as stack:
         running = {

@@ -124,7 +124,7 @@ async def test_all_that_comes_from_outside_is_a_text(page: Page, service: Servic
         assert "\u202e" not in text
         assert (SECRET in text) == path.endswith("values=yes")
     assert "&lt;script&gt;" in text
-    assert page.running.said("dead_letters.values_shown")["who"] == "ada"
+    assert (await page.running.says("dead_letters.values_shown"))["who"] == "ada"
 
 
 async def test_what_is_replayed_is_processed(page: Page, service: Service) -> None:
@@ -139,7 +139,7 @@ async def test_what_is_replayed_is_processed(page: Page, service: Service) -> No
     await eventually(lambda: stored(service, 4))
     found = await rows(service, "SELECT DISTINCT state, note FROM dead_letters")
     assert found == [("replayed", "by ada")]
-    told = page.running.said("dead_letters.replayed")
+    told = await page.running.says("dead_letters.replayed")
     assert (told["who"], told["replayed"]) == ("ada", 3)
     assert "none" in (await page("/"))[1]
 
@@ -179,7 +179,7 @@ async def test_what_is_edited_is_processed_and_nothing_else_is_lost(
         service, "SELECT state, note, convert_from(body, 'UTF8') FROM dead_letters"
     )
     assert (state, note, body) == ("replayed", "edited by ada: typed by hand", wrong)
-    told = page.running.said("dead_letters.edited")
+    told = await page.running.says("dead_letters.edited")
     assert (told["who"], told["id"], told["why"]) == ("ada", str(identity), "typed by hand")
     assert "body" not in told
     assert "passed over" in (await page(path, mended))[1]
@@ -318,7 +318,7 @@ async def test_a_query_is_shown_with_its_plan(page: Page, service: Service) -> N
     for path in sorted({*links, "/plan?query=sales.by_id"}):
         status, text = await page(path)
         assert (status, "cost=" in text) == (200, True), (path, text)
-    assert page.running.said("operations.plan_shown")["who"] == "ada"
+    assert (await page.running.says("operations.plan_shown"))["who"] == "ada"
     assert await count(service, "sales") == 1
     assert (await page("/plan?query=sales.nothing"))[0] == 404
     assert (await page("/plan?query=sales.add", token="wrong-wrong-wrong"))[0] == 401
