@@ -27,7 +27,11 @@ from acme_orders.chassis.database import lease
 from acme_orders.chassis.database.blocking import open_blocking
 from acme_orders.chassis.database.manager import Manager
 from acme_orders.chassis.database.settings import DatabaseSettings, Timeouts
-from acme_orders.chassis.errors import CommitUnknown, DatabaseUnavailable, StatementTimeout
+from acme_orders.chassis.errors import (
+    CommitUnknown,
+    DatabaseUnavailable,
+    StatementTimeout,
+)
 from acme_orders.chassis.observability.metrics import Metrics
 
 from dev.postgres import Postgres
