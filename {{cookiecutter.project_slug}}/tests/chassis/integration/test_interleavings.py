@@ -263,10 +263,14 @@ class Player:
         metrics: of this manager.
         ask: a session beside it.
         ends: how tasks and transactions ended, to be counted here.
+        pace: how many times as long everything lasts that a program does for a while.
     """
 
-    def __init__(self, database: Manager, metrics: Metrics, ask: Ask, ends: Counter[str]) -> None:
+    def __init__(
+        self, database: Manager, metrics: Metrics, ask: Ask, ends: Counter[str], pace: float
+    ) -> None:
         self._database, self._metrics, self._ask, self._ends = database, metrics, ask, ends
+        self._pace = pace
         self._pool = database._connections._pool
         self._markers = itertools.count(1)
         self._units: list[Unit] = []
@@ -280,7 +284,7 @@ class Player:
         self._number = played.number
         tasks = [loop.create_task(self._perform(steps, Rows())) for steps in played.tasks]
         cancelled = await self._strike(played.blows, tasks)
-        _, hanging = await asyncio.wait(tasks, timeout=30)
+        _, hanging = await asyncio.wait(tasks, timeout=60)
         assert not hanging, f"{len(hanging)} tasks hang: {played}"
         for task in tasks:
             if task.cancelled():
@@ -355,7 +359,7 @@ class Player:
             for _ in range(blow.turns):
                 await asyncio.sleep(0)
             if blow.seconds:
-                await asyncio.sleep(blow.seconds)
+                await asyncio.sleep(blow.seconds * self._pace)
             if blow.kind == "kill":
                 self._ask(KILL, blow.which)
             elif tasks[blow.which].cancel():
@@ -374,7 +378,8 @@ class Player:
 
     async def _transaction(self, step: Step, _: Rows) -> None:
         isolation, read_only, statement = step.options
-        unit, limits = self._unit(), Timeouts(statement_timeout=statement, lock_timeout=LOCK)
+        unit, pace = self._unit(), self._pace
+        limits = Timeouts(statement_timeout=statement * pace, lock_timeout=LOCK * pace)
         with unit.watched():
             async with self._database.transaction(
                 "test", isolation=isolation, read_only=read_only, timeouts=limits
@@ -397,7 +402,7 @@ class Player:
             unit.complete = True
 
         with unit.watched():
-            await self._database.run("test", work, retries=retries, deadline=1)
+            await self._database.run("test", work, retries=retries, deadline=self._pace)
 
     async def _savepoint(self, step: Step, rows: Rows) -> None:
         kept = Rows()
@@ -412,7 +417,7 @@ class Player:
 
     async def _hold(self, _: Step, __: Rows) -> None:
         async with self._database.connection():
-            await asyncio.sleep(HOLD)
+            await asyncio.sleep(HOLD * self._pace)
 
     async def _swallow(self, step: Step, rows: Rows) -> None:
         try:
@@ -423,7 +428,7 @@ class Player:
     async def _time_limit(self, step: Step, rows: Rows) -> None:
         seconds, goes_on = step.options
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with asyncio.timeout(seconds * self._pace) as limit:
                 await self._perform(step.inner, rows)
         except TimeoutError as error:
             if not limit.expired():
@@ -450,10 +455,10 @@ class Player:
         rows.sure.add(marker)
 
     async def _sleep(self, _: Step, __: Rows) -> None:
-        await self._database.fetch_sql("SELECT pg_sleep(%s)", SLEEP)
+        await self._database.fetch_sql("SELECT pg_sleep(%s)", SLEEP * self._pace)
 
     async def _pause(self, step: Step, _: Rows) -> None:
-        await asyncio.sleep(step.options[0])
+        await asyncio.sleep(step.options[0] * self._pace)
 
     async def _violation(self, _: Step, __: Rows) -> None:
         await self._database.fetch_sql("INSERT INTO hazard (id) VALUES (%s)", TAKEN)
@@ -495,20 +500,20 @@ async def ask(
             yield ask
 
 
-async def interleave(url: str, ask: Ask, numbers: range) -> Counter[str]:
+async def interleave(url: str, ask: Ask, numbers: range, pace: float = 1) -> Counter[str]:
     """Play these programs; returns how their tasks and transactions ended."""
     ends: Counter[str] = Counter()
     for first in numbers[::BATCH]:
         batch = range(first, min(first + BATCH, numbers.stop))
         metrics, size = Metrics(), Random(f"{SEED}:{first}").randint(2, 3)
         settings = DatabaseSettings(
-            database_url=url, pool_size=size, statement_timeout=5, lock_timeout=LOCK
+            database_url=url, pool_size=size, statement_timeout=5, lock_timeout=LOCK * pace
         )
         database = Manager(settings, metrics, application=APPLICATION)
         async with database:  # only programs have to be quick about it
-            impatient(database, ACQUIRE)
+            impatient(database, ACQUIRE * pace)
             fresh = await _fresh(database)
-            player = Player(database, metrics, ask, ends)
+            player = Player(database, metrics, ask, ends, pace)
             for number in batch:
                 await player.play(program(number))
             await player.settle(fresh)
@@ -628,4 +633,5 @@ async def test_a_defect_is_noticed(
         for kind in kinds.keys() - {"transaction", "connection", "write", *needed.split()}:
             monkeypatch.setitem(kinds, kind, 0)
     with pytest.raises(AssertionError, match=noticed):
-        await interleave(database_url, ask, range(600))
+        for pace in (1, 4, 16):  # a busy machine does nothing within a time limit of a moment
+            await interleave(database_url, ask, range(100), pace)

@@ -141,7 +141,8 @@ def test_of_two_runners_one_applies_and_one_waits(project: Migrations) -> None:
         other.execute("COMMIT")
         assert first.result() == ["0002_index"]
         assert second.result() == []
-    assert "acme-orders migrate, user " in logged[0]["runner"]
+    told = next(line for line in logged if "waits_for_runner" in line["event"])
+    assert "acme-orders migrate, user " in told["runner"]
     assert project.rows(ALONE[INDEX]) == [(True,)]
 
 
