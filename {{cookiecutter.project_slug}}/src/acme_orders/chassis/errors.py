@@ -171,7 +171,7 @@ class ConstraintViolated(DatabaseError):
 
 
 class TransactionAborted(DatabaseError):
-    """COMMIT was answered with ROLLBACK: an error inside the transaction had been swallowed."""
+    """It is rolled back instead of committed: an error inside of it had been swallowed."""
 
 
 class QueryRefused(DatabaseError):

@@ -5,7 +5,7 @@ They travel as JSON, and some of them wait for COMMIT.
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,7 @@ from acme_orders.chassis.errors import (
     ConstraintViolated,
     DatabaseError,
     QueryRefused,
+    TransactionAborted,
     WriteOutsideTransaction,
 )
 from acme_orders.chassis.messaging.inbox import InboxEntry
@@ -520,6 +521,31 @@ async def test_a_savepoint_does_its_own_at_its_end(service: Service, probe: Prob
             async with probe.manager.savepoint():
                 await probe.buyer(2, provided=False)
     assert await emails(service) == {"2"}
+
+
+async def test_nothing_is_committed_without_what_failed_before_a_savepoint(
+    service: Service, probe: Probe
+) -> None:
+    """Whoever lets a part fail alone has swallowed an error of what waited before it."""
+    with pytest.raises(TransactionAborted):
+        async with probe.manager.transaction("test"):
+            await probe.insert_all(Buyer, [buyer(1)])
+            probe.later(probe.broken, 1)
+            with suppress(Undone):
+                async with probe.manager.savepoint():
+                    pass
+    assert await emails(service) == set()
+    async with probe.manager.transaction("test"):
+        await probe.insert_all(Buyer, [buyer(2)])
+        with suppress(TransactionAborted):
+            async with probe.manager.savepoint():
+                await probe.insert_all(Buyer, [buyer(3)])
+                probe.later(probe.broken, 1)
+                with suppress(Undone):
+                    async with probe.manager.savepoint():
+                        pass
+        await probe.buyer(4, provided=True)
+    assert await emails(service) == {"2", "4"}
 
 
 async def test_later_needs_a_transaction(probe: Probe, sent: list[str]) -> None:

@@ -243,7 +243,8 @@ class Manager(Queries):
         await self._flush(self.current_transaction())
 
     async def _flush(self, transaction: Transaction) -> None:
-        await transaction.work()
-        for name, model, rows in transaction.take():
-            with self.named(name):
-                await self.insert(model, rows)
+        with transaction.flushing():
+            await transaction.work()
+            for name, model, rows in transaction.take():
+                with self.named(name):
+                    await self.insert(model, rows)

@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import peewee
 from peewee_async.utils import sort_models
+
+from acme_orders.chassis.errors import DatabaseUnavailable, TransactionAborted
 
 Row = Mapping[str, Any]
 Work = Callable[[Sequence[Any]], Awaitable[Sequence[bool]]]
@@ -43,6 +46,7 @@ class Transaction:
         self.after_commit: set[Callable[[], None]] = set()
         self._works: dict[Work, list[tuple[Any, Later]]] = {}
         self._rows: dict[tuple[type[peewee.Model], str], list[tuple[Row, Later | None]]] = {}
+        self._lost = False  # something that waited could not be done
 
     def do(self, work: Work, item: Any) -> Later:
         """Call `work` with this and all other items with the next flush, before rows are added."""
@@ -63,6 +67,23 @@ class Transaction:
         With `provided` only if that has happened by then.
         """
         self._rows.setdefault((model, query), []).append((row, provided))
+
+    @contextmanager
+    def flushing(self) -> Iterator[None]:
+        """What fails in the block is not done later, so nothing is committed without it.
+
+        Raises:
+            TransactionAborted: something has failed, and its error was swallowed.
+        """
+        if self._lost:
+            raise TransactionAborted
+        try:
+            yield
+        except DatabaseUnavailable:  # COMMIT says so as well
+            raise
+        except BaseException:
+            self._lost = True
+            raise
 
     async def work(self) -> None:
         """Do what was asked for so far."""
@@ -88,6 +109,7 @@ class Transaction:
                 yield query, sql, count
 
     def forget(self) -> None:
-        """Drop what was not flushed yet."""
+        """Drop what was not flushed yet; PostgreSQL undoes the rest."""
+        self._lost = False
         self._works.clear()
         self._rows.clear()
