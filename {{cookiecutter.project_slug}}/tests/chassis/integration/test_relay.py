@@ -36,16 +36,13 @@ from tests.chassis.integration.outbox_events import (
 
 
 @contextmanager
-def frozen(pid: int) -> Iterator[None]:
+def frozen(server: RabbitMQ) -> Iterator[None]:
     """A server that is there, with all its processes, and does nothing."""
-    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    for process in family:
-        process.suspend()
+    server.pause()
     try:
         yield
     finally:
-        for process in family:
-            process.resume()
+        server.resume()
 
 
 @pytest.fixture
@@ -135,7 +132,7 @@ async def test_an_outage_of_rabbitmq_costs_no_attempt(connect: Connect) -> None:
         async with connect(broker_url=server.url, publish_timeout=0.5) as service:
             heard = await listen(service, HEARD)
             await add(service, *((HEARD, f"sale-{number}", number) for number in range(5)))
-            with frozen(server.pid):
+            with frozen(server):
                 with pytest.raises(BrokerUnavailable):
                     await service.relay.run_once()
                 assert await rows(service, untouched) == [(5,)]
