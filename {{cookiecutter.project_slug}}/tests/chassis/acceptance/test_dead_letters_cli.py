@@ -194,7 +194,7 @@ async def test_a_replay_that_is_killed_can_be_run_again(
     assert await service.broker.count(service.topology.main.name) == 1
     assert await rows(service, STATES) == [("waiting", 10)]
 
-    slow = ("-m", "tests.chassis", *replay, "--rate", "5")
+    slow = ("-m", "tests.chassis", *replay, "--rate", "1")  # for seven seconds more
     async with process(service, broker_url, *slow) as started:
         await eventually(lambda: _replayed(service, 3))
         started.kill()
