@@ -98,6 +98,7 @@ def test_the_example_goes(
     passes(project, "tests")
 
 
+@pytest.mark.timeout(900)
 def test_tables_that_may_be_in_use_go_by_a_migration(bake_fresh: Bake) -> None:
     """A remote branch has what makes them; back, the migration makes them as they were."""
     project = committed(bake_fresh(**NAMES, tenancy="rls"))
