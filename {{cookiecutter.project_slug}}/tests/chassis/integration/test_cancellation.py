@@ -94,6 +94,7 @@ class Life:
         """Cancel it in a moment after a signal."""
         service = await self.told_to_stop()
         self._loop.at(moment, service.cancel)
+        await self._reached(service)
         await self._ends(service)
 
     async def drained_too_long(self, moment: int) -> None:
@@ -101,6 +102,7 @@ class Life:
         service = await self.told_to_stop()
         assert self.shutdown is not None
         self._loop.at(moment, self.shutdown._cancel)
+        await self._reached(service)
         await self._ends(service)
         assert not service.cancelled()
 
@@ -122,6 +124,10 @@ class Life:
         await eventually(_consumes)
         os.kill(os.getpid(), signal.SIGTERM)
         return service
+
+    async def _reached(self, service: asyncio.Task[None]) -> None:
+        """The moment is over, or the work in hand was before it, which may take its time."""
+        await eventually(lambda: self._loop.passed or service.done())
 
     async def _all_done(self) -> bool:
         """Each message was processed, or became a dead letter: too many lives ended with it."""
