@@ -119,7 +119,8 @@ async def service(
     guard = example()(about)
     slices = (*SERVICE.slices, lambda _: Slice("whoami", routes=whoami))
     definition = replace(SERVICE, slices=slices, guard=lambda _: guard)
-    async with connected(definition, settings, Metrics()) as found:
+    patient = settings.model_copy(update={"lock_timeout": 20})
+    async with connected(definition, patient, Metrics()) as found:
         yield found
 
 
