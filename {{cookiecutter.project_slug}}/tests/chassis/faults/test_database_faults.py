@@ -82,7 +82,7 @@ async def paused(fleet: Fleet) -> bool:
 
 async def spent_nothing(fleet: Fleet, site: Site, load: Load) -> None:
     """All has arrived, nobody pauses any more, and it has cost no message an attempt."""
-    await eventually(lambda: arrived(site, load), within=60)
+    await eventually(lambda: arrived(site, load))
     await eventually(lambda: _resumed(fleet))
     assert await fleet.metric("message_retries_total") == 0
     assert await fleet.metric("dead_letters_total") == 0
@@ -185,9 +185,9 @@ async def test_a_locked_table(site: Site, load: Load, pair: Fleet, settle: Settl
         cursor.execute("BEGIN")
         cursor.execute("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE")
         await load.send(20)
-        await eventually(at_least(20 * 5, pair, "message_retries_total"), within=60)
+        await eventually(at_least(20 * 5, pair, "message_retries_total"))
         cursor.execute("COMMIT")
-    await eventually(lambda: arrived(site, load), within=60)
+    await eventually(lambda: arrived(site, load))
     assert await pair.metric("dead_letters_total") == 0
     (await settle()).check()
 
@@ -200,7 +200,7 @@ async def test_deadlocks(site: Site, load: Load, pair: Fleet, settle: Settle) ->
         sending = group.create_task(load.send(300, rate=50))
         while not sending.done():
             await asyncio.to_thread(_lock_in_the_other_order, site.database_url)
-    await eventually(lambda: arrived(site, load), within=60)
+    await eventually(lambda: arrived(site, load))
     assert await pair.metric("db_transaction_retries_total", reason="deadlock") > 0
     assert await pair.metric("dead_letters_total") == 0
     (await settle()).check()
@@ -214,9 +214,7 @@ async def test_concurrent_duplicates(site: Site, load: Load, fleet: Fleet, settl
         await asyncio.gather(*(load.publish(sent) for _ in range(7)))
     alone = {"BATCH_SIZE": "1", "CONCURRENCY": "8"}
     await asyncio.gather(fleet.start(environment=alone), fleet.start(environment=alone))
-    await eventually(
-        at_least(20 * 7, fleet, "messages_processed_total", outcome="duplicate"), within=60
-    )
+    await eventually(at_least(20 * 7, fleet, "messages_processed_total", outcome="duplicate"))
     assert await fleet.metric("messages_processed_total", outcome="done") == 20
     (await settle()).check()
 

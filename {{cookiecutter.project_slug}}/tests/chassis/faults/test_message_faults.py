@@ -50,7 +50,7 @@ async def test_interrupted_handlers(
     await load.send(8, fate=fate, expected="dead letter")
     await load.send(50)
     for table, number in (("sales", 50), ("dead_letters", 8)):
-        await eventually(lambda: _has(site, table, number), within=60)  # noqa: B023
+        await eventually(lambda: _has(site, table, number))  # noqa: B023
     assert await member.status("/ready") == 200
     (await settle()).check()
     assert member.lives == 1
