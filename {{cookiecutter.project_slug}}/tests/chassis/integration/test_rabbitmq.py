@@ -271,6 +271,18 @@ async def test_a_silent_network(broker: RabbitBroker, broker_url: str, proxy: Pr
         await put(far, some())
 
 
+async def test_an_end_while_nothing_answers(
+    broker: RabbitBroker, broker_url: str, proxy: Proxy
+) -> None:
+    """Nothing of a connection is left: what the end of the loop cancelled would wait for ever."""
+    before = asyncio.all_tasks()
+    async with connected(proxy.url(broker_url)) as far:
+        await put(far, some())
+        await consumer(far)
+        proxy.black_hole()
+    assert asyncio.all_tasks() == before
+
+
 async def test_several_nodes(broker_url: str, proxy: Proxy) -> None:
     """A dead one is passed over; when the one in use dies, it goes on with another."""
     (dead,) = free_ports(1)

@@ -73,10 +73,13 @@ class Connection:
 
     async def close(self) -> None:
         """Say goodbye, and cut it off if there is no answer."""
+        closing = asyncio.ensure_future(self._connection.close())
         try:
-            await goodbye(_CLOSE, self._connection.close())
+            await goodbye(_CLOSE, closing)
         finally:
             self._wire.cut()
+            # aio-pika waits for ever if the end of the loop cancels it in the middle of this.
+            await goodbye(_CLOSE, closing)
 
 
 class _Wire(TransportFactory):
