@@ -46,8 +46,8 @@ async def overwritten(rehearsal: Rehearsal) -> AsyncIterator[str]:
         if lost := await _lost(rehearsal, messages[: messages.index(one)], one, other):
             yield (
                 f"{one.type_} and {other.type_} at once leave other values in {', '.join(lost)} "
-                "than one after the other: read the row with .for_update(), or let the UPDATE "
-                "count from what is there"
+                "than one after the other: read the row with .for_update(), let the UPDATE count "
+                "from what is there, or a sequence number what is new"
             )
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,8 @@ from acme_orders.chassis.slice import Chassis, Slice
 from acme_orders.chassis.tenancy.registry import Tenants  # feature: row, rls, schema
 
 from dev.databases import Databases
+from dev.postgres import Postgres
+from dev.rabbitmq import RabbitMQ
 from dev.virtual_hosts import VirtualHosts
 from readiness.scratch import rows_of
 from readiness.two_tenants import TENANT  # feature: row, rls, schema
@@ -125,6 +127,16 @@ async def consuming(service: Service) -> AsyncIterator[None]:
             yield
         finally:
             stop.set()
+
+
+@contextmanager
+def frozen(server: Postgres | RabbitMQ) -> Iterator[None]:
+    """All its processes are there, and none of them does anything."""
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
 
 
 def impatient(manager: Manager, seconds: float) -> None:

@@ -15,11 +15,9 @@ from contextlib import (
     ExitStack,
     asynccontextmanager,
     closing,
-    contextmanager,
     suppress,
 )
 
-import psutil
 import pytest
 import structlog
 
@@ -35,7 +33,7 @@ from acme_orders.chassis.errors import (
 from acme_orders.chassis.observability.metrics import Metrics
 
 from dev.postgres import Postgres
-from tests.chassis.conftest import apply_migrations, eventually
+from tests.chassis.conftest import apply_migrations, eventually, frozen
 from tests.chassis.integration.hazards_bare import DRIVERS, use_driver, watching
 from tests.chassis.integration.test_hazards import insert, prepared
 
@@ -215,21 +213,6 @@ async def full(server: Postgres) -> AsyncIterator[ExitStack]:
 
         await eventually(taken)
         yield stack
-
-
-@contextmanager
-def frozen(server: Postgres) -> Iterator[None]:
-    """The server and all its sessions are there, and none of them does anything."""
-    parent = psutil.Process(server.pid)
-    parent.suspend()
-    family = [parent, *parent.children(recursive=True)]
-    try:
-        for process in family:
-            process.suspend()
-        yield
-    finally:
-        for process in family:
-            process.resume()
 
 
 async def test_killed_sessions(load: Load, server: Postgres) -> None:

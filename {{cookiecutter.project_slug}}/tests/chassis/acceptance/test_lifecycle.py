@@ -28,7 +28,7 @@ from dev.postgres import Postgres
 from dev.rabbitmq import RabbitMQ
 from readiness.scratch import rows_of
 from readiness.two_tenants import TENANT  # feature: schema
-from tests.chassis.conftest import PROJECT, eventually, migrate, send, sold
+from tests.chassis.conftest import PROJECT, eventually, frozen, migrate, send, sold
 from tests.chassis.integration.test_operations import get
 from tests.chassis.service import SERVICE
 
@@ -153,16 +153,6 @@ async def process(environment: dict[str, str], *arguments: str) -> AsyncIterator
         await started.wait()
         await reading
         sys.stderr.write(running.text)
-
-
-@contextmanager
-def frozen(server: Server) -> Iterator[None]:
-    """All its processes are there, and none of them does anything."""
-    server.pause()
-    try:
-        yield
-    finally:
-        server.resume()
 
 
 @contextmanager

@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from acme_orders.chassis.messaging.topology import Queue
 from acme_orders.chassis.process.service import Service
 
 from dev.rabbitmq import RabbitMQ
-from tests.chassis.conftest import PROJECT, Connect, count, eventually, rows
+from tests.chassis.conftest import PROJECT, Connect, count, eventually, frozen, rows
 from tests.chassis.integration.outbox_events import (
     HEARD,
     UNHEARD,
@@ -33,16 +33,6 @@ from tests.chassis.integration.outbox_events import (
     relays,
     smuggle,
 )
-
-
-@contextmanager
-def frozen(server: RabbitMQ) -> Iterator[None]:
-    """A server that is there, with all its processes, and does nothing."""
-    server.pause()
-    try:
-        yield
-    finally:
-        server.resume()
 
 
 @pytest.fixture
